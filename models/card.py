@@ -1,0 +1,242 @@
+"""The model card: everything about a model that a read or a reader has to know, in one typed file.
+
+`card.json` lies beside `model.onnx` and follows `card.schema.json`, which is generated from these types.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ultraread.datasets.slide import Modality
+from ultraread.errors import ModelCardInvalid
+
+CARD_FILE = "card.json"
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Interval = tuple[float, float]
+
+
+class CardPart(BaseModel):
+    """Base of every part of a card: frozen, and nothing unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Licence(CardPart):
+    """Licence of the weights and what it binds their users to."""
+
+    name: str
+    binds_users_to: str
+    citation: str
+
+
+class ScaleRange(CardPart):
+    """Pixel sizes that the model reads, in nm/px; tiles are rescaled to `nominal`."""
+
+    nominal: Annotated[float, Field(gt=0)]
+    min: Annotated[float, Field(gt=0)]
+    max: Annotated[float, Field(gt=0)]
+
+
+class ClassOfModel(CardPart):
+    """One output channel."""
+
+    code: str = Field(description="Local code of scheme 99ULTRAREAD, e.g. UR-MITO.")
+    name: str = Field(description="Column name, lower snake case, e.g. mitochondria.")
+    label: str = Field(description="What a pathologist reads.")
+
+
+class PatchMap(CardPart):
+    """The output that maps every patch: patch (row, col) covers model pixels from offset + stride * index."""
+
+    output: str
+    stride_px: Annotated[int, Field(gt=0)]
+    offset_px: int = 0
+
+
+class Outputs(CardPart):
+    """Names of the ONNX outputs."""
+
+    probabilities: str
+    patch_map: PatchMap | None = None
+
+
+class Normalisation(CardPart):
+    """How intensities reach the network.
+
+    `image_mean_std`: subtract the image's mean and divide by its standard deviation, both estimated over at
+    most `sample_tiles` non-blank tiles spread over the image; clip to +-`clip`.
+    """
+
+    rule: Literal["image_mean_std"]
+    sample_tiles: Annotated[int, Field(gt=0)]
+    clip: Annotated[float, Field(gt=0)]
+
+
+class Threshold(CardPart):
+    """Where a class's score leads: present at or above, not_seen below, indeterminate between."""
+
+    code: str
+    present: Fraction
+    not_seen: Fraction
+    operating_point: str = Field(description="What the thresholds were chosen for, and on what data.")
+
+
+class Aggregation(CardPart):
+    """How tile probabilities become the score of an image, slide or case.
+
+    `top_mean`: the area-weighted mean of the highest `top_fraction` of tile probabilities.
+    """
+
+    rule: Literal["top_mean"]
+    top_fraction: Annotated[float, Field(gt=0, le=1)]
+
+
+class DerivedMeasurement(CardPart):
+    """A quantity computed from area fractions, e.g. aggregate_g_ratio."""
+
+    name: str
+    formula: str
+    unit: str
+    source: str
+
+
+class Calibration(CardPart):
+    """What was done to make probabilities frequencies; `none` where nothing was."""
+
+    method: Literal["none"]
+    note: str
+
+
+class Abstention(CardPart):
+    """When a finding is not assessed although tiles were scored."""
+
+    min_coverage_fraction: Fraction
+    note: str
+
+
+class TrainingData(CardPart):
+    """One data set, with the digest of the list of its files' digests."""
+
+    name: str
+    licence: str
+    citation: str
+    files: int
+    files_sha256: Sha256
+    split: str
+
+
+class Metric(CardPart):
+    """One figure with its interval and what it was measured on."""
+
+    dataset: str
+    metric: str
+    code: str
+    value: float
+    ci95: Interval
+    n: int
+    n_of: str
+    how: str
+
+
+class TrainingRun(CardPart):
+    """What is needed to repeat the training."""
+
+    command: str
+    config_sha256: Sha256
+    seed: int
+    steps: int
+    commit: str
+    machine: str
+    library_versions: dict[str, str]
+
+
+class GoldenPair(CardPart):
+    """Stored input and outputs; a machine that does not reproduce them within `golden_tolerance` refuses."""
+
+    file: str
+    sha256: Sha256
+    golden_tolerance: Annotated[float, Field(gt=0)]
+    input_origin: str
+
+
+class ModelCard(CardPart):
+    """The whole card."""
+
+    schema_version: Literal["1"] = "1"
+    name: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$")]
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    sha256: Sha256 = Field(description="Of model.onnx.")
+    research_use_only: Literal[True] = True
+    licence: Licence
+    intended_use: str
+    not_intended_use: str
+    specimens: tuple[str, ...] = Field(description="What it was made for; other specimens are out of scope.")
+    modality: Modality
+    nm_per_px: ScaleRange
+    tile_px: Annotated[int, Field(gt=0)]
+    batch_size: Annotated[int, Field(gt=0)] = Field(description="Fixed; the last batch is padded.")
+    channels: Literal[1]
+    bit_depths: tuple[Literal[8, 16, 32], ...]
+    window_rule: str
+    normalisation: Normalisation
+    pad_rule: Literal["reflect"]
+    max_failed_fraction: Fraction
+    classes: tuple[ClassOfModel, ...]
+    activation: Literal["sigmoid"]
+    input: str = Field(description="Name of the ONNX input, (N, 1, tile_px, tile_px) float32.")
+    outputs: Outputs
+    aggregation: Aggregation
+    derived_measurements: tuple[DerivedMeasurement, ...] = ()
+    calibration: Calibration
+    thresholds: tuple[Threshold, ...]
+    abstention: Abstention
+    training_data: tuple[TrainingData, ...]
+    training_run: TrainingRun
+    metrics: tuple[Metric, ...]
+    golden_pair: GoldenPair
+    limitations: tuple[str, ...]
+
+    @property
+    def ref(self) -> str:
+        return f"{self.name}/{self.version}"
+
+    def threshold(self, code: str) -> Threshold:
+        return next(threshold for threshold in self.thresholds if threshold.code == code)
+
+
+def load_card(folder: Path) -> ModelCard:
+    """Read `folder`/card.json. Raises ModelCardInvalid where it is missing or does not follow its schema."""
+    try:
+        card = ModelCard.model_validate_json((folder / CARD_FILE).read_bytes())
+    except FileNotFoundError as missing:
+        raise ModelCardInvalid(f"{folder} has no {CARD_FILE}") from missing
+    except ValidationError as invalid:
+        first = invalid.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ModelCardInvalid(f"{folder.name}/{CARD_FILE}: {where}: {first['msg']}") from invalid
+    _refuse_unless_consistent(card)
+    return card
+
+
+def card_schema() -> dict[str, object]:
+    """JSON Schema of the card; `card.schema.json` holds exactly this."""
+    schema = ModelCard.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def write_card(card: ModelCard, folder: Path) -> None:
+    """Write `folder`/card.json, indented for people."""
+    (folder / CARD_FILE).write_text(json.dumps(card.model_dump(mode="json"), indent=2) + "\n")
+
+
+def _refuse_unless_consistent(card: ModelCard) -> None:
+    codes = [one.code for one in card.classes]
+    if sorted(codes) != sorted(threshold.code for threshold in card.thresholds):
+        raise ModelCardInvalid(f"{card.ref}: thresholds do not name each class once")
+    if not card.nm_per_px.min <= card.nm_per_px.nominal <= card.nm_per_px.max:
+        raise ModelCardInvalid(f"{card.ref}: nominal nm/px lies outside its range")
+    if card.outputs.patch_map and card.tile_px % card.outputs.patch_map.stride_px:
+        raise ModelCardInvalid(f"{card.ref}: the tile is no whole number of patches")

@@ -1,0 +1,431 @@
+"""Every error that a user can meet, in one tree: what happened, and what the user can do.
+
+`code` is stable and never renamed; `http_status` is what the service answers, `exit_status` what the
+command line returns. Codes are part of the public contract.
+"""
+
+from collections.abc import Iterator
+
+
+class UltraReadError(Exception):
+    """Base of every error that a user can meet. `remedy` says what the user can do."""
+
+    code = "internal"
+    http_status = 500
+    exit_status = 1
+    remedy = "Please report this with the command that you ran."
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy or self.remedy
+
+    def __reduce__(self) -> tuple[type["UltraReadError"], tuple[str, str]]:
+        """Travel between processes whole."""
+        return type(self), (self.what, self.remedy)
+
+
+# --- the request itself -------------------------------------------------------------------------------
+
+
+class RequestInvalid(UltraReadError):
+    """The command or request is not one that UltraRead knows."""
+
+    code = "request_invalid"
+    http_status = 422
+    exit_status = 2
+    remedy = "Correct the request; --help and /v1/openapi.json show what is taken."
+
+
+class NotFound(UltraReadError):
+    """No such case, slide, record, read or upload."""
+
+    code = "not_found"
+    http_status = 404
+    exit_status = 2
+    remedy = "Check the id."
+
+
+class UploadConflict(UltraReadError):
+    """A part does not go on where the upload stands."""
+
+    code = "upload_offset_conflict"
+    http_status = 409
+    exit_status = 6
+    remedy = "Ask GET /v1/uploads/{id} for the offset and go on from there."
+
+
+class UploadChecksumMismatch(UltraReadError):
+    """The bytes received are not those that were sent."""
+
+    code = "upload_checksum_mismatch"
+    http_status = 422
+    exit_status = 7
+    remedy = "Send the part again."
+
+
+class UploadTooLarge(UltraReadError):
+    """More bytes than were announced, or than the service takes."""
+
+    code = "upload_too_large"
+    http_status = 413
+    exit_status = 3
+    remedy = "Announce the file's true size."
+
+
+class ReadNotFinished(UltraReadError):
+    """The read has no result yet, or will have none."""
+
+    code = "read_not_finished"
+    http_status = 409
+    exit_status = 6
+    remedy = "Wait until GET /v1/reads/{id} says succeeded or partial."
+
+
+# --- inputs that are refused: nothing was read, nothing was written ------------------------------------
+
+
+class InputRefused(UltraReadError):
+    """The file or request cannot be taken safely; nothing was written."""
+
+    code = "input_refused"
+    http_status = 422
+    exit_status = 3
+
+
+class SlideNotFound(InputRefused):
+    """No such file."""
+
+    code = "slide_not_found"
+    remedy = "Check the path."
+
+
+class SlideEmpty(InputRefused):
+    """A file of no bytes."""
+
+    code = "slide_empty"
+    remedy = "Copy the file again from the instrument."
+
+
+class SlideTypeMismatch(InputRefused):
+    """The bytes are of no image format that UltraRead opens, whatever the name says."""
+
+    code = "slide_type_mismatch"
+    remedy = "Export the image as TIFF, OME-TIFF, PNG or JPEG."
+
+
+class SlideTruncated(InputRefused):
+    """The file ends before its header does."""
+
+    code = "slide_truncated"
+    remedy = "Copy the file again; it is not whole."
+
+
+class SlideTooLarge(InputRefused):
+    """The header declares more than the file can hold, or than one stored tile may have."""
+
+    code = "slide_too_large"
+    remedy = "Check the file; store large images as tiled TIFF with tiles of at most 64 megapixels."
+
+
+class SlideOffsetInvalid(InputRefused):
+    """The header points outside the file, or lists too few stored tiles."""
+
+    code = "slide_offset_invalid"
+    remedy = "Write the file again with the program that made it."
+
+
+class SlideCodecUnsupported(InputRefused):
+    """A compression that is not decoded here."""
+
+    code = "slide_codec_unsupported"
+    remedy = "Save it uncompressed or with LZW, deflate, zstd, JPEG or JPEG 2000."
+
+
+class SlidePixelFormat(InputRefused):
+    """A kind of pixel that has no declared meaning here."""
+
+    code = "slide_pixel_format"
+    remedy = "Save as 8-bit or 16-bit grey, 32-bit float grey or 8-bit RGB."
+
+
+class SlidePyramidInvalid(InputRefused):
+    """The levels of a pyramid are not the same picture at falling sizes."""
+
+    code = "slide_pyramid_invalid"
+    remedy = "Write the pyramid again."
+
+
+class OutputExists(InputRefused):
+    """A result is never written over."""
+
+    code = "output_exists"
+    remedy = "Choose another --out, or move the old result away."
+
+
+class RegionInvalid(InputRefused):
+    """The region does not lie inside the image."""
+
+    code = "region_invalid"
+    remedy = "Give --region X,Y,W,H in level-0 pixels inside the image; `ultraread info` shows its size."
+
+
+class ReadRefused(InputRefused):
+    """The slide is filed and viewable; reading it would not be safe."""
+
+    code = "read_refused"
+
+
+class ScaleMissing(ReadRefused):
+    """The file states no pixel size that can be trusted."""
+
+    code = "slide_no_pixel_size"
+    remedy = "State it with --nm-per-px X --reason TEXT (from the microscope's calibration)."
+
+
+class ScalesDisagree(ReadRefused):
+    """Two scales are further apart than their tolerances allow."""
+
+    code = "slide_scales_disagree"
+    remedy = "Find out which is right and correct the file or the stated value."
+
+
+class ScaleOutOfRange(ReadRefused):
+    """The model was not made for this scale."""
+
+    code = "slide_scale_out_of_range"
+    remedy = "Choose a model made for this scale, or digitize at another magnification."
+
+
+class PixelNotSquare(ReadRefused):
+    """Pixels are not square, so areas and shapes would be wrong."""
+
+    code = "slide_pixel_not_square"
+    remedy = "Resample to square pixels with the instrument's software."
+
+
+class ModalityMismatch(ReadRefused):
+    """The model was made for another kind of image."""
+
+    code = "slide_modality_mismatch"
+    remedy = "Choose a model for this modality; the slide itself stays viewable."
+
+
+class SlideTooSmall(ReadRefused):
+    """Smaller than one tile of the model."""
+
+    code = "slide_too_small"
+    remedy = "Give a larger field; a tile of the model has to fit."
+
+
+class NonFinitePixels(ReadRefused):
+    """NaN or infinite pixels: no finding can come from them."""
+
+    code = "slide_nonfinite_pixels"
+    remedy = "Export the image without NaN or infinite values."
+
+
+# --- models that are refused ----------------------------------------------------------------------------
+
+
+class ModelRefused(UltraReadError):
+    """The model cannot be trusted on this machine; it was not loaded."""
+
+    code = "model_refused"
+    http_status = 422
+    exit_status = 5
+
+
+class ModelUnknown(ModelRefused):
+    """No model of that name, version or path."""
+
+    code = "model_unknown"
+    http_status = 404
+    remedy = "`ultraread models ls` lists what there is."
+
+
+class ModelCardInvalid(ModelRefused):
+    """The card is missing or does not follow its schema."""
+
+    code = "model_card_invalid"
+    remedy = "Export the model again; the schema is models/card.schema.json."
+
+
+class ModelHashMismatch(ModelRefused):
+    """The model's bytes are not those that the card was written for."""
+
+    code = "model_hash_mismatch"
+    remedy = "Install the model again from its origin; do not edit the card."
+
+
+class ModelFormatForbidden(ModelRefused):
+    """Not an ONNX file; pickles are never opened."""
+
+    code = "model_format_forbidden"
+    remedy = "Export to ONNX."
+
+
+class ModelInvalid(ModelRefused):
+    """ONNX that the checker or the runtime does not accept."""
+
+    code = "model_invalid"
+    remedy = "Export the model again."
+
+
+class ModelExternalData(ModelRefused):
+    """Weights outside the .onnx file could be exchanged unseen."""
+
+    code = "model_external_data"
+    remedy = "Save the model with its weights inside the .onnx file."
+
+
+class ModelOperatorNotAllowed(ModelRefused):
+    """An operator outside the standard ONNX domains."""
+
+    code = "model_op_not_allowed"
+    remedy = "Export with the operators of the ai.onnx domain only."
+
+
+class ModelTooLarge(ModelRefused):
+    """Larger than a model may be here."""
+
+    code = "model_too_large"
+    remedy = "Models of up to 1 GiB are taken."
+
+
+class ModelIoMismatch(ModelRefused):
+    """Inputs or outputs are not those that the card states."""
+
+    code = "model_io_mismatch"
+    remedy = "Export with the input and outputs that the card names."
+
+
+class ModelGoldenMismatch(ModelRefused):
+    """The model does not reproduce its golden pair on this machine."""
+
+    code = "model_golden_mismatch"
+    remedy = "Do not use it here; compare ONNX Runtime's version and the processor with the card's."
+
+
+class ModelOutputInvalid(ModelRefused):
+    """NaN, infinite or out-of-range outputs."""
+
+    code = "model_output_invalid"
+    remedy = "Withdraw this model version."
+
+
+# --- the machine, the service and its stores ------------------------------------------------------------
+
+
+class Unavailable(UltraReadError):
+    """Service, storage or registry cannot be reached or is full."""
+
+    code = "service_unavailable"
+    http_status = 503
+    exit_status = 6
+    remedy = "Start it with `ultraread serve`, or check --url; `ultraread doctor` tells what is wrong."
+
+
+class StorageFull(Unavailable):
+    """No room to write."""
+
+    code = "storage_full"
+    http_status = 507
+    remedy = "Free space and try again; nothing half-written is shown."
+
+
+class MachineTooSmall(Unavailable):
+    """The deployments do not fit this machine, so they would wait for ever."""
+
+    code = "machine_too_small"
+    remedy = "Lower the named setting or use a larger machine."
+
+
+class ConfigInsecure(Unavailable):
+    """A setting that would expose patient data."""
+
+    code = "config_insecure"
+    remedy = "Bind to loopback and put an authenticating reverse proxy in front."
+
+
+class ExtraMissing(Unavailable):
+    """A part of UltraRead that is not installed."""
+
+    code = "extra_missing"
+    remedy = "Install it as the message says."
+
+
+class CorpusUnreachable(Unavailable):
+    """A pinned public data set is neither mirrored nor downloadable."""
+
+    code = "corpus_unreachable"
+    remedy = "Set ULTRAREAD_DATA_MIRROR to a folder that holds it, or allow the download."
+
+
+# --- integrity, and reads that ended badly --------------------------------------------------------------
+
+
+class IntegrityFailed(UltraReadError):
+    """Stored bytes are not those that were written."""
+
+    code = "integrity_failed"
+    http_status = 500
+    exit_status = 7
+    remedy = "Restore the named file from its copy."
+
+
+class InputChanged(IntegrityFailed):
+    """Slide, model or plan changed under a read."""
+
+    code = "read_input_changed"
+    http_status = 409
+    remedy = "Start the read again without --resume."
+
+
+class ReadFailed(UltraReadError):
+    """The read ended without a result."""
+
+    code = "read_failed"
+    http_status = 409
+    exit_status = 8
+    remedy = "`ultraread verify SLIDE` names the damaged tiles."
+
+
+class TooManyFailedTiles(ReadFailed):
+    """More tiles could not be decoded than the model's card allows."""
+
+    code = "read_too_many_failed_tiles"
+
+
+class AttemptsExhausted(ReadFailed):
+    """The read was tried again and again without progress."""
+
+    code = "read_attempts_exhausted"
+    remedy = "The slide or the machine is at fault; see the service's log."
+
+
+class ReadCancelled(ReadFailed):
+    """Cancelled by its owner."""
+
+    code = "read_cancelled"
+    remedy = "Submit it again if that was a mistake."
+
+
+class Interrupted(UltraReadError):
+    """Stopped with Ctrl-C; what was done is kept."""
+
+    code = "interrupted"
+    exit_status = 130
+    remedy = "Go on with the same command and --resume."
+
+
+def every_error(root: type[UltraReadError] = UltraReadError) -> Iterator[type[UltraReadError]]:
+    """Yield the whole tree, parents first."""
+    yield root
+    for child in root.__subclasses__():
+        yield from every_error(child)
+
+
+def error_of_code(code: str) -> type[UltraReadError]:
+    """Return the error that carries `code`; the base error where none does."""
+    return next((error for error in every_error() if error.code == code), UltraReadError)
