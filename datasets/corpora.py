@@ -74,7 +74,9 @@ def _mirrors() -> list[Path]:
 
 def _confirmed(file: Path, pinned: CorpusFile) -> Path:
     if sha256_of_file(file) != pinned.sha256:
-        raise IntegrityFailed(f"{pinned.path} in the mirror is not the pinned file", "Fetch the mirror again.")
+        raise IntegrityFailed(
+            f"{pinned.path} in the mirror is not the pinned file", "Fetch the mirror again."
+        )
     return file
 
 

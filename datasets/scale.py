@@ -57,7 +57,9 @@ def operator_scale(nm_per_px: float, reason: str, tolerance: float = DEFAULT_TOL
     Raises RequestInvalid without a reason or with an impossible value.
     """
     if not reason.strip():
-        raise RequestInvalid("a stated pixel size needs a reason", "Add --reason TEXT: where the value is from.")
+        raise RequestInvalid(
+            "a stated pixel size needs a reason", "Add --reason TEXT: where the value is from."
+        )
     if not (0 < nm_per_px < float("inf") and 0 <= tolerance < 1):
         raise RequestInvalid(f"{nm_per_px} nm/px with tolerance {tolerance} is no pixel size")
     return StatedScale(nm_per_px, nm_per_px, ScaleOrigin.OPERATOR, tolerance, reason.strip())

@@ -73,6 +73,42 @@ class UploadTooLarge(UltraReadError):
     remedy = "Announce the file's true size."
 
 
+class MethodNotAllowed(UltraReadError):
+    """The address exists, but does not take this method."""
+
+    code = "method_not_allowed"
+    http_status = 405
+    exit_status = 2
+    remedy = "/v1/openapi.json shows what each address takes."
+
+
+class CaseExists(UltraReadError):
+    """A case of that id is there already."""
+
+    code = "case_exists"
+    http_status = 409
+    exit_status = 2
+    remedy = "Use it, or choose another id."
+
+
+class IdempotencyConflict(UltraReadError):
+    """An Idempotency-Key that belongs to another request."""
+
+    code = "idempotency_conflict"
+    http_status = 422
+    exit_status = 2
+    remedy = "Use a new Idempotency-Key for a new request."
+
+
+class IdempotencyRunning(UltraReadError):
+    """The first request with this Idempotency-Key has no answer yet."""
+
+    code = "idempotency_running"
+    http_status = 409
+    exit_status = 6
+    remedy = "Send it again in a moment."
+
+
 class ReadNotFinished(UltraReadError):
     """The read has no result yet, or will have none."""
 

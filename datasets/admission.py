@@ -1,0 +1,115 @@
+"""The second door: may this slide be read by a model that demands this scale, modality and tile?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ultraread.datasets.geometry import BoxPx, SizePx, whole
+from ultraread.datasets.scale import Scale, StatedScale, check_scale_range, choose_scale
+from ultraread.datasets.slide import ImageInfo, Modality, Pixels, Slide, TileUnreadable
+from ultraread.errors import ModalityMismatch, NonFinitePixels, RegionInvalid, SlideTooSmall
+
+GREY_WITHIN = 8
+"""8-bit steps by which channels of grey coded as RGB may differ (JPEG chroma rounding)."""
+GREY_FRACTION = 0.999
+SAMPLE_BOXES = 4
+SAMPLE_SIDE_PX = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ReadDemands:
+    """What a model asks of an image before it may read it."""
+
+    modality: Modality
+    nominal_nm_per_px: float
+    min_nm_per_px: float
+    max_nm_per_px: float
+    tile_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedImage:
+    """An image that may be read: its trusted scale, what it is, and the part to read (level-0 pixels)."""
+
+    info: ImageInfo
+    modality: Modality
+    scale: Scale
+    region: BoxPx
+    zoom: float
+
+
+def admit(
+    slide: Slide, demands: ReadDemands, stated: StatedScale | None = None, region: BoxPx | None = None
+) -> tuple[AdmittedImage, ...]:
+    """Return every image of the slide, admitted. Raises the ReadRefused or RegionInvalid that applies."""
+    return tuple(_admit_image(slide, image, demands, stated, region) for image in slide.info.images)
+
+
+def modality_of(slide: Slide, image: ImageInfo) -> Modality:
+    """The image's modality; grey coded as RGB counts as grey, which is taken as an electron micrograph."""
+    if image.samples_per_px == 1 or image.modality_is_stated:
+        return image.modality
+    spread = [_channel_spread(pixels) for pixels in _sample(slide, image)]
+    is_grey = bool(spread) and np.mean([(each <= GREY_WITHIN).mean() for each in spread]) >= GREY_FRACTION
+    return Modality.TEM if is_grey else image.modality
+
+
+def _admit_image(
+    slide: Slide, image: ImageInfo, demands: ReadDemands, stated: StatedScale | None, region: BoxPx | None
+) -> AdmittedImage:
+    modality = modality_of(slide, image)
+    if modality != demands.modality:
+        raise ModalityMismatch(
+            f"image {image.index} is {_in_words(modality)}; the model reads {demands.modality}"
+        )
+    scale = choose_scale([*image.scales, *([stated] if stated else [])])
+    check_scale_range(scale, demands.min_nm_per_px, demands.max_nm_per_px)
+    read = region or whole(image.size)
+    if not read.lies_in(image.size):
+        raise RegionInvalid(f"{read} does not lie in {image.size.width} x {image.size.height} px")
+    zoom = demands.nominal_nm_per_px / scale.nm_per_px
+    _refuse_too_small(read, zoom, demands.tile_px)
+    _refuse_nonfinite(slide, image)
+    return AdmittedImage(image, modality, scale, read, zoom)
+
+
+def _in_words(modality: Modality) -> str:
+    return "a colour photograph (semithin_light)" if modality == Modality.SEMITHIN_LIGHT else str(modality)
+
+
+def _refuse_too_small(region: BoxPx, zoom: float, tile_px: int) -> None:
+    needed = tile_px * zoom
+    if min(region.width, region.height) < needed - 0.5:
+        raise SlideTooSmall(f"{region.width} x {region.height} px; a tile of the model needs {needed:.0f} px")
+
+
+def _refuse_nonfinite(slide: Slide, image: ImageInfo) -> None:
+    if image.bit_depth == 32 and not all(np.isfinite(pixels).all() for pixels in _sample(slide, image)):
+        raise NonFinitePixels(f"image {image.index} holds NaN or infinite pixels")
+
+
+def _sample(slide: Slide, image: ImageInfo) -> Iterator[Pixels]:
+    """Boxes on a lattice over the image; damaged ones are left out here and counted by the read."""
+    for box in _lattice(image.size):
+        try:
+            yield slide.read_box(image.index, 0, box)
+        except TileUnreadable:
+            continue
+
+
+def _lattice(size: SizePx) -> Iterator[BoxPx]:
+    side_x, side_y = min(SAMPLE_SIDE_PX, size.width), min(SAMPLE_SIDE_PX, size.height)
+    for row in range(SAMPLE_BOXES):
+        for column in range(SAMPLE_BOXES):
+            x = (size.width - side_x) * column // (SAMPLE_BOXES - 1)
+            y = (size.height - side_y) * row // (SAMPLE_BOXES - 1)
+            yield BoxPx(x, y, side_x, side_y)
+
+
+def _channel_spread(pixels: Pixels) -> NDArray[np.float32]:
+    """(height, width): largest minus smallest channel, in 8-bit steps."""
+    steps = 257 if pixels.dtype == np.uint16 else 1
+    spread: NDArray[np.float32] = np.ptp(pixels.astype(np.float32), axis=2) / np.float32(steps)
+    return spread

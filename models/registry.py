@@ -1,0 +1,68 @@
+"""Find a model by its reference: a name, name/version, or the path of a model folder."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ultraread.datasets.admission import ReadDemands
+from ultraread.datasets.corpora import sha256_of_file
+from ultraread.errors import ModelUnknown
+from ultraread.models.card import CARD_FILE, ModelCard, load_card
+
+DEFAULT_MODEL = "ultrastructure-vnc"
+ONNX_FILE = "model.onnx"
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model on disk: its card, read and valid; its weights, not yet opened."""
+
+    path: Path
+    card: ModelCard
+
+    @property
+    def onnx(self) -> Path:
+        return self.path / ONNX_FILE
+
+    @cached_property
+    def card_sha256(self) -> str:
+        return sha256_of_file(self.path / CARD_FILE)
+
+    @property
+    def demands(self) -> ReadDemands:
+        scale = self.card.nm_per_px
+        return ReadDemands(self.card.modality, scale.nominal, scale.min, scale.max, self.card.tile_px)
+
+
+def zoo() -> Path:
+    """The folder of the models that UltraRead ships."""
+    return Path(__file__).resolve().parent / "zoo"
+
+
+def list_models(folder: Path | None = None) -> list[ModelFolder]:
+    """Every model of the zoo, by name, oldest version first."""
+    cards = (folder or zoo()).glob(f"*/*/{CARD_FILE}")
+    models = [ModelFolder(card.parent, load_card(card.parent)) for card in cards]
+    return sorted(models, key=lambda model: (model.card.name, _version_key(model.card.version)))
+
+
+def find_model(ref: str, folder: Path | None = None) -> ModelFolder:
+    """Return the model that `ref` names; of a bare name the newest version.
+
+    Raises ModelUnknown, and ModelCardInvalid where its card cannot be read.
+    """
+    if (Path(ref) / CARD_FILE).is_file():
+        return ModelFolder(Path(ref).resolve(), load_card(Path(ref)))
+    name, _, version = ref.partition("/")
+    matching = [
+        model
+        for model in list_models(folder)
+        if model.card.name == name and version in ("", model.card.version)
+    ]
+    if not matching:
+        raise ModelUnknown(f"there is no model {ref}")
+    return matching[-1]
+
+
+def _version_key(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

@@ -1,0 +1,190 @@
+"""From tallies to suggested findings: tiles -> image -> slide -> case."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ultraread.models.card import ClassOfModel, ModelCard
+from ultraread.serving.estimates import Bootstrap, Estimate
+from ultraread.serving.findings import (
+    MAX_EVIDENCE,
+    Assertion,
+    CaseEvidence,
+    Coverage,
+    Evidence,
+    Finding,
+    Measurement,
+)
+from ultraread.serving.tally import Sums, TalliedImage, TileCounts, Witness, stack
+
+UM2_PER_NM2 = 1e-6
+STEREOLOGY = "stereology: volume fraction = area fraction (Delesse 1847), from the patch map"
+PROFILE_AREA = "area of profiles in the scored tiles; interval includes the scale's tolerance"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whether the model was made for this specimen; `specimen` is empty where nobody stated it."""
+
+    specimen: str
+    in_scope: bool
+
+
+def scope_of(specimen: str, card: ModelCard) -> Scope:
+    """An unstated specimen is taken as in scope, and the limitations say that it was not stated."""
+    known = {known.casefold() for known in card.specimens}
+    return Scope(specimen, not specimen or specimen.casefold() in known)
+
+
+def coverage_of(images: Sequence[TalliedImage], card: ModelCard) -> Coverage:
+    """What was and was not looked at, over all images."""
+    counts = sum((image.counts for image in images), TileCounts())
+    area_px = sum(float(image.sums.area.sum()) for image in images)
+    return Coverage(
+        tiles_planned=counts.planned,
+        tiles_scored=counts.scored,
+        tiles_blank=counts.blank,
+        tiles_failed=counts.failed,
+        area_um2=rounded(area_px * _um2_per_model_px(card)),
+        fraction=rounded((counts.scored + counts.blank) / counts.planned) if counts.planned else 0.0,
+    )
+
+
+def findings_of(
+    images: Sequence[TalliedImage], card: ModelCard, scope: Scope, seed: int, *, in_case: bool
+) -> tuple[Finding, ...]:
+    """One finding a class. Groups are the fields where there are several images, else the image's ranges."""
+    coverage = coverage_of(images, card)
+    bootstrap = Bootstrap(_groups(images), seed)
+    make = _FindingMaker(images, card, scope, coverage, bootstrap, in_case)
+    return tuple(make.finding(index, one) for index, one in enumerate(card.classes))
+
+
+def measurements_of(image: TalliedImage, card: ModelCard, seed: int) -> dict[str, tuple[Measurement, ...]]:
+    """The measurements of one field by finding code, for the fields of a case."""
+    bootstrap = Bootstrap(image.sums, seed)
+    if not bootstrap.groups or card.outputs.patch_map is None:
+        return {}
+    make = _Measurer(card, bootstrap, _worst_tolerance([image]), "ranges")
+    return {one.code: make.measurements(index) for index, one in enumerate(card.classes)}
+
+
+def rounded(value: float) -> float:
+    """Six significant digits: more than any of these numbers deserves, and stable against the last bit."""
+    return float(f"{value:.6g}")
+
+
+def groups_name(images: Sequence[TalliedImage]) -> str:
+    return "fields" if len(images) > 1 else "ranges"
+
+
+@dataclass(frozen=True, slots=True)
+class _Measurer:
+    card: ModelCard
+    bootstrap: Bootstrap
+    tolerance: float
+    n_of: str
+
+    def measurements(self, index: int) -> tuple[Measurement, ...]:
+        fraction = self.bootstrap.area_fraction(index).scaled(100)
+        area = self.bootstrap.profile_area(index).scaled(_um2_per_model_px(self.card))
+        widened = area.widened((1 - self.tolerance) ** 2, (1 + self.tolerance) ** 2)
+        return (
+            self._measurement("area_fraction", STEREOLOGY, fraction, "%"),
+            self._measurement("profile_area", PROFILE_AREA, widened, "um2"),
+        )
+
+    def _measurement(self, name: str, method: str, estimate: Estimate, unit: str) -> Measurement:
+        return Measurement(
+            name=name,
+            method=method,
+            value=rounded(estimate.value),
+            unit=unit,
+            ci95=_rounded_interval(estimate),
+            n=self.bootstrap.groups,
+            n_of=self.n_of,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _FindingMaker:
+    images: Sequence[TalliedImage]
+    card: ModelCard
+    scope: Scope
+    coverage: Coverage
+    bootstrap: Bootstrap
+    in_case: bool
+
+    def finding(self, index: int, one: ClassOfModel) -> Finding:
+        score = self._score(index)
+        assertion = self._assertion(one.code, score)
+        shown = assertion not in (Assertion.NOT_ASSESSED, Assertion.OUT_OF_SCOPE)
+        return Finding(
+            code=one.code,
+            label=one.label,
+            assertion=assertion,
+            score=rounded(score.value) if shown and score else None,
+            score_ci95=_rounded_interval(score) if shown and score else None,
+            measurements=self._measurements(index) if shown else (),
+            evidence=tuple(self._evidence(index, one.code)) if shown else (),
+        )
+
+    def _score(self, index: int) -> Estimate | None:
+        if not self.bootstrap.groups:
+            return None
+        return self.bootstrap.top_mean(index, self.card.aggregation.top_fraction)
+
+    def _assertion(self, code: str, score: Estimate | None) -> Assertion:
+        """The card's thresholds decide; an unsuitable specimen or too little coverage comes first."""
+        if not self.scope.in_scope:
+            return Assertion.OUT_OF_SCOPE
+        if score is None or self.coverage.fraction < self.card.abstention.min_coverage_fraction:
+            return Assertion.NOT_ASSESSED
+        threshold = self.card.threshold(code)
+        if score.value >= threshold.present:
+            return Assertion.PRESENT
+        return Assertion.NOT_SEEN if score.value < threshold.not_seen else Assertion.INDETERMINATE
+
+    def _measurements(self, index: int) -> tuple[Measurement, ...]:
+        if self.card.outputs.patch_map is None:
+            return ()
+        tolerance = _worst_tolerance(self.images)
+        return _Measurer(self.card, self.bootstrap, tolerance, groups_name(self.images)).measurements(index)
+
+    def _evidence(self, index: int, code: str) -> Iterable[Evidence]:
+        """The highest tiles at or above the class's `not_seen` limit: what speaks for the finding."""
+        limit = self.card.threshold(code).not_seen
+        witnesses = [(w, image) for image in self.images for w in image.witnesses[index]]
+        best = sorted(witnesses, key=lambda pair: -pair[0].score)[:MAX_EVIDENCE]
+        return (self._shown(w, image) for w, image in best if w.score >= limit)
+
+    def _shown(self, witness: Witness, image: TalliedImage) -> Evidence:
+        shown = Evidence(
+            image=witness.image,
+            x_px=witness.box.x,
+            y_px=witness.box.y,
+            width_px=witness.box.width,
+            height_px=witness.box.height,
+            score=rounded(witness.score),
+        )
+        if not self.in_case:
+            return shown
+        return CaseEvidence(**shown.model_dump(), slide_sha256=image.slide_sha256)
+
+
+def _groups(images: Sequence[TalliedImage]) -> Sums:
+    if len(images) == 1:
+        return images[0].sums
+    return stack([image.sums.total() for image in images])
+
+
+def _um2_per_model_px(card: ModelCard) -> float:
+    return card.nm_per_px.nominal**2 * UM2_PER_NM2
+
+
+def _worst_tolerance(images: Sequence[TalliedImage]) -> float:
+    """The scale's error is common to all fields of an instrument: it does not shrink with their number."""
+    return max(image.scale.tolerance for image in images)
+
+
+def _rounded_interval(estimate: Estimate) -> tuple[float, float] | None:
+    return None if estimate.ci95 is None else (rounded(estimate.ci95[0]), rounded(estimate.ci95[1]))

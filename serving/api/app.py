@@ -1,0 +1,41 @@
+"""The HTTP application: routes over the store. It scores nothing; the runner finds queued reads by itself."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from ultraread.serving.api import operation, reads, records, uploads
+from ultraread.serving.api.edge import Edge
+from ultraread.serving.api.problems import PROBLEM_RESPONSES, answer_failures_with_problems
+from ultraread.serving.api.results import results_router
+from ultraread.serving.api.service import open_service
+from ultraread.serving.settings import Settings
+
+
+def create_api(settings: Settings) -> FastAPI:
+    """Open the store and build the application. Raises what keeps the service from starting."""
+    service = open_service(settings)
+
+    @asynccontextmanager
+    async def closing_the_store(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.store.close()
+
+    app = FastAPI(
+        title="UltraRead",
+        version=version("ultraread"),
+        description="AI-assisted second read of electron-microscopy slides. Research use only.",
+        openapi_url="/v1/openapi.json",
+        docs_url="/v1/docs",
+        redoc_url=None,
+        lifespan=closing_the_store,
+        responses=PROBLEM_RESPONSES,
+    )
+    app.state.service = service
+    app.add_middleware(Edge, proxied_hosts=settings.proxied_hosts)
+    answer_failures_with_problems(app)
+    for router in (uploads.router, records.router, reads.router, results_router(), operation.router):
+        app.include_router(router)
+    return app

@@ -1,0 +1,256 @@
+"""What requests and answers hold. Unknown fields are refused: a misspelt one would be silently left out."""
+
+import unicodedata
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from ultraread.models.registry import ModelFolder
+from ultraread.serving.store.tables import ReadRow
+
+LONGEST_FILE_NAME = 200  # bytes; file systems take 255
+
+
+def _plain(text: str) -> str:
+    """Refuse characters that nobody sees: control, format, surrogate, private."""
+    if any(unicodedata.category(character).startswith("C") for character in text):
+        raise ValueError("control characters are not taken")
+    return text
+
+
+def _file_name(name: str) -> str:
+    if {"/", "\\"} & set(name) or name in {".", ".."}:
+        raise ValueError("a file name has no path")
+    if len(name.encode()) > LONGEST_FILE_NAME:
+        raise ValueError(f"a file name has at most {LONGEST_FILE_NAME} bytes")
+    return name
+
+
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)]
+FileName = Annotated[str, Field(min_length=1), AfterValidator(_plain), AfterValidator(_file_name)]
+ModelRef = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*(/\d+\.\d+\.\d+)?$")]
+Pixels = Annotated[int, Field(ge=0, le=2**31)]
+
+
+class Body(BaseModel):
+    """Base of requests."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class NewUpload(Body):
+    """A file that will be sent in parts."""
+
+    file_name: FileName
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class Digitized(Body):
+    """What was digitized, and why."""
+
+    object: Line
+    purpose: Line
+
+
+class NewSlide(Body):
+    """Uploads that together are one slide; the first is the one that is opened."""
+
+    upload_ids: Annotated[tuple[Id, ...], Field(min_length=1, max_length=1000)]
+    case_id: Id | None = None
+    accession: Line | None = None
+    primary_procedure: Annotated[str, Field(pattern=r"^\d{5}$", description="CPT, e.g. 88348.")] | None = None
+    specimen: Line | None = None
+    digitized: Digitized | None = None
+
+
+class NewCase(Body):
+    """A case; without an id it gets one."""
+
+    id: Id | None = None
+
+
+class Region(Body):
+    """A box in level-0 pixels."""
+
+    x: Pixels
+    y: Pixels
+    width: Annotated[Pixels, Field(gt=0)]
+    height: Annotated[Pixels, Field(gt=0)]
+
+
+class OperatorScale(Body):
+    """A pixel size that a person states, with where it is from."""
+
+    nm_per_px: Annotated[float, Field(gt=0)]
+    tolerance: Annotated[float, Field(ge=0, lt=1, description="Relative: 0.05 is 5 %.")] = 0.05
+    reason: Line
+
+
+class NewRead(Body):
+    """Slides, or all slides of a case, to be read by a model."""
+
+    slide_ids: Annotated[tuple[Id, ...], Field(max_length=1000)] = ()
+    case_id: Id | None = None
+    model: ModelRef | None = None
+    region: Region | None = None
+    scale: OperatorScale | None = None
+
+    @model_validator(mode="after")
+    def _slides_or_case(self) -> Self:
+        if bool(self.slide_ids) == (self.case_id is not None):
+            raise ValueError("give slide_ids or case_id, one of them")
+        if len(set(self.slide_ids)) != len(self.slide_ids):
+            raise ValueError("a slide is named twice")
+        return self
+
+
+class Shown(BaseModel):
+    """Base of answers; made from rows."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+class Upload(Shown):
+    """How far an upload is."""
+
+    id: str
+    file_name: str
+    bytes: int
+    received: int
+    created: str
+
+
+class Slide(Shown):
+    """A filed slide."""
+
+    id: str
+    sha256: str
+    bytes: int
+    format: str
+    files: list[dict[str, Any]]
+    images: list[dict[str, Any]]
+    created: str
+
+
+class FiledSlide(Slide):
+    """A slide that was just filed."""
+
+    scan_record_id: str
+
+
+class Case(Shown):
+    """A case and its slides, in the order in which they were filed."""
+
+    id: str
+    slide_ids: list[str]
+    created: str
+
+
+class ScanRecord(Shown):
+    """One digitization, with the model version and MLflow run of its last read."""
+
+    id: str
+    case_id: str | None
+    slide_id: str
+    accession: str | None
+    primary_procedure: str | None
+    specimen: str | None
+    digitized: dict[str, Any] | None
+    read_id: str | None
+    model_name: str | None
+    model_version: str | None
+    model_onnx_sha256: str | None
+    mlflow_run_id: str | None
+    created: str
+
+
+class ReadError(Shown):
+    """Why a read has no result."""
+
+    code: str
+    detail: str
+    remedy: str
+
+
+class Read(Shown):
+    """A read and how far it is."""
+
+    id: str
+    state: Literal["queued", "running", "succeeded", "partial", "failed", "cancelled"]
+    research_use_only: Literal[True] = True
+    case_id: str | None
+    slide_ids: list[str]
+    model: dict[str, str]
+    region: dict[str, int] | None
+    scale: dict[str, Any] | None
+    tiles_total: int
+    tiles_done: int
+    ranges_done: int
+    cancel_requested: bool
+    error: ReadError | None
+    mlflow_run_id: str | None
+    created: str
+    started: str | None
+    ended: str | None
+
+
+class AuditEvent(Shown):
+    """Who did what to which subject; `sequence` only rises."""
+
+    sequence: int
+    at: str
+    who: str
+    what: str
+    subject: str
+    detail: dict[str, Any]
+
+
+class Model(Shown):
+    """A model that is served, with its whole card."""
+
+    name: str
+    version: str
+    onnx_sha256: str
+    card_sha256: str
+    is_default: bool
+    card: dict[str, Any]
+
+
+Item = TypeVar("Item", bound=Shown)
+
+
+class Page(Shown, Generic[Item]):
+    """Part of a list; ask again with `cursor` = `next_cursor` until that is null."""
+
+    items: list[Item]
+    next_cursor: str | None
+
+
+def read_shown(row: ReadRow) -> Read:
+    """A row as people see it: without owner, lease and paths."""
+    model = {
+        "name": row.model_name,
+        "version": row.model_version,
+        "onnx_sha256": row.model_onnx_sha256,
+        "card_sha256": row.model_card_sha256,
+    }
+    columns = {name: getattr(row, name) for name in Read.model_fields if hasattr(row, name)}
+    return Read.model_validate(columns | row.request | {"model": model, "error": _error_shown(row)})
+
+
+def model_shown(model: ModelFolder, is_default: bool) -> Model:
+    return Model(
+        name=model.card.name,
+        version=model.card.version,
+        onnx_sha256=model.card.sha256,
+        card_sha256=model.card_sha256,
+        is_default=is_default,
+        card=model.card.model_dump(mode="json"),
+    )
+
+
+def _error_shown(row: ReadRow) -> ReadError | None:
+    if row.error_code is None:
+        return None
+    return ReadError(code=row.error_code, detail=row.error_what or "", remedy=row.error_remedy or "")

@@ -1,0 +1,123 @@
+"""The first door: uploads become a filed slide, or, where they are no image, nothing is kept."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ultraread.datasets.open_slide import open_slide
+from ultraread.datasets.scan_record import digest_slide
+from ultraread.datasets.slide import ImageInfo
+from ultraread.errors import InputRefused, RequestInvalid, UploadConflict
+from ultraread.serving.api import bodies
+from ultraread.serving.api.service import WHO, Service
+from ultraread.serving.store.records import NewSlide, file_slide, find
+from ultraread.serving.store.tables import CaseRow, ScanRecordRow, UploadRow
+
+
+def file_uploads(service: Service, stated: bodies.NewSlide, slide_id: str) -> ScanRecordRow:
+    """Open, digest and file the uploads as one slide; they are then no uploads any more.
+
+    Raises UploadConflict while one is not whole, NotFound, and the InputRefused that says why it is no image.
+    """
+    uploads = [service.uploads.find(upload_id) for upload_id in stated.upload_ids]
+    _refuse_unless_whole(uploads)
+    _refuse_clashing_names(uploads)
+    _refuse_unknown_case(service, stated.case_id)
+    try:
+        with _staged(service, uploads, slide_id) as paths:
+            slide = _inspected(paths, stated, slide_id)
+            record = _filed(service, slide)
+    except InputRefused:
+        _drop(service, uploads)
+        raise
+    _drop(service, uploads)
+    return record
+
+
+def _refuse_unless_whole(uploads: Sequence[UploadRow]) -> None:
+    for upload in uploads:
+        if upload.received < upload.bytes:
+            raise UploadConflict(f"upload {upload.id} has {upload.received} of {upload.bytes} bytes")
+
+
+def _refuse_clashing_names(uploads: Sequence[UploadRow]) -> None:
+    if len({upload.file_name.casefold() for upload in uploads}) < len(uploads):
+        raise RequestInvalid("two files of a slide have the same name")
+
+
+def _refuse_unknown_case(service: Service, case_id: str | None) -> None:
+    if case_id is not None:
+        with service.store.reading() as session:
+            find(session, CaseRow, case_id)
+
+
+@contextmanager
+def _staged(service: Service, uploads: Sequence[UploadRow], slide_id: str) -> Iterator[list[Path]]:
+    """The files at slides_dir/<slide id>/, gone again where filing fails; links, not copies."""
+    folder = service.settings.slides_dir / slide_id
+    shutil.rmtree(folder, ignore_errors=True)  # of a request that died before it filed
+    folder.mkdir(mode=0o700)
+    try:
+        yield [_linked(service.uploads.path(upload), folder) for upload in uploads]
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _linked(source: Path, folder: Path) -> Path:
+    target = folder / source.name
+    os.link(source, target)
+    return target
+
+
+def _inspected(paths: Sequence[Path], stated: bodies.NewSlide, slide_id: str) -> NewSlide:
+    with open_slide(paths[0]) as slide:
+        info = slide.info
+    digest = digest_slide(paths)
+    return NewSlide(
+        id=slide_id,
+        sha256=digest.sha256,
+        format=info.format,
+        files=tuple({"name": file.name, "sha256": file.sha256, "bytes": file.bytes} for file in digest.files),
+        images=tuple(_image(image) for image in info.images),
+        case_id=stated.case_id,
+        accession=stated.accession,
+        primary_procedure=stated.primary_procedure,
+        specimen=stated.specimen,
+        digitized=stated.digitized.model_dump() if stated.digitized else None,
+    )
+
+
+def _image(image: ImageInfo) -> dict[str, Any]:
+    scales = [
+        {
+            "x_nm_per_px": scale.x_nm_per_px,
+            "y_nm_per_px": scale.y_nm_per_px,
+            "origin": scale.origin.value,
+            "tolerance": scale.tolerance,
+        }
+        for scale in image.scales
+    ]
+    return {
+        "index": image.index,
+        "width_px": image.size.width,
+        "height_px": image.size.height,
+        "levels": len(image.levels),
+        "bit_depth": image.bit_depth,
+        "samples_per_px": image.samples_per_px,
+        "modality": image.modality.value,
+        "scales": scales,
+    }
+
+
+def _filed(service: Service, slide: NewSlide) -> ScanRecordRow:
+    with service.store.writing() as session:
+        return file_slide(session, slide, WHO)
+
+
+def _drop(service: Service, uploads: Sequence[UploadRow]) -> None:
+    for upload in uploads:
+        service.uploads.drop(upload)

@@ -1,0 +1,55 @@
+"""Idempotency-Key: a POST that creates gives the same answer to the same request."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from ultraread.serving.api.service import InService
+from ultraread.serving.store import idempotency
+from ultraread.serving.store.engine import Store
+from ultraread.serving.store.idempotency import Answer
+from ultraread.serving.store.ids import new_id
+
+Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOnce:
+    """Answers a request; under a key it is answered once, and repeats get that answer."""
+
+    store: Store
+    key: str | None
+    path: str
+
+    def __call__(self, request: BaseModel, create: Callable[[str], Answer]) -> JSONResponse:
+        """`create` is handed the id of what it shall create; what is there already, it answers with."""
+        answer = self._keyed(self.key, request, create) if self.key else create(new_id())
+        return JSONResponse(answer.body, answer.status, {"Location": answer.location})
+
+    def _keyed(self, key: str, request: BaseModel, create: Callable[[str], Answer]) -> Answer:
+        begun = idempotency.begin(self.store, key, _digest(self.path, request))
+        if isinstance(begun, Answer):
+            return begun
+        try:
+            answer = create(begun)
+        except Exception:
+            idempotency.forget(self.store, key)
+            raise
+        idempotency.complete(self.store, key, answer)
+        return answer
+
+
+def _digest(path: str, request: BaseModel) -> str:
+    return hashlib.sha256(f"{path}\n{request.model_dump_json()}".encode()).hexdigest()
+
+
+def _answer_once(request: Request, service: InService, key: Key = None) -> AnswerOnce:
+    return AnswerOnce(service.store, key, request.url.path)
+
+
+Once = Annotated[AnswerOnce, Depends(_answer_once)]

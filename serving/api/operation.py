@@ -1,0 +1,65 @@
+"""Models that are served, the audit trail, and whether the service is well."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from sqlalchemy import text
+
+from ultraread.errors import ModelUnknown
+from ultraread.serving.api.bodies import AuditEvent, Model, Page, model_shown
+from ultraread.serving.api.records import Limit
+from ultraread.serving.api.service import InService
+from ultraread.serving.store.audit import AuditLog
+
+router = APIRouter(tags=["operation"])
+
+
+@router.get("/v1/models")
+def list_models(service: InService) -> Page[Model]:
+    """Every served model version; the default is the one that a read without `model` takes."""
+    items = [model_shown(model, model is service.models[0]) for model in service.models]
+    return Page[Model](items=items, next_cursor=None)
+
+
+@router.get("/v1/models/{name}")
+def show_versions(name: str, service: InService) -> Page[Model]:
+    """The served versions of one model."""
+    items = [model for model in list_models(service).items if model.name == name]
+    if not items:
+        raise ModelUnknown(f"{name} is not served here", "GET /v1/models lists what is.")
+    return Page[Model](items=items, next_cursor=None)
+
+
+@router.get("/v1/models/{name}/{version}")
+def show_model(name: str, version: str, service: InService) -> Model:
+    """One model version and its card."""
+    model = service.model(f"{name}/{version}")
+    return model_shown(model, model is service.models[0])
+
+
+@router.get("/v1/audit")
+def list_audit_events(
+    service: InService,
+    cursor: Annotated[int, Query(ge=0, description="Events after this sequence number.")] = 0,
+    limit: Limit = 50,
+    subject: Annotated[str | None, Query(max_length=64)] = None,
+) -> Page[AuditEvent]:
+    """What was done, by whom, oldest first."""
+    with service.store.reading() as session:
+        rows = AuditLog(session).list(cursor, limit + 1, subject)
+    items = [AuditEvent.model_validate(row) for row in rows[:limit]]
+    return Page[AuditEvent](items=items, next_cursor=str(items[-1].sequence) if len(rows) > limit else None)
+
+
+@router.get("/healthz")
+def health() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+def readiness(service: InService) -> dict[str, str]:
+    """The database answers too."""
+    with service.store.reading() as session:
+        session.execute(text("SELECT 1"))
+    return {"status": "ok"}

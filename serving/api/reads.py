@@ -1,0 +1,86 @@
+"""Reads: request, look, cancel, follow."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from ultraread.serving.api.bodies import NewRead, Page, Read, read_shown
+from ultraread.serving.api.once import Once
+from ultraread.serving.api.records import Cursor, Limit
+from ultraread.serving.api.requesting import request_read
+from ultraread.serving.api.service import WHO, InService, Service
+from ultraread.serving.store.idempotency import Answer
+from ultraread.serving.store.records import find, page
+from ultraread.serving.store.tables import ReadRow, ReadState
+
+KEEP_ALIVE_S = 15.0
+"""Seconds of silence after which a comment is sent: proxies close what says nothing for a minute."""
+
+router = APIRouter(tags=["reads"])
+
+
+@router.post("/v1/reads", status_code=202, response_model=Read)
+def request(wanted: NewRead, service: InService, once: Once) -> JSONResponse:
+    """Ask for a read. What is not safe to read is refused with its code; the records stay."""
+
+    def create(read_id: str) -> Answer:
+        row = request_read(service, wanted, read_id)
+        return Answer(202, f"/v1/reads/{row.id}", read_shown(row).model_dump(mode="json"))
+
+    return once(wanted, create)
+
+
+@router.get("/v1/reads")
+def list_reads(service: InService, cursor: Cursor = None, limit: Limit = 50) -> Page[Read]:
+    """Reads, newest first."""
+    with service.store.reading() as session:
+        found = page(session, ReadRow, cursor, limit)
+    return Page[Read](items=[read_shown(row) for row in found.rows], next_cursor=found.next_cursor)
+
+
+@router.get("/v1/reads/{read_id}")
+def show_read(read_id: str, service: InService) -> Read:
+    """One read and how far it is."""
+    return _read(service, read_id)
+
+
+@router.post("/v1/reads/{read_id}/cancel", status_code=202)
+def cancel(read_id: str, service: InService) -> Read:
+    """Stop a read: at once while queued, at its next heartbeat while running. An ended one stays as it is."""
+    return read_shown(service.jobs.request_cancel(read_id, WHO))
+
+
+@router.get("/v1/reads/{read_id}/events", response_class=StreamingResponse)
+async def follow(read_id: str, service: InService) -> StreamingResponse:
+    """Server-sent events: `progress` whenever the read changes, then one `end`; the data is the read."""
+    await run_in_threadpool(_read, service, read_id)  # an unknown one is a 404, not an empty stream
+    return StreamingResponse(_events(service, read_id), media_type="text/event-stream")
+
+
+async def _events(service: Service, read_id: str) -> AsyncIterator[str]:
+    told: Read | None = None
+    silent_s = 0.0
+    while told is None or not ReadState(told.state).has_ended:
+        now = await run_in_threadpool(_read, service, read_id)
+        if now != told:
+            told, silent_s = now, 0.0
+            yield _event(now)
+        elif silent_s >= KEEP_ALIVE_S:
+            silent_s = 0.0
+            yield ": still here\n\n"
+        await asyncio.sleep(service.settings.poll_s)
+        silent_s += service.settings.poll_s
+
+
+def _event(read: Read) -> str:
+    name = "end" if ReadState(read.state).has_ended else "progress"
+    return f"event: {name}\ndata: {json.dumps(read.model_dump(mode='json'))}\n\n"
+
+
+def _read(service: Service, read_id: str) -> Read:
+    with service.store.reading() as session:
+        return read_shown(find(session, ReadRow, read_id))

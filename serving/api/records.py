@@ -1,0 +1,107 @@
+"""Slides, scan records and cases."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
+
+from ultraread.serving.api.bodies import Case, FiledSlide, NewCase, NewSlide, Page, ScanRecord, Slide
+from ultraread.serving.api.filing import file_uploads
+from ultraread.serving.api.once import Once
+from ultraread.serving.api.service import WHO, InService
+from ultraread.serving.store.idempotency import Answer
+from ultraread.serving.store.records import (
+    file_case,
+    find,
+    page,
+    scan_record_of,
+    slides_of_case,
+)
+from ultraread.serving.store.tables import CaseRow, ScanRecordRow, SlideRow
+
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.", max_length=200)]
+Limit = Annotated[int, Query(ge=1, le=500)]
+
+router = APIRouter(tags=["records"])
+
+
+@router.post("/v1/slides", status_code=201, response_model=FiledSlide)
+def file_slide(stated: NewSlide, service: InService, once: Once) -> JSONResponse:
+    """File uploads as one slide, with a scan record. What is no image is refused and not kept."""
+
+    def create(slide_id: str) -> Answer:
+        with service.store.reading() as session:
+            record = scan_record_of(session, slide_id)
+        record = record or file_uploads(service, stated, slide_id)
+        with service.store.reading() as session:
+            slide = Slide.model_validate(find(session, SlideRow, slide_id))
+        filed = FiledSlide(**slide.model_dump(), scan_record_id=record.id)
+        return Answer(201, f"/v1/slides/{slide_id}", filed.model_dump(mode="json"))
+
+    return once(stated, create)
+
+
+@router.get("/v1/slides")
+def list_slides(service: InService, cursor: Cursor = None, limit: Limit = 50) -> Page[Slide]:
+    """Slides, newest first."""
+    with service.store.reading() as session:
+        found = page(session, SlideRow, cursor, limit)
+    return Page[Slide](items=[Slide.model_validate(row) for row in found.rows], next_cursor=found.next_cursor)
+
+
+@router.get("/v1/slides/{slide_id}")
+def show_slide(slide_id: str, service: InService) -> Slide:
+    """One slide."""
+    with service.store.reading() as session:
+        return Slide.model_validate(find(session, SlideRow, slide_id))
+
+
+@router.get("/v1/scan-records")
+def list_scan_records(service: InService, cursor: Cursor = None, limit: Limit = 50) -> Page[ScanRecord]:
+    """Scan records, newest first."""
+    with service.store.reading() as session:
+        found = page(session, ScanRecordRow, cursor, limit)
+    items = [ScanRecord.model_validate(row) for row in found.rows]
+    return Page[ScanRecord](items=items, next_cursor=found.next_cursor)
+
+
+@router.get("/v1/scan-records/{record_id}")
+def show_scan_record(record_id: str, service: InService) -> ScanRecord:
+    """One scan record, with the model version and MLflow run of its last read."""
+    with service.store.reading() as session:
+        return ScanRecord.model_validate(find(session, ScanRecordRow, record_id))
+
+
+@router.post("/v1/cases", status_code=201, response_model=Case)
+def open_case(stated: NewCase, service: InService, once: Once) -> JSONResponse:
+    """Open a case, under your id or a new one."""
+
+    def create(new_id: str) -> Answer:
+        with service.store.writing() as session:
+            row = file_case(session, stated.id or new_id, WHO)
+            case = _case(session, row)
+        return Answer(201, f"/v1/cases/{case.id}", case.model_dump(mode="json"))
+
+    return once(stated, create)
+
+
+@router.get("/v1/cases")
+def list_cases(service: InService, cursor: Cursor = None, limit: Limit = 50) -> Page[Case]:
+    """Cases, by id from the last."""
+    with service.store.reading() as session:
+        found = page(session, CaseRow, cursor, limit)
+        items = [_case(session, row) for row in found.rows]
+    return Page[Case](items=items, next_cursor=found.next_cursor)
+
+
+@router.get("/v1/cases/{case_id}")
+def show_case(case_id: str, service: InService) -> Case:
+    """One case and its slides."""
+    with service.store.reading() as session:
+        return _case(session, find(session, CaseRow, case_id))
+
+
+def _case(session: Session, row: CaseRow) -> Case:
+    slides = slides_of_case(session, row.id)
+    return Case(id=row.id, slide_ids=[slide.id for slide in slides], created=row.created)

@@ -1,0 +1,205 @@
+"""Talk to a running service. Its problems come back as our errors, so that a command line tells them alike."""
+
+import base64
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import httpx
+
+from ultraread.errors import (
+    CaseExists,
+    OutputExists,
+    RequestInvalid,
+    Unavailable,
+    UltraReadError,
+    error_of_code,
+)
+
+PART_BYTES = 8 * 2**20
+ENDED = ("succeeded", "partial", "failed", "cancelled")
+POLL_S = 1.0
+TIMEOUT = httpx.Timeout(30, read=600)
+"""Seconds. Filing a slide answers when all of it is digested, which takes minutes for the largest."""
+
+Json = dict[str, Any]
+BytesSent = Callable[[int, int], None]
+"""Called with bytes sent and bytes in all."""
+Changed = Callable[[Json], None]
+"""Called with the read whenever it changed."""
+
+
+class Client:
+    """One service; closed by `with`."""
+
+    def __init__(self, base_url: str, transport: httpx.BaseTransport | None = None) -> None:
+        self._http = httpx.Client(base_url=base_url, timeout=TIMEOUT, transport=transport)
+
+    def upload(self, path: Path, tell: BytesSent = lambda sent, total: None) -> str:
+        """Send a file in parts; return the upload's id. Raises UploadChecksumMismatch and others."""
+        size = path.stat().st_size
+        upload = self._post("/v1/uploads", {"file_name": path.name, "bytes": size})
+        digest = hashlib.sha256()
+        with path.open("rb") as stream:
+            for start, part in _parts(stream):
+                digest.update(part)
+                self._put_part(upload["id"], start, part, size, digest)
+                tell(start + len(part), size)
+        return str(upload["id"])
+
+    def file_slide(self, upload_ids: Sequence[str], **stated: Json | str | None) -> Json:
+        """File uploads as one slide; `stated` is case_id, accession, primary_procedure, specimen, digitized."""
+        return self._post("/v1/slides", {"upload_ids": list(upload_ids)} | _given(stated))
+
+    def ensure_case(self, case_id: str) -> None:
+        """Open the case unless it is there."""
+        try:
+            self._post("/v1/cases", {"id": case_id})
+        except CaseExists:
+            return
+
+    def request_read(self, **wanted: object) -> Json:
+        """Ask for a read; `wanted` is slide_ids or case_id, model, region, scale. Raises the ReadRefused that applies."""
+        return self._post("/v1/reads", _given(wanted))
+
+    def read(self, read_id: str) -> Json:
+        """The read as it stands."""
+        return self._get(f"/v1/reads/{read_id}")
+
+    def findings(self, read_id: str, slide_id: str | None = None) -> Json:
+        """Findings of a slide, or of the case."""
+        return self._get(f"/v1/reads/{read_id}/findings", _given({"slide": slide_id}))
+
+    def cancel(self, read_id: str) -> Json:
+        """Ask to stop a read."""
+        return self._post(f"/v1/reads/{read_id}/cancel", {})
+
+    def wait(self, read_id: str, tell: Changed = lambda read: None) -> Json:
+        """Follow a read to its end and return it, whatever the end is. Polls where events cannot be had."""
+        try:
+            for read in self._events(read_id):
+                tell(read)
+                if read["state"] in ENDED:
+                    return read
+        except Unavailable:
+            pass  # the stream broke; asking tells whether the service did
+        return self._poll(read_id, tell)
+
+    def fetch(self, read_id: str, out: Path) -> list[Path]:
+        """Put the read's result folders into `out`; return them. Raises OutputExists, and writes nothing then."""
+        with tempfile.TemporaryFile() as archive:
+            self._download(f"/v1/reads/{read_id}/bundle.zip", archive)
+            return _unpacked(archive, out)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _put_part(self, upload_id: str, start: int, part: bytes, size: int, digest: "hashlib._Hash") -> None:
+        headers = {"Content-Range": f"bytes {start}-{start + len(part) - 1}/{size}"}
+        if start + len(part) == size:
+            headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
+        with _coded_failures():
+            _answer(self._http.put(f"/v1/uploads/{upload_id}", content=part, headers=headers))
+
+    def _events(self, read_id: str) -> Iterator[Json]:
+        with _coded_failures(), self._http.stream("GET", f"/v1/reads/{read_id}/events") as response:
+            _refuse_problem(response)
+            for line in response.iter_lines():
+                if line.startswith("data: "):
+                    yield json.loads(line.removeprefix("data: "))
+
+    def _poll(self, read_id: str, tell: Changed) -> Json:
+        while (read := self.read(read_id))["state"] not in ENDED:
+            tell(read)
+            time.sleep(POLL_S)
+        tell(read)
+        return read
+
+    def _download(self, address: str, target: BinaryIO) -> None:
+        with _coded_failures(), self._http.stream("GET", address) as response:
+            _refuse_problem(response)
+            for piece in response.iter_bytes():
+                target.write(piece)
+
+    def _post(self, address: str, body: Mapping[str, Any]) -> Json:
+        with _coded_failures():
+            return _answer(self._http.post(address, json=body))
+
+    def _get(self, address: str, query: Mapping[str, Any] | None = None) -> Json:
+        with _coded_failures():
+            return _answer(self._http.get(address, params=query))
+
+
+def _parts(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    start = 0
+    while part := stream.read(PART_BYTES):
+        yield start, part
+        start += len(part)
+
+
+def _given(stated: Mapping[str, Any]) -> Json:
+    return {name: value for name, value in stated.items() if value is not None}
+
+
+@contextmanager
+def _coded_failures() -> Iterator[None]:
+    try:
+        yield
+    except httpx.UnsupportedProtocol as failure:
+        raise RequestInvalid(f"{failure}", "Give --url http://HOST:PORT.") from failure
+    except httpx.HTTPError as failure:
+        raise Unavailable(f"the service does not answer ({type(failure).__name__})") from failure
+
+
+def _answer(response: httpx.Response) -> Json:
+    _refuse_problem(response)
+    answer: Json = response.json()
+    return answer
+
+
+def _refuse_problem(response: httpx.Response) -> None:
+    """Raise the error that a problem body names."""
+    if response.is_success:
+        return
+    response.read()
+    try:
+        problem = response.json()
+        raise error_of_code(problem["code"])(problem["detail"], problem["remedy"])
+    except (ValueError, KeyError, TypeError) as foreign:
+        raise Unavailable(f"something else than UltraRead answers ({response.status_code})") from foreign
+
+
+def _unpacked(archive: BinaryIO, out: Path) -> list[Path]:
+    out.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(dir=out, prefix=".fetching-") as staging,
+        zipfile.ZipFile(archive) as bundle,
+    ):
+        bundle.extractall(staging)  # noqa: S202  # zipfile drops drives, leading slashes and `..`
+        fetched = sorted(Path(staging).iterdir())
+        for path in fetched:
+            if (out / path.name).exists():
+                raise OutputExists(f"{out / path.name} is there already")
+        return [Path(shutil.move(path, out / path.name)) for path in fetched]
+
+
+def error_of_read(read: Json) -> UltraReadError | None:
+    """The error that a failed or cancelled read ended with."""
+    error = read["error"]
+    return error_of_code(error["code"])(error["detail"], error["remedy"]) if error else None

@@ -1,0 +1,49 @@
+"""What a result cannot say, in sentences that stand beside it wherever it goes."""
+
+from collections.abc import Sequence
+
+from ultraread.datasets.admission import AdmittedImage
+from ultraread.datasets.scale import ScaleOrigin
+from ultraread.models.card import ModelCard
+from ultraread.serving.aggregate import Scope
+
+ALWAYS = (
+    "Research use only. These are suggestions of a model to a pathologist, not a diagnosis.",
+    "What was not seen was not seen in the tiles that were scored; it says nothing of the rest.",
+    "No artefact was looked for: folds, precipitate, knife marks and blur can fake or hide findings.",
+)
+ONE_IMAGE = (
+    "Intervals come from resampling ranges of one image: narrower than the truth, because its ranges share "
+    "section and staining."
+)
+
+
+def limitations_of(
+    card: ModelCard, scope: Scope, images: Sequence[AdmittedImage], resampled: int
+) -> tuple[str, ...]:
+    """Every sentence that applies, general ones first. `resampled` is the number of images."""
+    said = list(ALWAYS)
+    if resampled == 1:
+        said.append(ONE_IMAGE)
+    if any(not image.info.modality_is_stated for image in images):
+        said.append(f"The file does not state its modality; it was read as {card.modality.upper()}.")
+    said += [_of_scale(image) for image in images[:1]]
+    said.append(_of_specimen(card, scope))
+    return (*said, *card.limitations)
+
+
+def _of_scale(image: AdmittedImage) -> str:
+    scale = image.scale
+    told = f"Scale {scale.nm_per_px:.4g} nm/px +- {100 * scale.tolerance:g} % ({scale.origin}"
+    return f"{told}: {scale.reason})." if scale.origin == ScaleOrigin.OPERATOR else f"{told})."
+
+
+def _of_specimen(card: ModelCard, scope: Scope) -> str:
+    made_for = ", ".join(card.specimens)
+    if not scope.specimen:
+        return f"The specimen was not stated; the model was made for {made_for} only."
+    if not scope.in_scope:
+        return (
+            f"The specimen is {scope.specimen}; the model was made for {made_for}: all findings out of scope."
+        )
+    return f"The model was made for {made_for}."

@@ -1,0 +1,170 @@
+"""One read of one slide, stage by stage: prepare, score, conclude. The command line and the service run these
+same functions; only who scores the ranges differs.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ultraread.datasets.admission import AdmittedImage, admit
+from ultraread.datasets.geometry import BoxPx
+from ultraread.datasets.open_slide import open_slide
+from ultraread.datasets.scale import StatedScale
+from ultraread.datasets.scan_record import SlideDigest, digest_slide
+from ultraread.datasets.slide import Slide
+from ultraread.datasets.tile_plan import TilePlan
+from ultraread.datasets.tile_stream import TileReader, stream
+from ultraread.errors import InputChanged, TooManyFailedTiles
+from ultraread.models.preprocess import Window, measure_window
+from ultraread.models.registry import ModelFolder
+from ultraread.serving.score_tiles import RangeSink, RangeStore, RangeTask, ScoreRanges, planned_tiles
+from ultraread.serving.tally import ImageTally, TalliedImage, TileCounts
+
+RANGE_TILES = 128
+"""Tiles a range: fewer cost more dispatch, more repeat more work after a crash."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """What a caller asks beyond slide and model."""
+
+    stated_scale: StatedScale | None = None
+    region: BoxPx | None = None
+    specimen: str = ""
+    range_tiles: int = RANGE_TILES
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedImage:
+    """An admitted image with its plan and its intensity window."""
+
+    admitted: AdmittedImage
+    plan: TilePlan
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSlide:
+    """Everything that a read of this slide depends on, fixed before the first tile is scored."""
+
+    path: Path
+    digest: SlideDigest
+    format: str
+    images: tuple[PreparedImage, ...]
+    model: ModelFolder
+    request: ReadRequest
+
+    @property
+    def tiles(self) -> int:
+        return sum(len(image.plan) for image in self.images)
+
+
+def prepare_slide(
+    path: Path, model: ModelFolder, request: ReadRequest, filed: SlideDigest | None = None
+) -> PreparedSlide:
+    """Open, admit and plan. Raises the InputRefused that applies; nothing is written.
+
+    `filed` is the digest taken at filing; without it the file is digested here.
+    """
+    with open_slide(path) as slide:
+        admitted = admit(slide, model.demands, request.stated_scale, request.region)
+        images = tuple(_prepare_image(slide, image, model, request) for image in admitted)
+        digest = filed or digest_slide([path])
+        return PreparedSlide(path, digest, slide.info.format, images, model, request)
+
+
+def binding(prepared: PreparedSlide) -> dict[str, Any]:
+    """What checkpoints are bound to: never mix ranges of different slides, models or plans."""
+    return {
+        "slide_sha256": prepared.digest.sha256,
+        "onnx_sha256": prepared.model.card.sha256,
+        "card_sha256": prepared.model.card_sha256,
+        "images": [{**asdict(image.plan), **asdict(image.window)} for image in prepared.images],
+    }
+
+
+def score_slide(
+    prepared: PreparedSlide, store: RangeStore, score_ranges: ScoreRanges, note: Callable[[int], None]
+) -> None:
+    """Score every range that the store does not hold yet; `note` hears the tiles of each, old and new."""
+    for image in prepared.images:
+        for number in range(image.plan.ranges):
+            if store.has(image.plan.image, number):
+                first, after = image.plan.range_bounds(number)
+                note(after - first)
+    for scores in score_ranges(_missing_ranges(prepared, store)):
+        store.save(scores)
+        note(len(scores.status))
+
+
+def tally_image(
+    prepared: PreparedSlide,
+    image: PreparedImage,
+    store: RangeStore,
+    sinks: Iterable[RangeSink] = (),
+) -> TalliedImage:
+    """Add up the ranges of one image, in plan order; each of `sinks` sees them in the same single pass.
+
+    Raises TooManyFailedTiles above the card's limit.
+    """
+    card = prepared.model.card
+    tally = ImageTally(image.plan, card)
+    for number in range(image.plan.ranges):
+        scores, tiles = store.load(image.plan.image, number), planned_tiles(image.plan, number)
+        for sink in (tally.add, *sinks):
+            sink(scores, tiles)
+    _refuse_if_too_damaged(tally.counts, card.max_failed_fraction)
+    return tally.done(prepared.digest.sha256, image.admitted.scale)
+
+
+def scorers(prepared: PreparedSlide, store: RangeStore) -> Counter[int]:
+    """Ranges by the process that scored them."""
+    return Counter(
+        store.load(image.plan.image, number).scored_by
+        for image in prepared.images
+        for number in range(image.plan.ranges)
+    )
+
+
+def confirm_digest(prepared: PreparedSlide) -> None:
+    """Raise InputChanged if the file is not what was read: nothing is published then."""
+    if digest_slide([prepared.path]).sha256 != prepared.digest.sha256:
+        raise InputChanged(f"{prepared.path.name} changed while it was read")
+
+
+def _refuse_if_too_damaged(counts: TileCounts, max_failed_fraction: float) -> None:
+    if not counts.complete:
+        raise InputChanged(f"{counts} do not add up")
+    if counts.failed > max_failed_fraction * counts.planned:
+        raise TooManyFailedTiles(
+            f"{counts.failed} of {counts.planned} tiles cannot be decoded; "
+            f"{100 * max_failed_fraction:g} % are allowed"
+        )
+
+
+def _prepare_image(
+    slide: Slide, admitted: AdmittedImage, model: ModelFolder, request: ReadRequest
+) -> PreparedImage:
+    plan = TilePlan(
+        admitted.info.index, admitted.region, admitted.zoom, model.card.tile_px, request.range_tiles
+    )
+    return PreparedImage(admitted, plan, _window(slide, plan, model.card.normalisation.sample_tiles))
+
+
+def _window(slide: Slide, plan: TilePlan, sample_tiles: int) -> Window:
+    """Measured on the first tiles of the coarse-to-fine order: they are spread over the whole image."""
+    reader = TileReader(slide, plan)
+    with ThreadPoolExecutor(1) as pool:
+        sampled = stream(reader, islice(plan.tiles(), sample_tiles), pool, ahead=4)
+        return measure_window(tile.grey for tile in sampled if tile.grey is not None and not tile.is_blank)
+
+
+def _missing_ranges(prepared: PreparedSlide, store: RangeStore) -> Iterator[RangeTask]:
+    for image in prepared.images:
+        for number in range(image.plan.ranges):
+            if not store.has(image.plan.image, number):
+                yield RangeTask(prepared.path, image.plan, image.window, number)

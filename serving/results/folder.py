@@ -1,0 +1,217 @@
+"""The result folder of a slide: filled under another name, fsynced, renamed. If it exists, it is whole."""
+
+import json
+import os
+import platform
+import shutil
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ultraread.datasets.corpora import sha256_of_file
+from ultraread.errors import OutputExists, StorageFull
+from ultraread.models.card import ModelCard
+from ultraread.models.registry import ModelFolder
+from ultraread.serving.aggregate import coverage_of, findings_of, rounded, scope_of
+from ultraread.serving.estimates import seed_of
+from ultraread.serving.findings import (
+    FileEntry,
+    ImageEntry,
+    ModelEntry,
+    SlideEntry,
+    SlideFindings,
+    canonical_bytes,
+)
+from ultraread.serving.limitations import limitations_of
+from ultraread.serving.read_slide import PreparedImage, PreparedSlide, scorers, tally_image
+from ultraread.serving.results.overlay import Overlay, Squares
+from ultraread.serving.results.patch_map import PatchMapFile
+from ultraread.serving.results.pictures import SlidePictures
+from ultraread.serving.results.tables import TileTables
+from ultraread.serving.score_tiles import RangeSink, RangeStore
+from ultraread.serving.tally import TalliedImage
+
+FIELD_SELECTION = "not stated: the fields were chosen before they reached UltraRead"
+PACKAGES = ("ultraread", "numpy", "onnxruntime", "tifffile", "imagecodecs", "pillow")
+
+
+@dataclass(frozen=True, slots=True)
+class ConcludedSlide:
+    """What a slide gave: the published findings, and its tallies for a case."""
+
+    findings: SlideFindings
+    images: tuple[TalliedImage, ...]
+
+
+def conclude_slide(
+    prepared: PreparedSlide, store: RangeStore, folder: Path, told: dict[str, Any]
+) -> ConcludedSlide:
+    """Write every file of the result into `folder`; `told` goes to provenance.json as it is."""
+    folder.mkdir(parents=True)
+    with closing(Overlay(folder / "overlay.geojson")) as overlay:
+        images = _write_tiles(prepared, store, folder, overlay)
+        findings = slide_findings(prepared, images)
+        overlay.add_evidence(findings.findings)
+    (folder / "findings.json").write_bytes(canonical_bytes(findings))
+    _write_json(folder / "scan_record.json", _scan_record(prepared, findings))
+    _write_json(folder / "provenance.json", _provenance(prepared, store, folder, told))
+    return ConcludedSlide(findings, tuple(image.condensed() for image in images))
+
+
+def slide_findings(prepared: PreparedSlide, images: list[TalliedImage]) -> SlideFindings:
+    """The findings of a slide: a function of its bytes, the model version, the plan and the settings."""
+    model, request = prepared.model, prepared.request
+    seed = seed_of(prepared.digest.sha256, model.card.sha256)
+    coverage = coverage_of(images, model.card)
+    scope = scope_of(request.specimen, model.card)
+    return SlideFindings(
+        state="partial" if coverage.tiles_failed else "succeeded",
+        slide=_slide_entry(prepared),
+        model=model_entry(model),
+        specimen=request.specimen,
+        coverage=coverage,
+        quality=(),
+        findings=findings_of(images, model.card, scope, seed, in_case=False),
+        limitations=limitations_of(model.card, scope, [i.admitted for i in prepared.images], len(images)),
+    )
+
+
+def model_entry(model: ModelFolder) -> ModelEntry:
+    return ModelEntry(
+        name=model.card.name,
+        version=model.card.version,
+        onnx_sha256=model.card.sha256,
+        card_sha256=model.card_sha256,
+    )
+
+
+def publish(unfinished: Path, final: Path) -> None:
+    """Make every file of `unfinished` durable, then give the folder its name.
+
+    Raises OutputExists where there is a result already, StorageFull where there is no room.
+    """
+    if final.exists():
+        raise OutputExists(f"{final} exists")
+    try:
+        for file in unfinished.rglob("*"):
+            if file.is_file():
+                _fsync(file)
+        unfinished.rename(final)
+        _fsync(final.parent)
+    except OSError as failure:
+        raise StorageFull(f"{final} could not be written ({failure.strerror})") from failure
+
+
+def clear(folder: Path) -> None:
+    """Remove a folder of unfinished work, if there is one."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_tiles(
+    prepared: PreparedSlide, store: RangeStore, folder: Path, overlay: Overlay
+) -> list[TalliedImage]:
+    """One pass over the ranges feeds tables, patch map, pictures, overlay and tally."""
+    tallied, card = [], prepared.model.card
+    with closing(TileTables(folder, card)) as tables:
+        for image in prepared.images:
+            with closing(_ImageFiles(image, card, folder, overlay)) as files:
+                sinks = (tables.add, *files.sinks)
+                tallied.append(tally_image(prepared, image, store, sinks))
+    return tallied
+
+
+class _ImageFiles:
+    """Patch map, pictures and overlay squares of one image; those of image 0 carry no number."""
+
+    def __init__(self, image: PreparedImage, card: ModelCard, folder: Path, overlay: Overlay) -> None:
+        nm_per_px = image.admitted.scale.nm_per_px
+        self._numbered = f"_{image.plan.image}" if image.plan.image else ""
+        self._folder, self._overlay = folder, overlay
+        self._pictures = SlidePictures(image.plan, card, nm_per_px)
+        self._squares = Squares(image.plan, card)
+        self._patch_map: PatchMapFile | None = None
+        if card.outputs.patch_map:
+            path = folder / f"patch_map{self._numbered}.ome.tif"
+            self._patch_map = PatchMapFile(path, image.plan, card, card.outputs.patch_map, nm_per_px)
+
+    @property
+    def sinks(self) -> tuple[RangeSink, ...]:
+        patch_map = (self._patch_map.add,) if self._patch_map else ()
+        return self._pictures.add, self._squares.add, *patch_map
+
+    def close(self) -> None:
+        self._overlay.add_tiles(self._squares)
+        thumbnail, heatmap = (
+            self._folder / f"{name}{self._numbered}.png" for name in ("thumbnail", "heatmap")
+        )
+        self._pictures.save(thumbnail, heatmap)
+        if self._patch_map:
+            self._patch_map.close()
+
+
+def _slide_entry(prepared: PreparedSlide) -> SlideEntry:
+    return SlideEntry(
+        sha256=prepared.digest.sha256,
+        files=tuple(FileEntry(sha256=file.sha256, bytes=file.bytes) for file in prepared.digest.files),
+        images=tuple(_image_entry(image) for image in prepared.images),
+        field_selection=FIELD_SELECTION,
+    )
+
+
+def _image_entry(image: PreparedImage) -> ImageEntry:
+    info, scale = image.admitted.info, image.admitted.scale
+    return ImageEntry(
+        index=info.index,
+        width_px=info.size.width,
+        height_px=info.size.height,
+        bit_depth=info.bit_depth,
+        modality=image.admitted.modality,
+        nm_per_px=rounded(scale.nm_per_px),
+        nm_per_px_tolerance=scale.tolerance,
+        nm_per_px_origin=scale.origin,
+        nm_per_px_reason=scale.reason,
+    )
+
+
+def _scan_record(prepared: PreparedSlide, findings: SlideFindings) -> dict[str, Any]:
+    """The record as far as the file itself tells it; who digitized what and why is stated by people."""
+    return {
+        "schema_version": "1",
+        "research_use_only": True,
+        "slide": findings.slide.model_dump(mode="json"),
+        "format": prepared.format,
+        "model": findings.model.model_dump(mode="json"),
+        "read_state": findings.state,
+    }
+
+
+def _provenance(
+    prepared: PreparedSlide, store: RangeStore, folder: Path, told: dict[str, Any]
+) -> dict[str, Any]:
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    return {
+        "schema_version": "1",
+        "research_use_only": True,
+        "file_names": [file.name for file in prepared.digest.files],
+        "settings": asdict(prepared.request),
+        "windows": [asdict(image.window) for image in prepared.images],
+        "ranges_by_process": {str(pid): n for pid, n in sorted(scorers(prepared, store).items())},
+        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "machine": {"processor": platform.machine(), "cpus": os.cpu_count(), "system": platform.platform()},
+        "files": {file.name: sha256_of_file(file) for file in files},
+        **told,
+    }
+
+
+def _write_json(path: Path, body: dict[str, Any]) -> None:
+    path.write_text(json.dumps(body, indent=2) + "\n")
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

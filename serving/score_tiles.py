@@ -1,0 +1,214 @@
+"""Score one range of a plan where the slide lies: decode in threads, classify, hand back numbers only."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ultraread.datasets.open_slide import open_slide
+from ultraread.datasets.slide import Slide
+from ultraread.datasets.tile_plan import PlannedTile, TilePlan
+from ultraread.datasets.tile_stream import TilePixels, TileReader, block_means, stream
+from ultraread.models.card import ModelCard
+from ultraread.models.classifier import Scores
+from ultraread.models.preprocess import Window, for_showing, normalise
+
+SCORED, BLANK, FAILED = np.uint8(0), np.uint8(1), np.uint8(2)
+PICTURE_PX = 1024
+"""Longest side of a picture of a slide; it is made of block means that are taken while scoring."""
+
+
+class Classifier(Protocol):
+    """What scores a batch."""
+
+    card: ModelCard
+
+    def __call__(self, tiles: NDArray[np.float32]) -> Scores: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RangeTask:
+    """Range `number` of the plan of one image: only coordinates travel to where it is scored."""
+
+    slide: Path
+    plan: TilePlan
+    window: Window
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class RangeScores:
+    """What one range gave, in plan order.
+
+    status (N,) uint8 (SCORED, BLANK, FAILED); probabilities (N, C) float32; patch_maps (N, C, h, w) float16
+    or None; thumbnails (N, t, t) uint8. Rows of tiles that were not scored are zero. `failures` says why, by
+    place in the plan; `scored_by` is the process id.
+    """
+
+    image: int
+    number: int
+    status: NDArray[np.uint8]
+    probabilities: NDArray[np.float32]
+    patch_maps: NDArray[np.float16] | None
+    thumbnails: NDArray[np.uint8]
+    failures: dict[int, str]
+    scored_by: int
+
+
+class RangeScorer:
+    """Scores ranges with one classifier; the slide of the last range stays open for the next one."""
+
+    def __init__(self, classify: Classifier, decoding_threads: int = 1) -> None:
+        self._classify = classify
+        self._pool = ThreadPoolExecutor(decoding_threads, thread_name_prefix="decode")
+        self._path: Path | None = None
+        self._slide: Slide | None = None
+
+    def __call__(self, task: RangeTask) -> RangeScores:
+        """Raises NonFinitePixels and ModelOutputInvalid; tiles that cannot be decoded are named instead."""
+        reader = TileReader(self._open(task.slide), task.plan)
+        tiles = planned_tiles(task.plan, task.number)
+        ahead = 2 * self._classify.card.batch_size
+        collected = _Collected(task, len(tiles), self._classify.card)
+        batch: list[tuple[int, NDArray[np.float32]]] = []
+        for place, pixels in enumerate(stream(reader, tiles, self._pool, ahead)):
+            collected.note(place, pixels)
+            if pixels.grey is not None and not pixels.is_blank:
+                batch.append((place, pixels.grey))
+            if len(batch) == self._classify.card.batch_size:
+                collected.score(batch, self._classify)
+                batch.clear()
+        if batch:
+            collected.score(batch, self._classify)
+        return collected.done()
+
+    def close(self) -> None:
+        """Close the slide and end the decoding threads."""
+        self._pool.shutdown(cancel_futures=True)
+        if self._slide is not None:
+            self._slide.close()
+
+    def _open(self, path: Path) -> Slide:
+        if self._slide is None or path != self._path:
+            if self._slide is not None:
+                self._slide.close()
+            self._path, self._slide = path, open_slide(path)
+        return self._slide
+
+
+class _Collected:
+    """The arrays of one range while they fill."""
+
+    def __init__(self, task: RangeTask, tiles: int, card: ModelCard) -> None:
+        self._task = task
+        self._clip = card.normalisation.clip
+        classes, patch_map = len(card.classes), card.outputs.patch_map
+        side = card.tile_px // patch_map.stride_px if patch_map else 0
+        self._shown_stride = picture_stride(task.plan)
+        shown = card.tile_px // self._shown_stride
+        self._status = np.full(tiles, SCORED, np.uint8)
+        self._probabilities = np.zeros((tiles, classes), np.float32)
+        self._patch_maps = np.zeros((tiles, classes, side, side), np.float16) if patch_map else None
+        self._thumbnails = np.zeros((tiles, shown, shown), np.uint8)
+        self._failures: dict[int, str] = {}
+
+    def note(self, place: int, pixels: TilePixels) -> None:
+        if pixels.grey is None:
+            self._status[place] = FAILED
+            self._failures[pixels.tile.index] = pixels.failure
+            return
+        if pixels.is_blank:
+            self._status[place] = BLANK
+        means = block_means(pixels.grey, self._shown_stride)
+        self._thumbnails[place] = for_showing(means, self._task.window)
+
+    def score(self, batch: Sequence[tuple[int, NDArray[np.float32]]], classify: Classifier) -> None:
+        places = [place for place, _ in batch]
+        tiles = np.stack([grey for _, grey in batch])
+        scores = classify(normalise(tiles, self._task.window, self._clip))
+        self._probabilities[places] = scores.probabilities
+        if self._patch_maps is not None and scores.patch_map is not None:
+            self._patch_maps[places] = scores.patch_map
+
+    def done(self) -> RangeScores:
+        return RangeScores(
+            self._task.plan.image,
+            self._task.number,
+            self._status,
+            self._probabilities,
+            self._patch_maps,
+            self._thumbnails,
+            self._failures,
+            os.getpid(),
+        )
+
+
+class RangeStore:
+    """Checkpoints: one file a range, whole or absent, so that an interrupted read goes on from here."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def save(self, scores: RangeScores) -> None:
+        """Write, fsync, rename."""
+        arrays: dict[str, Any] = {
+            "status": scores.status,
+            "probabilities": scores.probabilities,
+            "thumbnails": scores.thumbnails,
+        }
+        if scores.patch_maps is not None:
+            arrays["patch_maps"] = scores.patch_maps
+        told = json.dumps({"failures": scores.failures, "scored_by": scores.scored_by})
+        path = self._path(scores.image, scores.number)
+        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+        with unfinished.open("wb") as stream:
+            np.savez(stream, told=np.array(told), **arrays)
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.replace(path)
+
+    def has(self, image: int, number: int) -> bool:
+        return self._path(image, number).is_file()
+
+    def load(self, image: int, number: int) -> RangeScores:
+        with np.load(self._path(image, number), allow_pickle=False) as arrays:
+            told = json.loads(str(arrays["told"]))
+            return RangeScores(
+                image,
+                number,
+                arrays["status"],
+                arrays["probabilities"],
+                arrays.get("patch_maps"),
+                arrays["thumbnails"],
+                {int(index): reason for index, reason in told["failures"].items()},
+                int(told["scored_by"]),
+            )
+
+    def _path(self, image: int, number: int) -> Path:
+        return self._folder / f"{image:05d}-{number:07d}.npz"
+
+
+ScoreRanges = Callable[[Iterable[RangeTask]], Iterable[RangeScores]]
+"""Scores tasks and yields what is done, in any order: in this process, or spread over replicas."""
+
+RangeSink = Callable[[RangeScores, list[PlannedTile]], None]
+"""Sees each range with its tiles once, in plan order: a tally, a table, a picture, a map."""
+
+
+def picture_stride(plan: TilePlan) -> int:
+    """Model pixels a picture pixel: the smallest divisor of the tile that keeps within PICTURE_PX."""
+    longest = max(plan.size.width, plan.size.height)
+    divisors = (stride for stride in range(1, plan.tile_px + 1) if plan.tile_px % stride == 0)
+    return next((stride for stride in divisors if longest <= PICTURE_PX * stride), plan.tile_px)
+
+
+def planned_tiles(plan: TilePlan, number: int) -> list[PlannedTile]:
+    """The tiles of range `number`, in plan order: row n of its RangeScores belongs to tile n."""
+    return list(plan.tiles(*plan.range_bounds(number)))

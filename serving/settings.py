@@ -1,0 +1,161 @@
+"""What an operator can set: command line over environment (ULTRAREAD_...) over TOML file over defaults."""
+
+import ipaddress
+import os
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ultraread.errors import ConfigInsecure, RequestInvalid
+
+ENVIRONMENT_PREFIX = "ULTRAREAD_"
+
+
+class Settings(BaseSettings):
+    """Frozen; a value that would expose patient data does not make a Settings."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address to listen on. Loopback only: there is no authentication yet.",
+    )
+    port: int = Field(default=8000, ge=0, le=65535, description="TCP port; 0 lets the system choose.")
+    proxied_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Host names under which an authenticating reverse proxy forwards to this service. "
+        "Any other name but loopback is refused: a web page could rebind its own to this machine.",
+    )
+    data_dir: Path = Field(
+        default_factory=lambda: Path.home() / ".local/share/ultraread",
+        description="Folder of database, slides, reads and MLflow store; only its owner may enter.",
+    )
+    models: tuple[str, ...] = Field(
+        default=("ultrastructure-vnc",),
+        min_length=1,
+        description="Models to serve (name, name/version or folder); the first one is the default.",
+    )
+    replicas: int = Field(
+        default=1, ge=1, description="Classifier replicas a model; each takes cpus / replicas."
+    )
+    cpus: float | None = Field(
+        default=None, gt=0, description="Processor cores to use; without a value, the machine's."
+    )
+    range_tiles: int = Field(
+        default=128,
+        ge=1,
+        description="Tiles a range: the unit of dispatch and checkpoint. Ranges of 64 cost 5-10 % more time; "
+        "larger ones repeat more work after a crash.",
+    )
+    lease_s: float = Field(
+        default=15,
+        gt=0,
+        description="Seconds without a heartbeat after which another runner takes a read over.",
+    )
+    heartbeat_s: float = Field(default=5, gt=0, description="Seconds between heartbeats of a running read.")
+    max_attempts: int = Field(
+        default=3, ge=1, description="Attempts without progress after which a read is failed as poisoned."
+    )
+    poll_s: float = Field(default=0.2, gt=0, description="Seconds between looks into the store for news.")
+    max_upload_bytes: int = Field(
+        default=200 * 2**30, ge=1, description="Bytes of one file; whole montages reach 100 gigapixels."
+    )
+    max_running_reads: int = Field(
+        default=1, ge=1, description="Reads that run at once; one already uses all cores."
+    )
+
+    @model_validator(mode="after")
+    def _refuse_unsafe(self) -> Self:
+        if not _is_loopback(self.host):
+            raise ConfigInsecure(f"host {self.host} is reachable from other machines, without authentication")
+        if self.lease_s <= 2 * self.heartbeat_s:
+            raise RequestInvalid(
+                f"a lease of {self.lease_s:g} s is lost too easily, with a beat each {self.heartbeat_s:g} s",
+                "Set lease_s to more than twice heartbeat_s.",
+            )
+        return self
+
+    @property
+    def database_url(self) -> str:
+        return f"sqlite:///{self.data_dir.resolve()}/ultraread.db"
+
+    @property
+    def mlflow_uri(self) -> str:
+        return f"sqlite:///{self.data_dir.resolve()}/mlflow.db"
+
+    @property
+    def slides_dir(self) -> Path:
+        return self.data_dir / "slides"
+
+    @property
+    def uploads_dir(self) -> Path:
+        return self.data_dir / "uploads"
+
+    @property
+    def reads_dir(self) -> Path:
+        return self.data_dir / "reads"
+
+    def result_dir(self, read_id: str) -> Path:
+        """Where the result folders of a read are published."""
+        return self.reads_dir / read_id / "result"
+
+
+def load_settings(config: Path | None = None, **stated: object) -> Settings:
+    """Read the settings; `stated` are those of the command line, None where it is silent.
+
+    Raises RequestInvalid for unknown names and impossible values, ConfigInsecure for unsafe ones.
+    """
+    given = {name: value for name, value in stated.items() if value is not None}
+    try:
+        return Settings(**(_file_values(config) | given))
+    except ValidationError as invalid:
+        first = invalid.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise RequestInvalid(
+            f"setting {name}: {first['msg']}", "docs/guides/serve.md lists them."
+        ) from invalid
+
+
+def prepare_folders(settings: Settings) -> None:
+    """Make the folders below `data_dir`, for its owner only.
+
+    Raises ConfigInsecure where others could write there, or where this process cannot.
+    """
+    for folder in (settings.data_dir, settings.slides_dir, settings.uploads_dir, settings.reads_dir):
+        _make_private(folder)
+    if settings.data_dir.stat().st_mode & stat.S_IWOTH:
+        raise ConfigInsecure(f"anyone can write to {settings.data_dir}", "chmod o-w it, or set data_dir.")
+
+
+def _make_private(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as failure:
+        raise ConfigInsecure(
+            f"{folder} cannot be made ({failure.strerror})", "Set data_dir to a folder of yours."
+        ) from failure
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise ConfigInsecure(f"{folder} cannot be written to", "Set data_dir to a folder of yours.")
+
+
+def _file_values(config: Path | None) -> dict[str, Any]:
+    """The file's values, less those that the environment states."""
+    if config is None:
+        return {}
+    try:
+        values = tomllib.loads(config.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as failure:
+        raise RequestInvalid(f"{config} cannot be read as TOML: {failure}") from failure
+    stated = {name.upper() for name in os.environ}
+    return {name: value for name, value in values.items() if ENVIRONMENT_PREFIX + name.upper() not in stated}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,69 @@
+"""One answer for one Idempotency-Key, however often and however many at once the request is sent."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, update
+from sqlalchemy.orm import Session
+
+from ultraread.errors import IdempotencyConflict, IdempotencyRunning
+from ultraread.serving.store.engine import Store
+from ultraread.serving.store.ids import new_id
+from ultraread.serving.store.tables import IdempotencyRow, Json
+
+INTERRUPTED = 0
+"""`status` of a request whose answer was never written: its process died. The next repeat takes it up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a POST that creates answers with."""
+
+    status: int
+    location: str
+    body: Json
+
+
+def begin(store: Store, key: str, request_sha256: str) -> Answer | str:
+    """Return the answer that was given before, or the id that the thing to be created shall have.
+
+    Raises IdempotencyConflict where the key came with another request, IdempotencyRunning where this one is
+    being answered.
+    """
+    with store.writing() as session:
+        row = session.get(IdempotencyRow, key)
+        if row is None:
+            return _reserve(session, key, request_sha256)
+        if row.request_sha256 != request_sha256:
+            raise IdempotencyConflict("this Idempotency-Key was used for another request")
+        if row.status is None:
+            raise IdempotencyRunning("the first request with this Idempotency-Key is being answered")
+        if row.status == INTERRUPTED:
+            row.status = None
+            return row.subject_id
+        return Answer(row.status, row.location or "", row.body or {})
+
+
+def complete(store: Store, key: str, answer: Answer) -> None:
+    """Keep the answer for repeats."""
+    with store.writing() as session:
+        row = session.get_one(IdempotencyRow, key)
+        row.status, row.location, row.body = answer.status, answer.location, answer.body
+
+
+def forget(store: Store, key: str) -> None:
+    """The request was refused and made nothing: it may be sent again."""
+    with store.writing() as session:
+        session.execute(delete(IdempotencyRow).where(IdempotencyRow.key == key))
+
+
+def release_interrupted(store: Store) -> None:
+    """At the start of the only process that answers: whatever is still being answered, is not."""
+    with store.writing() as session:
+        unanswered = update(IdempotencyRow).where(IdempotencyRow.status.is_(None))
+        session.execute(unanswered.values(status=INTERRUPTED))
+
+
+def _reserve(session: Session, key: str, request_sha256: str) -> str:
+    row = IdempotencyRow(key=key, request_sha256=request_sha256, subject_id=new_id())
+    session.add(row)
+    return row.subject_id

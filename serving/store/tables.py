@@ -1,0 +1,178 @@
+"""What is stored. Times are ISO 8601 text in UTC by the database's clock; digests are sha256 in hex."""
+
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, ForeignKey, Index
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from ultraread.serving.store.clock import utc_now
+
+Json = dict[str, Any]
+
+
+class ReadState(StrEnum):
+    """Where a read stands; the last four are for good."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def has_ended(self) -> bool:
+        return self not in {ReadState.QUEUED, ReadState.RUNNING}
+
+    @property
+    def has_result(self) -> bool:
+        return self in {ReadState.SUCCEEDED, ReadState.PARTIAL}
+
+
+class Table(DeclarativeBase):
+    """Base of every table."""
+
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        Json: JSON(none_as_null=True),
+        list[str]: JSON,
+        list[Json]: JSON,
+    }
+
+
+class CaseRow(Table):
+    """One diagnostic question about one patient."""
+
+    __tablename__ = "cases"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    created: Mapped[str] = mapped_column(default=utc_now())
+
+
+class SlideRow(Table):
+    """What is opened as one unit, by the first of its `files` [{name, sha256, bytes}] in slides_dir/<id>/."""
+
+    __tablename__ = "slides"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(index=True)
+    bytes: Mapped[int]
+    format: Mapped[str]
+    files: Mapped[list[Json]]
+    images: Mapped[list[Json]]
+    created: Mapped[str] = mapped_column(default=utc_now())
+
+
+class ScanRecordRow(Table):
+    """One digitization, filed, with the model version and MLflow run of its last read."""
+
+    __tablename__ = "scan_records"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    case_id: Mapped[str | None] = mapped_column(ForeignKey("cases.id"), index=True)
+    slide_id: Mapped[str] = mapped_column(ForeignKey("slides.id"), index=True)
+    accession: Mapped[str | None]
+    primary_procedure: Mapped[str | None]
+    """CPT code of what was done first, e.g. 88348 (electron microscopy, diagnostic)."""
+    specimen: Mapped[str | None]
+    digitized: Mapped[Json | None]
+    """What was digitized and why: {object, purpose}."""
+    read_id: Mapped[str | None] = mapped_column(ForeignKey("reads.id"))
+    model_name: Mapped[str | None]
+    model_version: Mapped[str | None]
+    model_onnx_sha256: Mapped[str | None]
+    mlflow_run_id: Mapped[str | None]
+    created: Mapped[str] = mapped_column(default=utc_now())
+
+
+class ReadRow(Table):
+    """One run of one model version, and who works on it: `epoch` rises with every claim and fences writes."""
+
+    __tablename__ = "reads"
+    __table_args__ = (Index("reads_by_state", "state", "lease"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str] = mapped_column(default=ReadState.QUEUED.value)
+    case_id: Mapped[str | None] = mapped_column(ForeignKey("cases.id"), index=True)
+    slide_ids: Mapped[list[str]]
+    slide_sha256s: Mapped[list[str]]
+    model_name: Mapped[str]
+    model_version: Mapped[str]
+    model_onnx_sha256: Mapped[str]
+    model_card_sha256: Mapped[str]
+    request: Mapped[Json]
+    """{region {x, y, width, height} | null, scale {nm_per_px, tolerance, reason} | null}."""
+    binding: Mapped[Json | None]
+    """What checkpoints were made from; a resumed read with another one is refused."""
+    tiles_total: Mapped[int] = mapped_column(default=0)
+    tiles_done: Mapped[int] = mapped_column(default=0)
+    ranges_done: Mapped[int] = mapped_column(default=0)
+    error_code: Mapped[str | None]
+    error_what: Mapped[str | None]
+    error_remedy: Mapped[str | None]
+    result_dir: Mapped[str | None]
+    mlflow_run_id: Mapped[str | None]
+    owner: Mapped[str | None]
+    epoch: Mapped[int] = mapped_column(default=0)
+    lease: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    """Claims since the last progress."""
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    created: Mapped[str] = mapped_column(default=utc_now())
+    started: Mapped[str | None]
+    ended: Mapped[str | None]
+
+
+class OutboxRow(Table):
+    """What another system has to be told about a read, at least once; `due` is when to try next."""
+
+    __tablename__ = "outbox"
+
+    read_id: Mapped[str] = mapped_column(ForeignKey("reads.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    body: Mapped[Json]
+    attempts: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None]
+    due: Mapped[str] = mapped_column(default=utc_now())
+    sent: Mapped[str | None]
+
+
+class UploadRow(Table):
+    """A file on its way in: its first `received` bytes lie in uploads_dir/<id>/<file_name>."""
+
+    __tablename__ = "uploads"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    file_name: Mapped[str]
+    bytes: Mapped[int]
+    received: Mapped[int] = mapped_column(default=0)
+    created: Mapped[str] = mapped_column(default=utc_now())
+
+
+class IdempotencyRow(Table):
+    """A POST under an Idempotency-Key; `status` is empty while it is being answered."""
+
+    __tablename__ = "idempotency_keys"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_sha256: Mapped[str]
+    subject_id: Mapped[str]
+    """Id of what is created, fixed before it is: a repeat after a crash makes no second one."""
+    status: Mapped[int | None]
+    location: Mapped[str | None]
+    body: Mapped[Json | None]
+    created: Mapped[str] = mapped_column(default=utc_now())
+
+
+class AuditRow(Table):
+    """Who did what to which subject. Triggers refuse to change or remove a row."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[str] = mapped_column(default=utc_now())
+    who: Mapped[str]
+    what: Mapped[str]
+    subject: Mapped[str] = mapped_column(index=True)
+    detail: Mapped[Json]
