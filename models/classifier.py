@@ -52,7 +52,7 @@ class OnnxClassifier:
         self._session = _session(model.onnx, threads)
         self._outputs = _output_names(self.card)
         _check_signature(self._session, self.card)
-        self._check_golden_pair(model.path)
+        self.golden_difference = self._check_golden_pair(model.path)
 
     def __call__(self, tiles: NDArray[np.float32]) -> Scores:
         """Map (N, 1, tile_px, tile_px) float32 to Scores. Raises ModelOutputInvalid for impossible values."""
@@ -64,7 +64,7 @@ class OnnxClassifier:
         _refuse_impossible(scores, self.card)
         return scores
 
-    def _check_golden_pair(self, folder: Path) -> None:
+    def _check_golden_pair(self, folder: Path) -> float:
         """Compare with what the exporting machine computed: the greatest difference counts."""
         pair = _golden_arrays(folder, self.card)
         found = self(pair["input"])
@@ -76,6 +76,7 @@ class OnnxClassifier:
                 f"{self.card.ref} is {worst:.2g} off its golden pair; "
                 f"{self.card.golden_pair.golden_tolerance:g} is allowed"
             )
+        return worst
 
 
 def check_files(model: ModelFolder) -> None:

@@ -11,6 +11,7 @@ from ultraread.serving.findings import (
     CaseEvidence,
     Coverage,
     Evidence,
+    FieldEntry,
     Finding,
     Measurement,
 )
@@ -59,13 +60,17 @@ def findings_of(
     return tuple(make.finding(index, one) for index, one in enumerate(card.classes))
 
 
-def measurements_of(image: TalliedImage, card: ModelCard, seed: int) -> dict[str, tuple[Measurement, ...]]:
-    """The measurements of one field by finding code, for the fields of a case."""
+def field_entry(image: TalliedImage, card: ModelCard, seed: int) -> FieldEntry:
+    """One field of a case: its coverage, and its measurements where it has scored tiles."""
     bootstrap = Bootstrap(image.sums, seed)
-    if not bootstrap.groups or card.outputs.patch_map is None:
-        return {}
-    make = _Measurer(card, bootstrap, _worst_tolerance([image]), "ranges")
-    return {one.code: make.measurements(index) for index, one in enumerate(card.classes)}
+    measurements = {}
+    if bootstrap.groups and card.outputs.patch_map is not None:
+        make = _Measurer(card, bootstrap, _worst_tolerance([image]), "ranges")
+        measurements = {one.code: make.measurements(index) for index, one in enumerate(card.classes)}
+    coverage = coverage_of([image], card)
+    return FieldEntry(
+        slide_sha256=image.slide_sha256, image=image.image, coverage=coverage, measurements=measurements
+    )
 
 
 def rounded(value: float) -> float:

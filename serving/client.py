@@ -1,4 +1,4 @@
-"""Talk to a running service. Its problems come back as our errors, so that a command line tells them alike."""
+"""Talk to a running service. Its problems come back as our errors, so a command line tells them alike."""
 
 import base64
 import hashlib
@@ -19,8 +19,8 @@ from ultraread.errors import (
     CaseExists,
     OutputExists,
     RequestInvalid,
-    Unavailable,
     UltraReadError,
+    Unavailable,
     error_of_code,
 )
 
@@ -56,7 +56,7 @@ class Client:
         return str(upload["id"])
 
     def file_slide(self, upload_ids: Sequence[str], **stated: Json | str | None) -> Json:
-        """File uploads as one slide; `stated` is case_id, accession, primary_procedure, specimen, digitized."""
+        """File uploads as one slide; `stated`: case_id, accession, primary_procedure, specimen, digitized."""
         return self._post("/v1/slides", {"upload_ids": list(upload_ids)} | _given(stated))
 
     def ensure_case(self, case_id: str) -> None:
@@ -67,7 +67,7 @@ class Client:
             return
 
     def request_read(self, **wanted: object) -> Json:
-        """Ask for a read; `wanted` is slide_ids or case_id, model, region, scale. Raises the ReadRefused that applies."""
+        """Ask for a read; `wanted`: slide_ids or case_id, model, region, scale. Raises ReadRefused."""
         return self._post("/v1/reads", _given(wanted))
 
     def read(self, read_id: str) -> Json:
@@ -94,7 +94,7 @@ class Client:
         return self._poll(read_id, tell)
 
     def fetch(self, read_id: str, out: Path) -> list[Path]:
-        """Put the read's result folders into `out`; return them. Raises OutputExists, and writes nothing then."""
+        """Put the read's result folders into `out`; return them. Raises OutputExists, writing nothing."""
         with tempfile.TemporaryFile() as archive:
             self._download(f"/v1/reads/{read_id}/bundle.zip", archive)
             return _unpacked(archive, out)
@@ -146,6 +146,12 @@ class Client:
             return _answer(self._http.get(address, params=query))
 
 
+def error_of_read(read: Json) -> UltraReadError | None:
+    """The error that a failed or cancelled read ended with."""
+    error = read["error"]
+    return error_of_code(error["code"])(error["detail"], error["remedy"]) if error else None
+
+
 def _parts(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     start = 0
     while part := stream.read(PART_BYTES):
@@ -187,19 +193,11 @@ def _refuse_problem(response: httpx.Response) -> None:
 
 def _unpacked(archive: BinaryIO, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(dir=out, prefix=".fetching-") as staging,
-        zipfile.ZipFile(archive) as bundle,
-    ):
-        bundle.extractall(staging)  # noqa: S202  # zipfile drops drives, leading slashes and `..`
+    with tempfile.TemporaryDirectory(dir=out, prefix=".fetching-") as staging:
+        with zipfile.ZipFile(archive) as bundle:
+            bundle.extractall(staging)  # zipfile drops drives, leading slashes and `..`
         fetched = sorted(Path(staging).iterdir())
         for path in fetched:
             if (out / path.name).exists():
                 raise OutputExists(f"{out / path.name} is there already")
         return [Path(shutil.move(path, out / path.name)) for path in fetched]
-
-
-def error_of_read(read: Json) -> UltraReadError | None:
-    """The error that a failed or cancelled read ended with."""
-    error = read["error"]
-    return error_of_code(error["code"])(error["detail"], error["remedy"]) if error else None

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "ultraread"
 LONGEST_PARAM = 6000
-"""Characters that MLflow takes for a parameter."""
+LONGEST_TAG = 8000
+"""Characters that MLflow takes; a longer list of scan records is cut, the store has it whole."""
 
 _RUN_STATUS = {ReadState.FAILED: "FAILED", ReadState.CANCELLED: "KILLED"}
 
@@ -45,7 +46,7 @@ class RunEntry:
     def tags(self) -> dict[str, str]:
         tags = {
             "read_id": self.read_id,
-            "scan_record_ids": ",".join(self.scan_record_ids),
+            "scan_record_ids": ",".join(self.scan_record_ids)[:LONGEST_TAG],
             "model_name": self.model_name,
             "model_version": self.model_version,
             "model_onnx_sha256": self.model_onnx_sha256,

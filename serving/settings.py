@@ -116,7 +116,7 @@ def load_settings(config: Path | None = None, **stated: object) -> Settings:
         first = invalid.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise RequestInvalid(
-            f"setting {name}: {first['msg']}", "docs/guides/serve.md lists them."
+            f"setting {name}: {first['msg']}", "Correct the file, the ULTRAREAD_ variable or the option."
         ) from invalid
 
 

@@ -65,7 +65,7 @@ def over_resampled_runs(figure: Callable[[Scores], float], runs: int) -> Estimat
         [np.bincount(drawn, minlength=runs) for drawn in resamples], axis=0, return_counts=True
     )
     values = np.repeat([figure(times.astype(np.float64)) for times in counts], often)
-    low, high = np.nanpercentile(values, [2.5, 97.5])
+    low, high = np.nanpercentile(values, [2.5, 97.5], method="inverted_cdf")
     return Estimate(figure(np.ones(runs)), float(low), float(high))
 
 

@@ -1,4 +1,4 @@
-"""Every failure as application/problem+json (RFC 9457): code, what happened, what to do; no path, no trace."""
+"""Every failure as application/problem+json (RFC 9457): code, what happened, what to do; never a path."""
 
 import errno
 import json
@@ -53,15 +53,7 @@ def failed(error: Exception) -> Response:
 
 def problem(error: UltraReadError, headers: Mapping[str, str] | None = None) -> Response:
     """The answer that says what an error says."""
-    body = Problem(
-        type=f"urn:ultraread:problem:{error.code}",
-        title=(type(error).__doc__ or "").strip().split("\n")[0],
-        status=error.http_status,
-        detail=error.what,
-        code=error.code,
-        remedy=error.remedy,
-    )
-    text = json.dumps(body.model_dump())  # ASCII: names may hold what UTF-8 cannot
+    text = json.dumps(error.problem())  # ASCII: names may hold what UTF-8 cannot
     return Response(text, error.http_status, headers, PROBLEM_JSON)
 
 

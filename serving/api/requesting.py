@@ -1,7 +1,6 @@
 """The second door: is it safe to read these slides with this model? If not, the records stay as they are."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ultraread.datasets.admission import admit
 from ultraread.datasets.geometry import BoxPx
@@ -14,7 +13,7 @@ from ultraread.serving.api.service import WHO, Service
 from ultraread.serving.settings import Settings
 from ultraread.serving.store import jobs
 from ultraread.serving.store.audit import AuditLog
-from ultraread.serving.store.records import find_all, slides_of_case
+from ultraread.serving.store.records import find_all, slide_paths, slides_of_case
 from ultraread.serving.store.tables import ReadRow, SlideRow
 
 
@@ -34,11 +33,6 @@ def request_read(service: Service, wanted: bodies.NewRead, read_id: str) -> Read
     return service.jobs.enqueue(_new_read(read_id, wanted, slides, model), WHO)
 
 
-def slide_paths(settings: Settings, slide: SlideRow) -> list[Path]:
-    """The slide's files, the one to open first."""
-    return [settings.slides_dir / slide.id / file["name"] for file in slide.files]
-
-
 def _slides(service: Service, wanted: bodies.NewRead) -> list[SlideRow]:
     with service.store.reading() as session:
         if wanted.case_id is None:
@@ -50,7 +44,7 @@ def _slides(service: Service, wanted: bodies.NewRead) -> list[SlideRow]:
 
 
 def _admit(settings: Settings, slide: SlideRow, model: ModelFolder, wanted: bodies.NewRead) -> None:
-    path = slide_paths(settings, slide)[0]
+    path = slide_paths(settings.slides_dir, slide)[0]
     if not path.is_file():
         raise IntegrityFailed(f"the file of slide {slide.id} is gone")
     try:

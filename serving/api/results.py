@@ -68,12 +68,10 @@ def bundle(read_id: str, service: InService) -> StreamingResponse:
 def zipped(folder: Path) -> Iterator[bytes]:
     """The tree below `folder` as a zip archive, piece by piece; the same tree gives the same bytes."""
     sink = _Sink()
-    with zipfile.ZipFile(sink, "w") as archive:  # type: ignore[arg-type]  # needs no more than write and flush
+    with zipfile.ZipFile(sink, "w") as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            with (
-                path.open("rb") as source,
-                archive.open(_member(path, folder), "w", force_zip64=True) as member,
-            ):
+            entry = _entry(path, folder)
+            with path.open("rb") as source, archive.open(entry, "w", force_zip64=True) as member:
                 while piece := source.read(PIECE_BYTES):
                     member.write(piece)
                     yield sink.take()
@@ -111,14 +109,13 @@ def _finished(service: Service, read_id: str) -> ReadRow:
     return row
 
 
-def _member(path: Path, folder: Path) -> zipfile.ZipInfo:
-    member = zipfile.ZipInfo(
-        path.relative_to(folder).as_posix()
-    )  # dated 1980: content alone decides the bytes
+def _entry(path: Path, folder: Path) -> zipfile.ZipInfo:
+    """Dated 1980: names and content alone decide the archive's bytes."""
+    entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())
     compressed = path.suffix in ALREADY_COMPRESSED
-    member.compress_type = zipfile.ZIP_STORED if compressed else zipfile.ZIP_DEFLATED
-    member.external_attr = 0o644 << 16
-    return member
+    entry.compress_type = zipfile.ZIP_STORED if compressed else zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    return entry
 
 
 class _Sink:
@@ -133,6 +130,9 @@ class _Sink:
 
     def flush(self) -> None:
         """Nothing is held back."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def take(self) -> bytes:
         taken = bytes(self._pieces)

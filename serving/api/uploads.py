@@ -58,7 +58,7 @@ def put_part(
     content_range: Annotated[str, Header()],
     repr_digest: Annotated[str | None, Header()] = None,
 ) -> Upload:
-    """Take the next part. `Content-Range: bytes first-last/total`; `Repr-Digest` is that of the whole file."""
+    """Take the next part. `Content-Range: bytes first-last/total`; `Repr-Digest`: of the whole file."""
     part = _part(content_range, data)
     return Upload.model_validate(service.uploads.put(upload_id, part, _sha256(repr_digest)))
 

@@ -14,9 +14,10 @@ from ultraread.datasets.corpora import sha256_of_file
 from ultraread.errors import OutputExists, StorageFull
 from ultraread.models.card import ModelCard
 from ultraread.models.registry import ModelFolder
-from ultraread.serving.aggregate import coverage_of, findings_of, rounded, scope_of
+from ultraread.serving.aggregate import coverage_of, field_entry, findings_of, rounded, scope_of
 from ultraread.serving.estimates import seed_of
 from ultraread.serving.findings import (
+    FieldEntry,
     FileEntry,
     ImageEntry,
     ModelEntry,
@@ -39,10 +40,12 @@ PACKAGES = ("ultraread", "numpy", "onnxruntime", "tifffile", "imagecodecs", "pil
 
 @dataclass(frozen=True, slots=True)
 class ConcludedSlide:
-    """What a slide gave: the published findings, and its tallies for a case."""
+    """What a slide gave: the findings to publish, and the tallies and fields that a case is made of."""
 
+    prepared: PreparedSlide
     findings: SlideFindings
     images: tuple[TalliedImage, ...]
+    fields: tuple[FieldEntry, ...]
 
 
 def conclude_slide(
@@ -51,13 +54,18 @@ def conclude_slide(
     """Write every file of the result into `folder`; `told` goes to provenance.json as it is."""
     folder.mkdir(parents=True)
     with closing(Overlay(folder / "overlay.geojson")) as overlay:
-        images = _write_tiles(prepared, store, folder, overlay)
-        findings = slide_findings(prepared, images)
-        overlay.add_evidence(findings.findings)
+        concluded = _concluded(prepared, _write_tiles(prepared, store, folder, overlay))
+        overlay.add_evidence(concluded.findings.findings)
+    findings = concluded.findings
     (folder / "findings.json").write_bytes(canonical_bytes(findings))
     _write_json(folder / "scan_record.json", _scan_record(prepared, findings))
     _write_json(folder / "provenance.json", _provenance(prepared, store, folder, told))
-    return ConcludedSlide(findings, tuple(image.condensed() for image in images))
+    return concluded
+
+
+def concluded_before(prepared: PreparedSlide, store: RangeStore) -> ConcludedSlide:
+    """What `conclude_slide` returned when it wrote this slide's folder, from the same checkpoints."""
+    return _concluded(prepared, [tally_image(prepared, image, store) for image in prepared.images])
 
 
 def slide_findings(prepared: PreparedSlide, images: list[TalliedImage]) -> SlideFindings:
@@ -107,6 +115,16 @@ def publish(unfinished: Path, final: Path) -> None:
 def clear(folder: Path) -> None:
     """Remove a folder of unfinished work, if there is one."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _concluded(prepared: PreparedSlide, images: list[TalliedImage]) -> ConcludedSlide:
+    card, seed = prepared.model.card, seed_of(prepared.digest.sha256, prepared.model.card.sha256)
+    return ConcludedSlide(
+        prepared,
+        slide_findings(prepared, images),
+        tuple(image.condensed() for image in images),
+        tuple(field_entry(image, card, seed) for image in images),
+    )
 
 
 def _write_tiles(

@@ -9,10 +9,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ultraread.datasets.geometry import NmPerPx
 from ultraread.datasets.tile_plan import PlannedTile, TilePlan
+from ultraread.datasets.tile_stream import block_means
 from ultraread.models.card import ModelCard
-from ultraread.serving.score_tiles import FAILED, SCORED, THUMBNAIL_STRIDE_PX, RangeScores
+from ultraread.serving.score_tiles import FAILED, PICTURE_PX, SCORED, RangeScores, picture_stride
 
-MAX_PICTURE_PX = 1024
 NOTICE = "Research use only. Suggestions of a model, no diagnosis."
 HEAT = (230, 75, 0)
 """Orange: told apart from grey tissue by readers of every kind of colour vision."""
@@ -24,7 +24,7 @@ class Mosaic:
     """A picture of bounded size, made of block means in any order; each pixel is the mean of its blocks."""
 
     def __init__(self, width: int, height: int) -> None:
-        self.factor = 2 ** max(0, math.ceil(math.log2(max(width, height) / MAX_PICTURE_PX)))
+        self.factor = 2 ** max(0, math.ceil(math.log2(max(width, height) / PICTURE_PX)))
         shape = (-(-height // self.factor), -(-width // self.factor))
         self._sums = np.zeros(shape)
         self._blocks = np.zeros(shape, np.uint32)
@@ -49,14 +49,14 @@ class SlidePictures:
         self._plan = plan
         self._card = card
         self._nm_per_px = nm_per_px
-        columns = -(-plan.size.width // THUMBNAIL_STRIDE_PX)
-        rows = -(-plan.size.height // THUMBNAIL_STRIDE_PX)
+        self._stride = picture_stride(plan)
+        columns, rows = -(-plan.size.width // self._stride), -(-plan.size.height // self._stride)
         self._tissue = Mosaic(columns, rows)
         self._heat = [Mosaic(columns, rows) for _ in card.classes]
 
     def add(self, scores: RangeScores, tiles: list[PlannedTile]) -> None:
         for row, tile in enumerate(tiles):
-            x, y = tile.model_box.x // THUMBNAIL_STRIDE_PX, tile.model_box.y // THUMBNAIL_STRIDE_PX
+            x, y = tile.model_box.x // self._stride, tile.model_box.y // self._stride
             if scores.status[row] != FAILED:
                 self._tissue.add(scores.thumbnails[row], x, y)
             if scores.status[row] == SCORED:
@@ -65,26 +65,23 @@ class SlidePictures:
 
     def save(self, thumbnail: Path, heatmap: Path) -> None:
         """Write both; heat maps stand side by side in the card's order of classes."""
-        side = 4 if max(self._tissue.means().shape) <= MAX_PICTURE_PX // 4 else 1
-        grey = _enlarged(self._tissue.means().astype(np.uint8), side)
-        nm_per_picture_px = (
-            THUMBNAIL_STRIDE_PX * self._plan.zoom * self._nm_per_px * self._tissue.factor / side
-        )
+        grey = self._tissue.means().astype(np.uint8)
+        nm_per_picture_px = self._stride * self._plan.zoom * self._nm_per_px * self._tissue.factor
         _captioned(grey, "", nm_per_picture_px).save(thumbnail)
         panels = [
-            _captioned(
-                _overlaid(grey, _enlarged(_as_bytes(mosaic.means()), side)), one.label, nm_per_picture_px
-            )
+            _captioned(_overlaid(grey, _as_bytes(mosaic.means())), one.label, nm_per_picture_px)
             for one, mosaic in zip(self._card.classes, self._heat, strict=True)
         ]
         _side_by_side(panels).save(heatmap)
 
     def _heat_block(self, scores: RangeScores, row: int, index: int) -> NDArray[np.generic]:
         """(t, t) probabilities on the thumbnail's lattice: the patch map's, or the tile's own."""
-        side = self._plan.tile_px // THUMBNAIL_STRIDE_PX
+        side = self._plan.tile_px // self._stride
         if scores.patch_maps is None:
             return np.full((side, side), scores.probabilities[row, index])
-        patches = scores.patch_maps[row, index]
+        patches = scores.patch_maps[row, index].astype(np.float32)
+        if patches.shape[0] % side == 0:
+            return block_means(patches, patches.shape[0] // side)
         nearest = np.arange(side) * patches.shape[0] // side
         return np.asarray(patches[np.ix_(nearest, nearest)])
 
@@ -97,19 +94,11 @@ def bar_length_nm(width_nm: float) -> float:
 
 
 def length_in_words(length_nm: float) -> str:
-    return f"{length_nm / 1000:g} µm" if length_nm >= 1000 else f"{length_nm:g} nm"
+    return f"{length_nm / 1000:g} um" if length_nm >= 1000 else f"{length_nm:g} nm"
 
 
 def _as_bytes(shares: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)
-
-
-def _enlarged(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """Smooth enlargement, so that a small field fills a screen."""
-    if factor == 1:
-        return picture
-    size = (picture.shape[1] * factor, picture.shape[0] * factor)
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
 
 
 def _overlaid(grey: NDArray[np.uint8], heat: NDArray[np.uint8]) -> NDArray[np.uint8]:

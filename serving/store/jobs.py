@@ -21,6 +21,10 @@ _UNOWNED = or_(
 )
 
 
+EndState = Literal[ReadState.SUCCEEDED, ReadState.PARTIAL]
+"""How a read with a result ends."""
+
+
 class LostLease(Exception):
     """Somebody else owns the read now, or it has ended: drop the work, write nothing."""
 
@@ -117,9 +121,7 @@ class Jobs:
                 _note(row, progress)
             return row.cancel_requested
 
-    def finish(
-        self, claim: ClaimedRead, state: Literal[ReadState.SUCCEEDED, ReadState.PARTIAL], result: ReadResult
-    ) -> None:
+    def finish(self, claim: ClaimedRead, state: EndState, result: ReadResult) -> None:
         """End with a result: state, scan records, outbox and audit together, once. Raises LostLease."""
         with self.store.writing() as session:
             row = self._fenced(session, claim)
@@ -199,10 +201,10 @@ def _pinned(row: ReadRow) -> Json:
 
 
 def _note(row: ReadRow, progress: Progress) -> None:
+    """Only what no attempt before had done is progress: a resumed read counts up from 0 again."""
+    row.tiles_total = progress.tiles_total
     if progress.tiles_done > row.tiles_done:
-        row.attempts = 0
-    row.tiles_total, row.tiles_done = progress.tiles_total, progress.tiles_done
-    row.ranges_done = progress.ranges_done
+        row.tiles_done, row.ranges_done, row.attempts = progress.tiles_done, progress.ranges_done, 0
 
 
 def _link_scan_records(session: Session, row: ReadRow) -> None:

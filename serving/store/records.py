@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from sqlalchemy import select
@@ -94,6 +95,17 @@ def slides_of_case(session: Session, case_id: str) -> list[SlideRow]:
     find(session, CaseRow, case_id)
     of_case = select(ScanRecordRow.slide_id).where(ScanRecordRow.case_id == case_id)
     return list(session.scalars(select(SlideRow).where(SlideRow.id.in_(of_case)).order_by(SlideRow.id)))
+
+
+def specimens_of(session: Session, slide_ids: Sequence[str]) -> list[str]:
+    """What the slides' records state as specimen; an empty text where one states none."""
+    records = session.scalars(select(ScanRecordRow).where(ScanRecordRow.slide_id.in_(slide_ids)))
+    return [record.specimen or "" for record in records]
+
+
+def slide_paths(slides_dir: Path, slide: SlideRow) -> list[Path]:
+    """Where the slide's files lie, the one to open first."""
+    return [slides_dir / slide.id / file["name"] for file in slide.files]
 
 
 def scan_record_of(session: Session, slide_id: str) -> ScanRecordRow | None:

@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedRandom
 from pathlib import Path
-from typing import BinaryIO
 
 from sqlalchemy import delete, update
 
@@ -87,7 +87,7 @@ class Uploads:
             session.execute(delete(UploadRow).where(UploadRow.id == row.id))
         shutil.rmtree(self.folder / row.id, ignore_errors=True)
 
-    def _check_whole(self, upload_id: str, stream: BinaryIO, sha256: bytes) -> None:
+    def _check_whole(self, upload_id: str, stream: BufferedRandom, sha256: bytes) -> None:
         stream.seek(0)
         if hashlib.file_digest(stream, "sha256").digest() != sha256:
             stream.truncate(0)
@@ -104,7 +104,7 @@ class Uploads:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[BinaryIO]:
+def _alone(path: Path) -> Iterator[BufferedRandom]:
     """The file, while no other request writes to it."""
     try:
         stream = path.open("r+b")
@@ -115,7 +115,7 @@ def _alone(path: Path) -> Iterator[BinaryIO]:
         yield stream
 
 
-def _is_there(row: UploadRow, part: Part, stream: BinaryIO) -> bool:
+def _is_there(row: UploadRow, part: Part, stream: BufferedRandom) -> bool:
     if part.total != row.bytes or part.end > row.received:
         return False
     stream.seek(part.start)
@@ -129,7 +129,7 @@ def _refuse_unless_next(row: UploadRow, part: Part) -> None:
         raise UploadConflict(f"the part begins at {part.start}; {row.received} bytes are there")
 
 
-def _write(stream: BinaryIO, part: Part) -> None:
+def _write(stream: BufferedRandom, part: Part) -> None:
     stream.seek(part.start)
     stream.write(part.data)
     stream.truncate()  # drops what a part left behind whose request died

@@ -20,6 +20,17 @@ class UltraReadError(Exception):
         self.what = what
         self.remedy = remedy or self.remedy
 
+    def problem(self) -> dict[str, str | int]:
+        """The body of RFC 9457 that says the same."""
+        return {
+            "type": f"urn:ultraread:problem:{self.code}",
+            "title": (type(self).__doc__ or "").strip().split("\n")[0],
+            "status": self.http_status,
+            "detail": self.what,
+            "code": self.code,
+            "remedy": self.remedy,
+        }
+
     def __reduce__(self) -> tuple[type["UltraReadError"], tuple[str, str]]:
         """Travel between processes whole."""
         return type(self), (self.what, self.remedy)

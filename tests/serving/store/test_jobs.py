@@ -140,6 +140,18 @@ def test_a_read_that_makes_progress_survives_any_number_of_losses(jobs: Jobs) ->
     assert read_of(jobs.store, read_id).state == "succeeded"
 
 
+def test_counting_up_again_what_was_done_before_is_no_progress(jobs: Jobs) -> None:
+    read_id = enqueued(jobs)
+    for _ in range(1 + jobs.max_attempts):
+        claim = claimed(jobs)
+        for done in (1, 2, 3):
+            jobs.beat(claim, Progress(tiles_total=10, tiles_done=done, ranges_done=done))
+        end_lease(jobs.store, read_id)
+    assert jobs.claim("one") is None
+    row = read_of(jobs.store, read_id)
+    assert (row.error_code, row.tiles_done) == ("read_attempts_exhausted", 3)
+
+
 def test_a_planned_stop_gives_the_read_back_at_once_and_counts_as_no_attempt(jobs: Jobs) -> None:
     read_id = enqueued(jobs)
     for _ in range(jobs.max_attempts + 2):

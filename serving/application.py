@@ -1,0 +1,194 @@
+"""The Ray Serve application: thin wrappers around the stages; everything that thinks is elsewhere.
+
+Ingress (HTTP), one classifier deployment for each live model version, aggregator, read runner, outbox sender.
+The store is where they meet: the ingress writes reads into it, the runner finds them there.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.handle import DeploymentHandle
+
+from ultraread.datasets.tile_stream import stream
+from ultraread.errors import UltraReadError, Unavailable
+from ultraread.models.registry import ModelFolder, find_model
+from ultraread.serving.conclusion import ReadToConclude, conclude_read
+from ultraread.serving.machine import SUPPORT_CPUS, Share, share_of_replica
+from ultraread.serving.mlflow_log import OutboxSender, register_model
+from ultraread.serving.runner import ReadRunner, ServedModel
+from ultraread.serving.score_tiles import RangeScorer, RangeScores, RangeTask
+from ultraread.serving.settings import Settings, prepare_folders
+from ultraread.serving.store.engine import open_store
+from ultraread.serving.store.ids import new_id
+from ultraread.serving.store.jobs import EndState, Jobs, ReadResult
+
+log = logging.getLogger(__name__)
+
+Handle = DeploymentHandle[Any]
+
+ATTEMPTS_A_RANGE = 5
+"""A range is tried again on another replica when its replica dies; more deaths than this end the read."""
+SUPPORT = {"num_cpus": SUPPORT_CPUS}
+
+
+class Ingress:
+    """HTTP. The other deployments are bound here so that they belong to the application."""
+
+    def __init__(self, settings: Settings, *_others: Handle) -> None:
+        self._settings = settings
+
+    def __serve_build_asgi_app__(self) -> FastAPI:  # the name is Ray's
+        from ultraread.serving.api.app import create_api
+
+        return create_api(self._settings)
+
+
+class TileClassifier:
+    """Scores ranges, one at a time; a second one may wait so that no core does."""
+
+    def __init__(self, model: ModelFolder, share: Share) -> None:
+        from ultraread.models.classifier import OnnxClassifier
+
+        self._score = RangeScorer(OnnxClassifier(model, share.threads))
+        self._one = ThreadPoolExecutor(1, thread_name_prefix="score")
+
+    async def score(self, task: RangeTask) -> RangeScores:
+        return await asyncio.get_running_loop().run_in_executor(self._one, self._score, task)
+
+
+class Aggregator:
+    """Writes result folders."""
+
+    async def conclude(self, read: ReadToConclude) -> tuple[EndState, ReadResult]:
+        return await asyncio.to_thread(conclude_read, read)
+
+
+class Runner:
+    """Takes reads from the queue, in as many threads as reads may run at once."""
+
+    def __init__(self, settings: Settings, classifiers: Mapping[str, Handle], aggregator: Handle) -> None:
+        store = open_store(settings.database_url)
+        in_flight = 2 * settings.replicas
+        served = {
+            ref: ServedModel(find_model(_ref_of(settings, ref)), ReplicaScorer(handle, in_flight))
+            for ref, handle in classifiers.items()
+        }
+        runner = ReadRunner(
+            settings=settings,
+            jobs=Jobs(store, settings.lease_s, settings.max_attempts),
+            served=served,
+            conclude=lambda read: _answer(lambda: aggregator.conclude.remote(read).result()),
+            owner=f"runner-{os.getpid()}-{new_id()}",
+        )
+        self._loops = [_Loop(runner.run_next, settings.poll_s) for _ in range(settings.max_running_reads)]
+
+
+class Outbox:
+    """Tells MLflow of ended reads and of the models that are served."""
+
+    def __init__(self, settings: Settings) -> None:
+        sender = OutboxSender(open_store(settings.database_url), settings.mlflow_uri)
+        unregistered = [find_model(ref) for ref in settings.models]
+
+        def send() -> bool:
+            while unregistered:
+                model = unregistered[-1]
+                register_model(model.card, model.path, settings.mlflow_uri)
+                unregistered.pop()
+            return sender.send_pending() > 0
+
+        self._loop = _Loop(send, settings.poll_s)
+
+
+class ReplicaScorer:
+    """Spreads ranges over the replicas of a classifier, a bounded number at a time.
+
+    A range whose replica dies is scored again by another one: the same range gives the same bytes.
+    """
+
+    def __init__(self, classifier: Handle, in_flight: int) -> None:
+        self._classifier = classifier
+        self._in_flight = in_flight
+
+    def __call__(self, tasks: Iterable[RangeTask]) -> Iterator[RangeScores]:
+        with ThreadPoolExecutor(self._in_flight, thread_name_prefix="dispatch") as pool:
+            yield from stream(self._score, tasks, pool, ahead=self._in_flight)
+
+    def _score(self, task: RangeTask) -> RangeScores:
+        for _ in range(ATTEMPTS_A_RANGE):
+            try:
+                scores: RangeScores = _answer(lambda: self._classifier.score.remote(task).result())
+                return scores
+            except RayActorError:
+                log.warning("the replica that scored range %d died; another one takes it", task.number)
+        raise Unavailable(f"{ATTEMPTS_A_RANGE} replicas died over one range", "See the service's log.")
+
+
+class _Loop:
+    """Calls `step` for ever in a thread; waits between calls that found nothing to do."""
+
+    def __init__(self, step: Callable[[], bool], wait_s: float) -> None:
+        self._step, self._wait_s = step, wait_s
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while True:
+            try:
+                busy = self._step()
+            except Exception:  # an outage of store or MLflow: look again later
+                log.exception("will try again")
+                busy = False
+            if not busy:
+                pause.wait(self._wait_s)
+
+
+def build(settings: Settings) -> serve.Application:
+    """Bind the deployments. Raises MachineTooSmall for what would wait in DEPLOYING for ever."""
+    share = share_of_replica(settings)
+    prepare_folders(settings)
+    classifiers = {
+        model.card.ref: _classifier(model, settings, share) for model in map(find_model, settings.models)
+    }
+    runner = _deploy(Runner).bind(settings, classifiers, _deploy(Aggregator).bind())
+    ingress = _deploy(serve.ingress()(Ingress), max_ongoing_requests=64)
+    application: serve.Application = ingress.bind(settings, runner, _deploy(Outbox).bind(settings))
+    return application
+
+
+def _deploy(deployed: type, **options: Any) -> Any:  # noqa: ANN401  # Ray hides these types
+    return serve.deployment(**({"ray_actor_options": SUPPORT} | options))(deployed)
+
+
+def _classifier(model: ModelFolder, settings: Settings, share: Share) -> Any:  # noqa: ANN401  # as above
+    deployment = _deploy(
+        TileClassifier,
+        name=f"TileClassifier-{model.card.name}-{model.card.version}",
+        num_replicas=settings.replicas,
+        ray_actor_options={"num_cpus": share.cpus},
+        max_ongoing_requests=2,
+    )
+    return deployment.bind(model, share)
+
+
+def _ref_of(settings: Settings, card_ref: str) -> str:
+    """The setting that names this model: it may be a path."""
+    return next(ref for ref in settings.models if find_model(ref).card.ref == card_ref)
+
+
+def _answer(call: Callable[[], Any]) -> Any:  # noqa: ANN401  # whatever the deployment returns
+    """Call a deployment; an error of ours comes back as itself and not in Ray's wrapping."""
+    try:
+        return call()
+    except RayTaskError as failure:
+        if isinstance(failure.cause, UltraReadError):
+            raise failure.cause from None
+        raise

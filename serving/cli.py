@@ -1,0 +1,198 @@
+"""`ultraread read`, `verify`, `serve` and `doctor`."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ultraread.datasets.scale import DEFAULT_TOLERANCE
+from ultraread.errors import Interrupted, UltraReadError
+from ultraread.models.registry import DEFAULT_MODEL, ModelFolder
+from ultraread.serving import cli_options as options
+
+if TYPE_CHECKING:
+    from ultraread.serving.findings import CaseFindings
+    from ultraread.serving.local_read import LocalReader, SlideOutcome
+    from ultraread.serving.score_tiles import RangeScorer, RangeScores, RangeTask
+
+Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")]
+DECODING_THREADS = 1
+
+
+def read(
+    slides: options.Slides,
+    out: options.Out,
+    model: options.Model = DEFAULT_MODEL,
+    nm_per_px: options.NmPerPx = None,
+    reason: options.Reason = "",
+    tolerance: options.Tolerance = DEFAULT_TOLERANCE,
+    region: options.Region = None,
+    specimen: options.Specimen = "",
+    case: Annotated[str, typer.Option("--case", help="Take the slides as fields of this case.")] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted read.")] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Read slides in this process: one result folder a slide, and case.json with --case.
+
+    Example: ultraread read field.tif --out results --nm-per-px 4.6 --reason "calibration of 2026-10-02"
+    """
+    from ultraread.models.registry import find_model
+    from ultraread.serving.local_read import LocalReader
+    from ultraread.serving.read_slide import ReadRequest
+
+    stated = options.stated_scale(nm_per_px, reason, tolerance)
+    request = ReadRequest(stated, options.parse_region(region), specimen)
+    found = find_model(model)
+    with _progress() as progress:
+        reader = LocalReader(
+            model=found,
+            score_ranges=_scorer(found),
+            out=out,
+            request=request,
+            resume=resume,
+            in_case=bool(case),
+            start_bar=lambda name, tiles: _bar(progress, name, tiles),
+        )
+        outcomes, findings = _read_all(reader, slides, as_json)
+    _tell(outcomes, case, findings, as_json)
+    status = max((outcome.exit_status for outcome in outcomes), default=0)
+    raise typer.Exit(status)
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(help="A slide, a result folder, or a folder of result folders.")],
+    as_json: options.AsJson = False,
+) -> None:
+    """Hold a slide or results against their digests; of a slide, decode every pixel.
+
+    Example: ultraread verify results/field
+    """
+    from ultraread.serving.verify import verify as confirm
+
+    confirmed = confirm(path)
+    typer.echo(json.dumps({"confirmed": confirmed}) if as_json else "\n".join(confirmed))
+
+
+def serve(
+    config: Config = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (loopback only).")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port; 0 lets the system choose.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of database, slides and results.")] = None,
+    replicas: Annotated[int | None, typer.Option(help="Classifier replicas a model.")] = None,
+) -> None:
+    """Start API and readers on this machine; Ctrl-C stops them.
+
+    Example: ultraread serve --port 8000 --data-dir ~/ultraread-data
+    """
+    from ultraread.serving.embedded import running, wait_for_stop
+    from ultraread.serving.settings import load_settings
+
+    settings = load_settings(config, host=host, port=port, data_dir=data_dir, replicas=replicas)
+    told = Console(stderr=True)
+    with told.status("starting Ray Serve"), running(settings) as url:
+        told.print(f"UltraRead answers at {url} (docs: {url}/v1/docs). Ctrl-C stops it.", highlight=False)
+        wait_for_stop()
+
+
+def doctor(config: Config = None, as_json: options.AsJson = False) -> None:
+    """Check this machine, the models and the settings; say what to do about what is wrong.
+
+    Example: ultraread doctor
+    """
+    from ultraread.serving.doctor import examine
+
+    checks = examine(config)
+    if as_json:
+        typer.echo(json.dumps([{"check": one.name, "ok": one.ok, "told": one.told} for one in checks]))
+    else:
+        for one in checks:
+            typer.echo(f"{'ok  ' if one.ok else 'FAIL'} {one.name}: {one.told}")
+    raise typer.Exit(max(one.exit_status for one in checks))
+
+
+def print_error(error: UltraReadError, subject: str = "") -> None:
+    """`error[code]: what happened. What to do.` on stderr."""
+    of = f"{subject}: " if subject else ""
+    typer.echo(f"error[{error.code}]: {of}{error.what}. {error.remedy}", err=True)
+
+
+def _scorer(model: ModelFolder) -> "Callable[[Iterable[RangeTask]], Iterator[RangeScores]]":
+    """Score in this process, opening the model at the first range: what is refused before costs no start."""
+    opened: list[RangeScorer] = []
+
+    def score(tasks: "Iterable[RangeTask]") -> "Iterator[RangeScores]":
+        from ultraread.models.classifier import OnnxClassifier
+        from ultraread.serving.machine import own_cpus
+        from ultraread.serving.score_tiles import RangeScorer as Scorer
+
+        if not opened:
+            opened.append(Scorer(OnnxClassifier(model, threads=own_cpus()), DECODING_THREADS))
+        yield from map(opened[0], tasks)
+
+    return score
+
+
+def _read_all(
+    reader: "LocalReader", slides: Sequence[Path], as_json: bool
+) -> "tuple[list[SlideOutcome], CaseFindings | None]":
+    reader.refuse_finished_case()
+    outcomes = []
+    try:
+        for outcome in reader.read(slides):
+            outcomes.append(outcome)
+            if outcome.error is not None and not as_json:
+                print_error(outcome.error, outcome.slide.name)
+        return outcomes, reader.conclude_case(outcomes) if reader.in_case else None
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; what was scored is kept") from None
+
+
+def _tell(
+    outcomes: "Sequence[SlideOutcome]", case: str, findings: "CaseFindings | None", as_json: bool
+) -> None:
+    if as_json:
+        typer.echo(json.dumps({"slides": [_told(one) for one in outcomes], "case": _dumped(findings)}))
+        return
+    from ultraread.serving.report import print_findings, scale_in_words
+
+    console = Console()
+    for one in outcomes:
+        if one.concluded and findings is None:
+            found = one.concluded.findings.model_dump(mode="json")
+            scale = scale_in_words(found["slide"]["images"][0])
+            print_findings(console, found, one.slide.name, scale, [f"Result folder: {one.folder}"])
+    if findings is not None:
+        read = next(one.concluded for one in outcomes if one.concluded)
+        scale = scale_in_words(read.findings.model_dump(mode="json")["slide"]["images"][0])
+        where = [f"Case file: {outcomes[0].folder.parent / 'case.json'}"]
+        title = f"case {case}: {len(findings.fields)} fields"
+        print_findings(console, findings.model_dump(mode="json"), title, scale, where)
+
+
+def _told(outcome: "SlideOutcome") -> dict[str, Any]:
+    found = outcome.concluded
+    return {
+        "slide": str(outcome.slide),
+        "folder": str(outcome.folder) if found else None,
+        "state": found.findings.state if found else None,
+        "findings": _dumped(found.findings) if found else None,
+        "error": outcome.error.problem() if outcome.error else None,
+    }
+
+
+def _dumped(findings: Any) -> Any:  # noqa: ANN401  # any pydantic result, or None
+    return findings.model_dump(mode="json") if findings is not None else None
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _bar(progress: Progress, name: str, tiles: int) -> Callable[[int], None]:
+    task = progress.add_task(name, total=tiles)
+    return lambda done: progress.advance(task, done)

@@ -1,0 +1,159 @@
+"""`ultraread submit`, `status`, `fetch` and `cancel`: talk to a running service."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ultraread.datasets.scale import DEFAULT_TOLERANCE, StatedScale
+from ultraread.errors import SlideNotFound
+from ultraread.serving import cli_options as options
+
+if TYPE_CHECKING:
+    from ultraread.serving.client import Client
+
+Url = Annotated[str, typer.Option("--url", envvar="ULTRAREAD_URL", help="Where the service answers.")]
+ReadId = Annotated[str, typer.Argument(help="The read's id, as `submit` printed it.")]
+LOCAL_URL = "http://127.0.0.1:8000"
+EXIT_STATUS = {"succeeded": 0, "partial": 4, "failed": 8, "cancelled": 8}
+Json = dict[str, Any]
+
+
+def submit(
+    slides: options.Slides,
+    case: Annotated[
+        str | None, typer.Option("--case", help="File the slides as fields of this case.")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", help="name or name/version that is served.")] = None,
+    nm_per_px: options.NmPerPx = None,
+    reason: options.Reason = "",
+    tolerance: options.Tolerance = DEFAULT_TOLERANCE,
+    region: options.Region = None,
+    specimen: options.Specimen = "",
+    accession: Annotated[
+        str | None, typer.Option("--accession", help="Accession number of the case.")
+    ] = None,
+    primary_procedure: Annotated[
+        str | None, typer.Option("--primary-procedure", help="CPT code of the primary service, e.g. 88348.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the read to its end.")] = False,
+    url: Url = LOCAL_URL,
+    as_json: options.AsJson = False,
+) -> None:
+    """File slides with a running service and request a read; prints the read's id.
+
+    A slide that may not be read stays filed and viewable. Several slides are one read.
+
+    Example: ultraread submit fields/*.tif --case C-17 --nm-per-px 4.6 --reason "calibrated" --wait
+    """
+    from ultraread.serving.client import Client
+
+    stated = options.stated_scale(nm_per_px, reason, tolerance)
+    box = options.parse_region(region)
+    with Client(url) as client:
+        if case is not None:
+            client.ensure_case(case)
+        record = {
+            "case_id": case,
+            "accession": accession,
+            "primary_procedure": primary_procedure,
+            "specimen": specimen or None,
+        }
+        slide_ids = _file(client, slides, record)
+        read = client.request_read(
+            slide_ids=None if case is not None else slide_ids,
+            case_id=case,
+            model=model,
+            region=asdict(box) if box else None,
+            scale=_scale_body(stated),
+        )
+        if wait:
+            read = _follow(client, read["id"])
+        _tell(read, as_json)
+
+
+def status(read_id: ReadId, url: Url = LOCAL_URL, as_json: options.AsJson = False) -> None:
+    """Tell where a read stands.
+
+    Example: ultraread status 01J8Z...
+    """
+    from ultraread.serving.client import Client
+
+    with Client(url) as client:
+        _tell(client.read(read_id), as_json)
+
+
+def fetch(read_id: ReadId, out: options.Out, url: Url = LOCAL_URL, as_json: options.AsJson = False) -> None:
+    """Fetch the result folders of a read that has ended.
+
+    Example: ultraread fetch 01J8Z... --out results
+    """
+    from ultraread.serving.client import Client
+
+    with Client(url) as client:
+        folders = [str(path) for path in client.fetch(read_id, out)]
+    typer.echo(json.dumps({"fetched": folders}) if as_json else "\n".join(folders))
+
+
+def cancel(read_id: ReadId, url: Url = LOCAL_URL, as_json: options.AsJson = False) -> None:
+    """Ask the service to stop a read.
+
+    Example: ultraread cancel 01J8Z...
+    """
+    from ultraread.serving.client import Client
+
+    with Client(url) as client:
+        read = client.cancel(read_id)
+    typer.echo(json.dumps(read) if as_json else f"{read['id']}: {read['state']}, stop requested")
+
+
+def _scale_body(stated: StatedScale | None) -> Json | None:
+    if stated is None:
+        return None
+    return {"nm_per_px": stated.x_nm_per_px, "tolerance": stated.tolerance, "reason": stated.reason}
+
+
+def _file(client: "Client", slides: Sequence[Path], record: Json) -> list[str]:
+    """Upload and file each slide; nothing is sent unless all are there."""
+    missing = [slide for slide in slides if not slide.is_file()]
+    if missing:
+        raise SlideNotFound(f"there is no file {missing[0]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("filing", total=sum(slide.stat().st_size for slide in slides))
+        ids = []
+        for slide in slides:
+            upload = client.upload(slide)
+            ids.append(str(client.file_slide([upload], **record)["id"]))
+            progress.advance(task, slide.stat().st_size)
+        return ids
+
+
+def _follow(client: "Client", read_id: str) -> Json:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("reading", total=None)
+
+        def show(read: Json) -> None:
+            progress.update(
+                task, total=read["progress"]["tiles_total"] or None, completed=read["progress"]["tiles_done"]
+            )
+
+        return client.wait(read_id, show)
+
+
+def _tell(read: Json, as_json: bool) -> None:
+    """Print the read; the exit status is that of its end, 0 while it goes on."""
+    if as_json:
+        typer.echo(json.dumps(read))
+    else:
+        error = f"  error[{read['error']['code']}]: {read['error']['detail']}" if read["error"] else ""
+        typer.echo(f"{read['id']}: {read['state']}{error}")
+    sys.stdout.flush()
+    raise typer.Exit(EXIT_STATUS.get(read["state"], 0))

@@ -1,0 +1,52 @@
+"""Options that several commands share, parsed once into types that the inside trusts."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ultraread.datasets.geometry import BoxPx
+from ultraread.datasets.scale import StatedScale, operator_scale
+from ultraread.errors import RequestInvalid
+
+Slides = Annotated[list[Path], typer.Argument(help="Image files: TIFF, OME-TIFF, PNG or JPEG.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results; one folder a slide is made in it.")]
+Model = Annotated[str, typer.Option("--model", help="name, name/version or the path of a model folder.")]
+NmPerPx = Annotated[
+    float | None, typer.Option("--nm-per-px", help="Pixel size in nm, where the file states none.")
+]
+Reason = Annotated[
+    str, typer.Option("--reason", help="Where a stated pixel size is from; every output shows it.")
+]
+Tolerance = Annotated[
+    float, typer.Option("--tolerance", help="Relative tolerance of a stated pixel size: 0.05 is 5 %.")
+]
+Region = Annotated[
+    str | None, typer.Option("--region", metavar="X,Y,W,H", help="Part to read, in level-0 pixels.")
+]
+Specimen = Annotated[
+    str, typer.Option("--specimen", help="What the tissue is; findings out of the model's scope say so.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines; errors too.")]
+
+
+def stated_scale(nm_per_px: float | None, reason: str, tolerance: float) -> StatedScale | None:
+    """The operator's scale; None where none is stated. Raises RequestInvalid for one without a reason."""
+    if nm_per_px is None:
+        if reason:
+            raise RequestInvalid(
+                "--reason without --nm-per-px", "State the pixel size that the reason is for."
+            )
+        return None
+    return operator_scale(nm_per_px, reason, tolerance)
+
+
+def parse_region(text: str | None) -> BoxPx | None:
+    """X,Y,W,H as a box. Raises RequestInvalid where it is none."""
+    if text is None:
+        return None
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError as failure:
+        raise RequestInvalid(f"--region {text} is not X,Y,W,H", "Give four whole numbers.") from failure
+    return BoxPx(x, y, width, height)

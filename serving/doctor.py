@@ -1,0 +1,74 @@
+"""What keeps UltraRead from working on this machine, and what to do about it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ultraread.errors import ExtraMissing, UltraReadError
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at; `exit_status` is 0 where it is well."""
+
+    name: str
+    told: str
+    exit_status: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return self.exit_status == 0
+
+
+def examine(config: Path | None) -> list[Check]:
+    """Look at everything; a failing check never hides the next one."""
+    return [
+        _check("models", _models),
+        _check("service", _service),
+        _check("settings", lambda: _settings(config)),
+        _check("machine", lambda: _machine(config)),
+    ]
+
+
+def _check(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, look())
+    except UltraReadError as error:
+        return Check(name, f"error[{error.code}]: {error.what}. {error.remedy}", error.exit_status)
+
+
+def _models() -> str:
+    from ultraread.models.classifier import OnnxClassifier
+    from ultraread.models.registry import list_models
+
+    told = [
+        f"{m.card.ref} ({OnnxClassifier(m, 1).golden_difference:.1g} off its golden pair)"
+        for m in list_models()
+    ]
+    return ", ".join(told)
+
+
+def _service() -> str:
+    try:
+        import mlflow
+        import ray
+    except ImportError as missing:
+        raise ExtraMissing("the service is not installed", "pip install 'ultraread[serve]'") from missing
+    return f"ray {ray.__version__}, mlflow {mlflow.__version__}"
+
+
+def _settings(config: Path | None) -> str:
+    from ultraread.serving.settings import load_settings, prepare_folders
+
+    settings = load_settings(config)
+    prepare_folders(settings)
+    return f"{settings.host}:{settings.port}, data in {settings.data_dir}"
+
+
+def _machine(config: Path | None) -> str:
+    from ultraread.serving.machine import machine_cpus, share_of_replica
+    from ultraread.serving.settings import load_settings
+
+    settings = load_settings(config)
+    share = share_of_replica(settings)
+    return f"{machine_cpus(settings):g} cores; each classifier replica works with {share.threads} threads"

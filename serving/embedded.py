@@ -1,0 +1,78 @@
+"""Ray and Serve in this process, loopback only: the service on one machine."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ultraread.errors import Unavailable
+from ultraread.serving.machine import machine_cpus, share_of_replica
+from ultraread.serving.settings import Settings
+
+APPLICATION = "ultraread"
+OBJECT_STORE_BYTES = 200 * 2**20
+"""Scores of a few ranges travel through it; pixels never do."""
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[str]:
+    """Start Ray and the application, yield its URL, stop both. Raises MachineTooSmall before Ray starts."""
+    share_of_replica(settings)
+    port = settings.port or _free_port(settings.host)
+    _refuse_taken_port(settings.host, port)
+    _quiet()
+    import ray
+    from ray import serve
+
+    from ultraread.serving.application import build
+
+    ray.init(
+        address="local",
+        num_cpus=max(1, int(machine_cpus(settings))),
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        _node_ip_address="127.0.0.1",
+        logging_level=logging.WARNING,
+        log_to_driver=False,
+    )
+    try:
+        serve.start(http_options={"host": settings.host, "port": port})
+        serve.run(build(settings), name=APPLICATION, route_prefix="/")
+        yield f"http://{settings.host}:{port}"
+    finally:
+        serve.shutdown()  # type: ignore[no-untyped-call]
+        ray.shutdown()
+
+
+def wait_for_stop() -> None:
+    """Return at Ctrl-C or SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+
+
+def _quiet() -> None:
+    """Ray reports usage and warns of what does not concern a reader; our own log stays."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _refuse_taken_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as failure:
+            raise Unavailable(f"port {port} is taken", "Choose another with --port.") from failure

@@ -1,0 +1,156 @@
+"""Read slides in this process, one folder a slide; what is interrupted goes on with `resume`."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ultraread.datasets.scan_record import digest_slide
+from ultraread.errors import InputChanged, OutputExists, StorageFull, UltraReadError
+from ultraread.models.registry import ModelFolder
+from ultraread.serving.findings import CaseFindings
+from ultraread.serving.provenance import Stopwatch
+from ultraread.serving.read_slide import (
+    PreparedSlide,
+    ReadRequest,
+    binding,
+    confirm_digest,
+    prepare_slide,
+    score_slide,
+)
+from ultraread.serving.results.case import CASE_FILE, case_findings, write_case
+from ultraread.serving.results.folder import (
+    ConcludedSlide,
+    clear,
+    conclude_slide,
+    concluded_before,
+    publish,
+)
+from ultraread.serving.score_tiles import RangeStore, ScoreRanges
+
+StartBar = Callable[[str, int], Callable[[int], None]]
+"""Called with a slide's name and its tiles; returns what is told of each range's tiles."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlideOutcome:
+    """How one slide of a batch ended: with a folder of results, or with an error."""
+
+    slide: Path
+    folder: Path
+    concluded: ConcludedSlide | None = None
+    error: UltraReadError | None = None
+
+    @property
+    def exit_status(self) -> int:
+        if self.error is not None:
+            return self.error.exit_status
+        return 4 if self.concluded and self.concluded.findings.state == "partial" else 0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalReader:
+    """Reads a batch: `out` gets one folder a slide, and case.json where the slides are fields of one case."""
+
+    model: ModelFolder
+    score_ranges: ScoreRanges
+    out: Path
+    request: ReadRequest
+    resume: bool = False
+    in_case: bool = False
+    start_bar: StartBar = field(default=lambda name, tiles: lambda done: None)
+
+    def read(self, slides: Sequence[Path]) -> Iterator[SlideOutcome]:
+        """Yield each slide's outcome as it ends: one bad slide never ends a batch."""
+        _make_folder(self.out)
+        for slide, name in zip(slides, folder_names(slides), strict=True):
+            try:
+                yield SlideOutcome(slide, self.out / name, self._read_one(slide, name))
+            except UltraReadError as error:
+                yield SlideOutcome(slide, self.out / name, error=error)
+            except OSError as failure:
+                full = StorageFull(f"{name} could not be written ({failure.strerror})")
+                yield SlideOutcome(slide, self.out / name, error=full)
+
+    def conclude_case(self, outcomes: Sequence[SlideOutcome]) -> CaseFindings | None:
+        """Write case.json over the slides that gave a result; None where none did."""
+        concluded = [outcome.concluded for outcome in outcomes if outcome.concluded]
+        if not concluded:
+            return None
+        failed = [(_sha256(outcome.slide), outcome.error.code) for outcome in outcomes if outcome.error]
+        case = case_findings(concluded, failed, self.model, self.request.specimen)
+        write_case(case, self.out)
+        for outcome in outcomes:
+            clear(self._workspace(outcome.folder.name))
+        return case
+
+    def refuse_finished_case(self) -> None:
+        """Raise OutputExists where the case has been concluded before."""
+        if self.in_case and (self.out / CASE_FILE).exists():
+            raise OutputExists(f"{self.out / CASE_FILE} exists")
+
+    def _read_one(self, slide: Path, name: str) -> ConcludedSlide:
+        final, workspace = self.out / name, self._workspace(name)
+        if final.exists() and not self.resume:
+            raise OutputExists(f"{final} exists")
+        clock = Stopwatch()
+        prepared = prepare_slide(slide, self.model, self.request)
+        clock.lap("prepare_s")
+        if not self.resume:
+            clear(workspace)
+        store = _bound_store(workspace, prepared)
+        score_slide(prepared, store, self.score_ranges, self.start_bar(name, prepared.tiles))
+        clock.lap("score_s")
+        if final.exists():
+            return concluded_before(prepared, store)
+        confirm_digest(prepared)
+        clear(workspace / "result")
+        concluded = conclude_slide(prepared, store, workspace / "result", {"times": clock.told()})
+        publish(workspace / "result", final)
+        if not self.in_case:
+            clear(workspace)
+        return concluded
+
+    def _workspace(self, name: str) -> Path:
+        return self.out / f".{name}.partial"
+
+
+def folder_names(slides: Sequence[Path]) -> list[str]:
+    """The stem of each slide; where stems clash, with the first 8 digits of the slide's sha256."""
+    stems = Counter(slide.stem for slide in slides)
+    return [slide.stem if stems[slide.stem] == 1 else _distinct_name(slide) for slide in slides]
+
+
+def _distinct_name(slide: Path) -> str:
+    return f"{slide.stem}-{_sha256(slide)[:8] or 'missing'}"
+
+
+def _sha256(slide: Path) -> str:
+    """Of a slide that may not even be there."""
+    return digest_slide([slide]).sha256 if slide.is_file() else ""
+
+
+def _bound_store(workspace: Path, prepared: PreparedSlide) -> RangeStore:
+    """Open the checkpoints of a read. Raises InputChanged where they belong to something else."""
+    bound_to = workspace / "binding.json"
+    wanted = json.loads(json.dumps(binding(prepared)))
+    if bound_to.is_file() and json.loads(bound_to.read_text()) != wanted:
+        raise InputChanged(
+            f"{prepared.path.name}: slide, model or settings are not those of the interrupted read"
+        )
+    workspace.mkdir(parents=True, exist_ok=True)
+    bound_to.write_text(json.dumps(wanted))
+    return RangeStore(workspace / "ranges")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as failure:
+        raise StorageFull(
+            f"{folder} cannot be made ({failure.strerror})", "Choose another --out."
+        ) from failure
+    if not os.access(folder, os.W_OK):
+        raise StorageFull(f"{folder} cannot be written to", "Choose another --out.")

@@ -1,0 +1,54 @@
+"""Does the service fit this machine? Says what does not, before Ray would wait for it without a word."""
+
+import os
+from dataclasses import dataclass
+
+import psutil
+
+from ultraread.errors import MachineTooSmall
+from ultraread.serving.settings import Settings
+
+SUPPORT_CPUS = 0.1
+"""Core share that Ray books for each deployment that mostly waits: API, runner, aggregator, outbox."""
+SUPPORT_DEPLOYMENTS = 4
+MEMORY_BYTES = 1_500 * 2**20
+"""Idle Ray and Serve with their deployments, as measured (0.9 GB), and room to work."""
+MEMORY_BYTES_A_REPLICA = 400 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one classifier replica gets: `cpus` as booked with Ray, `threads` for its ONNX session."""
+
+    cpus: float
+    threads: int
+
+
+def own_cpus() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def machine_cpus(settings: Settings) -> float:
+    """Cores that the service divides among its deployments."""
+    return settings.cpus or float(own_cpus())
+
+
+def share_of_replica(settings: Settings) -> Share:
+    """Divide the machine. Raises MachineTooSmall naming the setting that asks for too much."""
+    cpus, replicas = machine_cpus(settings), settings.replicas * len(settings.models)
+    free = cpus - SUPPORT_CPUS * SUPPORT_DEPLOYMENTS
+    if replicas > cpus or free <= 0:
+        raise MachineTooSmall(
+            f"{replicas} classifier replicas ({settings.replicas} for each of {len(settings.models)} models) "
+            f"need a core each, and the rest {SUPPORT_CPUS * SUPPORT_DEPLOYMENTS:g}; there are {cpus:g}",
+            "Lower `replicas` or the number of `models`.",
+        )
+    needed = MEMORY_BYTES + replicas * MEMORY_BYTES_A_REPLICA
+    available = psutil.virtual_memory().available
+    if available < needed:
+        raise MachineTooSmall(
+            f"{needed / 2**30:.1f} GiB of memory are needed, {available / 2**30:.1f} GiB are free",
+            "Close other programs or lower `replicas`.",
+        )
+    return Share(cpus=round(free / replicas, 3), threads=max(1, int(cpus // replicas)))

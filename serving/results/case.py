@@ -1,0 +1,51 @@
+"""case.json: the findings over all fields of a case, weighted by area, resampled by field."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ultraread.models.registry import ModelFolder
+from ultraread.serving.aggregate import coverage_of, findings_of, scope_of
+from ultraread.serving.estimates import seed_of
+from ultraread.serving.findings import CaseFindings, FieldEntry, canonical_bytes
+from ultraread.serving.limitations import limitations_of
+from ultraread.serving.results.folder import ConcludedSlide, model_entry
+
+CASE_FILE = "case.json"
+MISSING_FIELDS = "{count} slides of the case gave no result; they are listed under fields with their error."
+
+
+def case_findings(
+    slides: Sequence[ConcludedSlide], failed: Sequence[tuple[str, str]], model: ModelFolder, specimen: str
+) -> CaseFindings:
+    """The case's findings; `failed`: sha256 (empty if unknown) and error code of slides without a result."""
+    slides = sorted(slides, key=lambda slide: slide.prepared.digest.sha256)
+    images = [image for slide in slides for image in slide.images]
+    admitted = [image.admitted for slide in slides for image in slide.prepared.images]
+    seed = seed_of(model.card.sha256, *(slide.prepared.digest.sha256 for slide in slides))
+    scope = scope_of(specimen, model.card)
+    limitations = limitations_of(model.card, scope, admitted, len(images))
+    missing = (MISSING_FIELDS.format(count=len(failed)),) if failed else ()
+    partial = bool(failed) or any(slide.findings.state == "partial" for slide in slides)
+    return CaseFindings(
+        state="partial" if partial else "succeeded",
+        model=model_entry(model),
+        specimen=specimen,
+        coverage=coverage_of(images, model.card),
+        findings=findings_of(images, model.card, scope, seed, in_case=True),
+        fields=(*(field for slide in slides for field in slide.fields), *_failed_fields(failed)),
+        limitations=(*missing, *limitations),
+    )
+
+
+def write_case(findings: CaseFindings, folder: Path) -> None:
+    """Write `folder`/case.json in canonical form, whole or not at all."""
+    unfinished = folder / f".{CASE_FILE}.tmp"
+    unfinished.write_bytes(canonical_bytes(findings))
+    unfinished.rename(folder / CASE_FILE)
+
+
+def _failed_fields(failed: Sequence[tuple[str, str]]) -> list[FieldEntry]:
+    return [
+        FieldEntry(slide_sha256=sha256, image=0, coverage=None, measurements={}, error_code=code)
+        for sha256, code in sorted(failed)
+    ]

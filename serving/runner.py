@@ -1,0 +1,217 @@
+"""Work through the queue: claim a read, score its slides over the replicas, conclude, finish once."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ultraread.datasets.geometry import BoxPx
+from ultraread.datasets.scale import operator_scale
+from ultraread.datasets.scan_record import FileDigest, SlideDigest
+from ultraread.errors import ModelUnknown, ReadCancelled, UltraReadError, Unavailable
+from ultraread.models.registry import ModelFolder
+from ultraread.serving.conclusion import ReadToConclude, SlideToConclude
+from ultraread.serving.provenance import Stopwatch
+from ultraread.serving.read_slide import PreparedSlide, ReadRequest, binding, prepare_slide, score_slide
+from ultraread.serving.results.folder import clear
+from ultraread.serving.score_tiles import RangeStore, ScoreRanges
+from ultraread.serving.settings import Settings
+from ultraread.serving.store.jobs import ClaimedRead, EndState, Jobs, LostLease, Progress, ReadResult
+from ultraread.serving.store.records import find_all, specimens_of
+from ultraread.serving.store.tables import ReadRow, SlideRow
+
+log = logging.getLogger(__name__)
+
+Conclude = Callable[[ReadToConclude], tuple[EndState, ReadResult]]
+"""Writes the result folders; returns the read's state and what MLflow shows of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A live model version and how its replicas are reached."""
+
+    model: ModelFolder
+    score_ranges: ScoreRanges
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRunner:
+    """Runs one read at a time; several runners may share a store."""
+
+    settings: Settings
+    jobs: Jobs
+    served: Mapping[str, ServedModel]
+    conclude: Conclude
+    owner: str
+
+    def run_next(self) -> bool:
+        """Run the oldest read that nobody works on; False where there is none."""
+        claim = self.jobs.claim(self.owner)
+        if claim is None:
+            return False
+        log.info("read %s claimed, attempt %d", claim.read.id, claim.read.attempts)
+        try:
+            with _Heartbeat(self.jobs, claim, self.settings.heartbeat_s) as heartbeat:
+                _OneRead(self, claim, heartbeat).run()
+        except LostLease:
+            log.warning("read %s belongs to another runner now", claim.read.id)
+        except Unavailable as outage:  # the lease ends, and whoever reaches the store again goes on
+            log.warning("read %s paused: %s", claim.read.id, outage.what)
+        except UltraReadError as error:
+            self._fail(claim, error)
+        except Exception:
+            log.exception("read %s failed", claim.read.id)
+            self._fail(claim, UltraReadError("the read failed inside UltraRead", "See the service's log."))
+        return True
+
+    def _fail(self, claim: ClaimedRead, error: UltraReadError) -> None:
+        with suppress(LostLease):
+            self.jobs.fail(claim, error)
+
+
+class _Heartbeat:
+    """Prolongs the lease from a thread of its own, and hears there of cancelling and of losing the lease."""
+
+    def __init__(self, jobs: Jobs, claim: ClaimedRead, every_s: float) -> None:
+        self._jobs, self._claim, self._every_s = jobs, claim, every_s
+        self._stop = threading.Event()
+        self._cancelled = threading.Event()
+        self._lost = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def check(self) -> None:
+        """Raise LostLease or ReadCancelled where the read is not to go on."""
+        if self._lost.is_set():
+            raise LostLease(f"read {self._claim.read.id}")
+        if self._cancelled.is_set():
+            raise ReadCancelled("cancelled while it ran")
+
+    def progress(self, progress: Progress) -> None:
+        """Note progress with a beat of its own."""
+        if self._jobs.beat(self._claim, progress):
+            self._cancelled.set()
+        self.check()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self._every_s):
+            try:
+                if self._jobs.beat(self._claim):
+                    self._cancelled.set()
+            except LostLease:
+                self._lost.set()
+                return
+            except Unavailable as outage:
+                log.warning("no heartbeat for read %s: %s", self._claim.read.id, outage.what)
+
+
+@dataclass(slots=True)
+class _OneRead:
+    """A claimed read on its way from slides to a finished row."""
+
+    runner: ReadRunner
+    claim: ClaimedRead
+    heartbeat: _Heartbeat
+    clock: Stopwatch = field(default_factory=Stopwatch)
+    tiles_total: int = 0
+    tiles_done: int = 0
+    ranges_done: int = 0
+
+    def run(self) -> None:
+        served = self._served()
+        prepared = self._prepare(served.model)
+        self.clock.lap("prepare_s")
+        self.tiles_total = sum(slide.tiles for slide in prepared.values())
+        self.runner.jobs.bind(self.claim, {slide_id: binding(slide) for slide_id, slide in prepared.items()})
+        errors = self._score(prepared, served)
+        self.clock.lap("score_s")
+        self.heartbeat.check()
+        state, result = self.runner.conclude(self._to_conclude(prepared, errors))
+        self.runner.jobs.finish(self.claim, state, result)
+        clear(self._work)
+
+    @property
+    def _read(self) -> ReadRow:
+        return self.claim.read
+
+    @property
+    def _work(self) -> Path:
+        return self.runner.settings.reads_dir / self._read.id / "work"
+
+    def _served(self) -> ServedModel:
+        served = self.runner.served.get(f"{self._read.model_name}/{self._read.model_version}")
+        if served is None or served.model.card.sha256 != self._read.model_onnx_sha256:
+            raise ModelUnknown(f"{self._read.model_name}/{self._read.model_version} is not served any more")
+        return served
+
+    def _prepare(self, model: ModelFolder) -> dict[str, PreparedSlide]:
+        """Every slide of the read by its id, in the read's order."""
+        with self.runner.jobs.store.reading() as session:
+            slides = find_all(session, SlideRow, self._read.slide_ids)
+            specimens = specimens_of(session, self._read.slide_ids)
+        request = _request(self._read, specimens, self.runner.settings.range_tiles)
+        return {slide.id: self._prepare_one(slide, model, request) for slide in slides}
+
+    def _prepare_one(self, slide: SlideRow, model: ModelFolder, request: ReadRequest) -> PreparedSlide:
+        self.heartbeat.check()
+        path = self.runner.settings.slides_dir / slide.id / slide.files[0]["name"]
+        files = tuple(FileDigest(**file) for file in slide.files)
+        return prepare_slide(path, model, request, SlideDigest(slide.sha256, files))
+
+    def _score(self, prepared: Mapping[str, PreparedSlide], served: ServedModel) -> dict[str, UltraReadError]:
+        """Score every slide; one that turns out unreadable does not end a read of several."""
+        errors: dict[str, UltraReadError] = {}
+        for slide_id, slide in prepared.items():
+            try:
+                score_slide(slide, RangeStore(self._work / slide_id), served.score_ranges, self._note)
+            except (ReadCancelled, Unavailable):
+                raise
+            except UltraReadError as error:
+                errors[slide_id] = error
+        return errors
+
+    def _note(self, tiles: int) -> None:
+        self.tiles_done += tiles
+        self.ranges_done += 1
+        self.heartbeat.progress(Progress(self.tiles_total, self.tiles_done, self.ranges_done))
+
+    def _to_conclude(
+        self, prepared: Mapping[str, PreparedSlide], errors: Mapping[str, UltraReadError]
+    ) -> ReadToConclude:
+        return ReadToConclude(
+            read_id=self._read.id,
+            epoch=self.claim.epoch,
+            slides=tuple(
+                SlideToConclude(slide_id, slide, self._work / slide_id, errors.get(slide_id))
+                for slide_id, slide in prepared.items()
+            ),
+            folder=self.runner.settings.result_dir(self._read.id),
+            is_case=self._read.case_id is not None,
+            told={"read_id": self._read.id, "case_id": self._read.case_id, "times": self.clock.told()},
+        )
+
+
+def _request(read: ReadRow, specimens: list[str], range_tiles: int) -> ReadRequest:
+    """What the caller asked; a specimen counts where all records agree on it."""
+    scale, region = read.request.get("scale"), read.request.get("region")
+    return ReadRequest(
+        stated_scale=operator_scale(scale["nm_per_px"], scale["reason"], scale["tolerance"])
+        if scale
+        else None,
+        region=BoxPx(**region) if region else None,
+        specimen=specimens[0] if len(set(specimens)) == 1 else "",
+        range_tiles=range_tiles,
+    )

@@ -1,0 +1,80 @@
+"""Hold a slide or a result folder against its digests; name what is damaged."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from ultraread.datasets.corpora import sha256_of_file
+from ultraread.datasets.geometry import BoxPx, SizePx
+from ultraread.datasets.open_slide import open_slide
+from ultraread.datasets.slide import TileUnreadable
+from ultraread.errors import IntegrityFailed
+from ultraread.serving.findings import digest_of
+from ultraread.serving.results.case import CASE_FILE
+
+STEP_PX = 1024
+
+
+def verify(path: Path) -> list[str]:
+    """Return what was confirmed, one line each. Raises IntegrityFailed naming all that is damaged."""
+    if not path.is_dir():
+        return _verify_slide(path)
+    folders = [path] if (path / "findings.json").is_file() else _result_folders(path)
+    if not folders:
+        raise IntegrityFailed(
+            f"{path} holds no result", "Name a slide, a result folder or a folder of results."
+        )
+    confirmed = [line for folder in folders for line in _verify_result(folder)]
+    if (path / CASE_FILE).is_file():
+        confirmed.append(_verify_digest(path / CASE_FILE))
+    return confirmed
+
+
+def _result_folders(path: Path) -> list[Path]:
+    return sorted(findings.parent for findings in path.glob("*/findings.json"))
+
+
+def _verify_result(folder: Path) -> list[str]:
+    """Every file against provenance.json, and the findings against their own digest."""
+    provenance = json.loads((folder / "provenance.json").read_text())
+    wrong = [
+        name
+        for name, sha256 in provenance["files"].items()
+        if not (folder / name).is_file() or sha256_of_file(folder / name) != sha256
+    ]
+    if wrong:
+        raise IntegrityFailed(f"{folder.name}: missing or changed: {', '.join(sorted(wrong))}")
+    confirmed = _verify_digest(folder / "findings.json")
+    return [f"{folder.name}: {len(provenance['files'])} files as written", confirmed]
+
+
+def _verify_digest(path: Path) -> str:
+    body = json.loads(path.read_bytes())
+    if body.get("digest") != digest_of(body):
+        raise IntegrityFailed(f"{path.parent.name}/{path.name} is not what its digest says")
+    return f"{path.parent.name}/{path.name}: digest confirmed"
+
+
+def _verify_slide(path: Path) -> list[str]:
+    """Decode everything once. What cannot be decoded is named by its place."""
+    confirmed = []
+    with open_slide(path) as slide:
+        for image in slide.info.images:
+            damaged = []
+            for box in _boxes(image.size):
+                try:
+                    slide.read_box(image.index, 0, box)
+                except TileUnreadable as failure:
+                    damaged.append(f"image {image.index} near x={box.x}, y={box.y}: {failure}")
+            if damaged:
+                raise IntegrityFailed(f"{path.name}: " + "; ".join(damaged[:20]), "Copy the slide again.")
+            confirmed.append(
+                f"{path.name}: image {image.index}, {image.size.width} x {image.size.height} px decodable"
+            )
+    return [*confirmed, f"{path.name}: sha256 {sha256_of_file(path)}"]
+
+
+def _boxes(size: SizePx) -> Iterator[BoxPx]:
+    for y in range(0, size.height, STEP_PX):
+        for x in range(0, size.width, STEP_PX):
+            yield BoxPx(x, y, min(STEP_PX, size.width - x), min(STEP_PX, size.height - y))

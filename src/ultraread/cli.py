@@ -1,0 +1,41 @@
+"""`ultraread`: the commands of all rooms, and the one place where errors become exit statuses."""
+
+import json
+import sys
+
+import typer
+
+from ultraread.datasets.cli import info
+from ultraread.errors import Interrupted, UltraReadError
+from ultraread.models.cli import app as models
+from ultraread.serving.cli import doctor, print_error, read, serve, verify
+from ultraread.serving.cli_client import cancel, fetch, status, submit
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="AI-assisted second read of digitized EM slides. Research use only: it suggests, never diagnoses.",
+)
+for command in (read, info, verify, serve, submit, status, fetch, cancel, doctor):
+    app.command()(command)
+app.add_typer(models, name="models")
+
+
+def main() -> None:
+    """Run a command; tell its error on stderr and exit with the error's status."""
+    try:
+        app()
+    except UltraReadError as error:
+        _leave(error)
+    except KeyboardInterrupt:
+        _leave(Interrupted("stopped"))
+
+
+def _leave(error: UltraReadError) -> None:
+    if "--json" in sys.argv:
+        typer.echo(json.dumps(error.problem()), err=True)
+    else:
+        print_error(error)
+    sys.exit(error.exit_status)

@@ -1,0 +1,53 @@
+"""A real application on real files, asked over real HTTP."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from serving_api import FileSlide, served
+
+from ultraread.datasets.corpora import fetch
+from ultraread.serving.api.app import create_api
+from ultraread.serving.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "data", poll_s=0.02)
+
+
+@pytest.fixture
+def api(settings: Settings) -> FastAPI:
+    return create_api(settings)
+
+
+@pytest.fixture
+def http(api: FastAPI) -> Iterator[httpx.Client]:
+    with served(api) as address, httpx.Client(base_url=address, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def em_field() -> Path:
+    """A real electron micrograph without a pixel size of its own."""
+    return fetch("drosophila_vnc/stack2/raw/00.tif")
+
+
+@pytest.fixture
+def file_slide(http: httpx.Client) -> FileSlide:
+    """Upload a file in one part and file it."""
+
+    def file(path: Path, **stated: str) -> dict[str, Any]:
+        data = path.read_bytes()
+        upload = http.post("/v1/uploads", json={"file_name": path.name, "bytes": len(data)}).json()
+        whole = {"Content-Range": f"bytes 0-{len(data) - 1}/{len(data)}"}
+        assert http.put(f"/v1/uploads/{upload['id']}", content=data, headers=whole).status_code == 200
+        answer = http.post("/v1/slides", json={"upload_ids": [upload["id"]], **stated})
+        filed: dict[str, Any] = answer.json()
+        assert answer.status_code == 201, filed
+        return filed
+
+    return file

@@ -1,0 +1,59 @@
+"""A POST that is sent again under its Idempotency-Key creates nothing more."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from serving_api import FileSlide
+
+KEY = {"Idempotency-Key": "k-1"}
+SCALE = {"nm_per_px": 4.6, "reason": "data set's description"}
+
+
+@pytest.mark.parametrize(
+    ("address", "body"), [("/v1/cases", {}), ("/v1/uploads", {"file_name": "a", "bytes": 1})]
+)
+def test_a_repeat_is_answered_as_the_first(http: httpx.Client, address: str, body: dict[str, str]) -> None:
+    first, again = (http.post(address, json=body, headers=KEY) for _ in range(2))
+    assert (again.status_code, again.json()) == (first.status_code, first.json())
+    assert again.headers["location"] == first.headers["location"]
+
+
+def test_another_request_under_the_same_key_is_refused(http: httpx.Client) -> None:
+    http.post("/v1/cases", json={"id": "C-1"}, headers=KEY)
+    for address, body in (("/v1/cases", {"id": "C-2"}), ("/v1/uploads", {"file_name": "a", "bytes": 1})):
+        answer = http.post(address, json=body, headers=KEY)
+        assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_conflict")
+
+
+def test_a_refused_request_may_be_corrected_outside_and_sent_again(http: httpx.Client) -> None:
+    body = {"case_id": "C-1", "scale": SCALE}
+    assert http.post("/v1/reads", json=body, headers=KEY).status_code == 404
+    http.post("/v1/cases", json={"id": "C-1"})
+    assert http.post("/v1/reads", json=body, headers=KEY).json()["code"] == "request_invalid"
+
+
+def test_a_filed_slide_is_not_filed_again(http: httpx.Client, em_field: Path) -> None:
+    data = em_field.read_bytes()
+    upload = http.post("/v1/uploads", json={"file_name": "a.tif", "bytes": len(data)}).json()["id"]
+    whole = {"Content-Range": f"bytes 0-{len(data) - 1}/{len(data)}"}
+    http.put(f"/v1/uploads/{upload}", content=data, headers=whole)
+    filed = [
+        http.post("/v1/slides", json={"upload_ids": [upload]}, headers=KEY).json()["id"] for _ in range(2)
+    ]
+    assert filed[0] == filed[1]
+    assert len(http.get("/v1/slides").json()["items"]) == 1
+
+
+def test_fifty_at_once_make_one_read(http: httpx.Client, file_slide: FileSlide, em_field: Path) -> None:
+    body = {"slide_ids": [file_slide(em_field)["id"]], "scale": SCALE}
+
+    def ask(_number: int) -> int:
+        return http.post("/v1/reads", json=body, headers=KEY).status_code
+
+    with ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(ask, range(50)))
+    assert set(answers) <= {202, 409}
+    assert 202 in answers
+    assert len(http.get("/v1/reads").json()["items"]) == 1

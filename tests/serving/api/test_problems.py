@@ -1,0 +1,117 @@
+"""Every failure is a problem with a code and a remedy, and gives nothing away."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from serving_api import served
+
+from ultraread.errors import every_error
+from ultraread.serving.api.app import create_api
+from ultraread.serving.settings import Settings
+
+A_DEEP_BODY = "[" * 100_000
+CODES = {error.code for error in every_error()}
+
+FAILURES: dict[str, tuple[int, str, Callable[[httpx.Client], httpx.Response]]] = {
+    "an address that is not there": (404, "not_found", lambda http: http.get("/v1/nothing")),
+    "a method that is not taken": (405, "method_not_allowed", lambda http: http.delete("/v1/cases")),
+    "an unknown read": (404, "not_found", lambda http: http.get("/v1/reads/r")),
+    "events of an unknown read": (404, "not_found", lambda http: http.get("/v1/reads/r/events")),
+    "findings of an unknown read": (404, "not_found", lambda http: http.get("/v1/reads/r/findings")),
+    "an unknown slide": (404, "not_found", lambda http: http.get("/v1/slides/s")),
+    "an unknown upload": (404, "not_found", lambda http: http.get("/v1/uploads/u")),
+    "an unknown record": (404, "not_found", lambda http: http.get("/v1/scan-records/s")),
+    "an unknown case": (404, "not_found", lambda http: http.get("/v1/cases/c")),
+    "an unknown model": (404, "model_unknown", lambda http: http.get("/v1/models/m/1.0.0")),
+    "cancelling an unknown read": (404, "not_found", lambda http: http.post("/v1/reads/r/cancel")),
+    "no JSON": (422, "request_invalid", lambda http: posted(http, "{")),
+    "a number that is none": (422, "request_invalid", lambda http: posted(http, '{"bytes": NaN}')),
+    "a half character": (422, "request_invalid", lambda http: posted(http, '{"file_name": "\\ud800"}')),
+    "half a character as a field": (422, "request_invalid", lambda http: posted(http, '{"\\ud800": 1}')),
+    "a body of great depth": (422, "request_invalid", lambda http: posted(http, A_DEEP_BODY)),
+    "an unknown field": (422, "request_invalid", lambda http: http.post("/v1/cases", json={"idd": "C-1"})),
+    "a path as an id": (422, "request_invalid", lambda http: http.post("/v1/cases", json={"id": "../C"})),
+    "a page of a million": (422, "request_invalid", lambda http: http.get("/v1/reads?limit=1000000")),
+    "slides and case": (
+        422, "request_invalid", lambda http: http.post("/v1/reads", json={"slide_ids": ["s"], "case_id": "c"})
+    ),
+    "an infinite scale": (422, "request_invalid", lambda http: posted(
+        http, '{"slide_ids": ["s"], "scale": {"nm_per_px": 1e400, "reason": "x"}}', "/v1/reads")),
+    "a model by its path": (
+        422, "request_invalid", lambda http: http.post("/v1/reads", json={"slide_ids": ["s"], "model": "/m"})
+    ),
+    "another host's name": (
+        422, "request_invalid", lambda http: http.get("/healthz", headers={"Host": "rebound.example"})
+    ),
+}  # fmt: skip
+
+
+def posted(http: httpx.Client, body: str, address: str = "/v1/uploads") -> httpx.Response:
+    return http.post(address, content=body, headers={"Content-Type": "application/json"})
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """One server for all requests that change nothing."""
+    app = create_api(Settings(data_dir=tmp_path_factory.mktemp("data") / "ultraread"))
+    with served(app) as address, httpx.Client(base_url=address, timeout=30) as client:
+        yield client
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_is_a_problem_with_a_code_and_a_remedy(untouched: httpx.Client, name: str) -> None:
+    status, code, ask = FAILURES[name]
+    answer = ask(untouched)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert_is_a_problem(answer)
+
+
+def test_an_unexpected_failure_shows_neither_trace_nor_path(
+    api: FastAPI, http: httpx.Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    @api.get("/v1/broken")
+    def broken() -> None:
+        raise RuntimeError(f"{tmp_path}/slides/patient.tif")
+
+    answer = http.get("/v1/broken")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert_is_a_problem(answer)
+    assert "patient" not in answer.text
+    assert "patient" in caplog.text
+
+
+def test_a_full_disk_is_said_to_be_full(api: FastAPI, http: httpx.Client) -> None:
+    @api.get("/v1/full")
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    answer = http.get("/v1/full")
+    assert (answer.status_code, answer.json()["code"]) == (507, "storage_full")
+
+
+def test_every_answer_says_research_use_only(http: httpx.Client) -> None:
+    for address in ("/healthz", "/readyz", "/v1/openapi.json", "/v1/models", "/v1/nothing"):
+        assert http.get(address).headers["x-research-use-only"] == "true"
+
+
+def test_the_description_is_openapi_3_1_and_shows_problems_as_they_are(http: httpx.Client) -> None:
+    description = http.get("/v1/openapi.json").json()
+    assert description["openapi"].startswith("3.1")
+    for path, operations in description["paths"].items():
+        for operation in operations.values():
+            assert "application/problem+json" in operation["responses"]["default"]["content"], path
+            assert "422" not in operation["responses"], path
+
+
+def assert_is_a_problem(answer: httpx.Response) -> None:
+    problem = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-research-use-only"] == "true"
+    assert sorted(problem) == ["code", "detail", "remedy", "status", "title", "type"]
+    assert problem["status"] == answer.status_code
+    assert problem["code"] in CODES
+    assert problem["remedy"]
+    assert problem["title"]
