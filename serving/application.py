@@ -36,6 +36,7 @@ Handle = DeploymentHandle[Any]
 
 ATTEMPTS_A_RANGE = 5
 """A range is tried again on another replica when its replica dies; more deaths than this end the read."""
+WAIT_AFTER_OUTAGE_S = 5.0
 SUPPORT = {"num_cpus": SUPPORT_CPUS}
 
 
@@ -146,7 +147,8 @@ class _Loop:
                 busy = self._step()
             except Exception:  # an outage of store or MLflow: look again later
                 log.exception("will try again")
-                busy = False
+                pause.wait(WAIT_AFTER_OUTAGE_S)
+                continue
             if not busy:
                 pause.wait(self._wait_s)
 

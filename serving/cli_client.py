@@ -142,7 +142,7 @@ def _follow(client: "Client", read_id: str) -> Json:
 
         def show(read: Json) -> None:
             progress.update(
-                task, total=read["progress"]["tiles_total"] or None, completed=read["progress"]["tiles_done"]
+                task, total=read["tiles_total"] or None, completed=read["tiles_done"]
             )
 
         return client.wait(read_id, show)

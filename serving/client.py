@@ -59,6 +59,10 @@ class Client:
         """File uploads as one slide; `stated`: case_id, accession, primary_procedure, specimen, digitized."""
         return self._post("/v1/slides", {"upload_ids": list(upload_ids)} | _given(stated))
 
+    def slide(self, slide_id: str) -> Json:
+        """The slide as it is filed."""
+        return self._get(f"/v1/slides/{slide_id}")
+
     def ensure_case(self, case_id: str) -> None:
         """Open the case unless it is there."""
         try:

@@ -23,11 +23,13 @@ def running(settings: Settings) -> Iterator[str]:
     share_of_replica(settings)
     port = settings.port or _free_port(settings.host)
     _refuse_taken_port(settings.host, port)
-    _quiet()
+    _quiet_environment()
     import ray
     from ray import serve
 
     from ultraread.serving.application import build
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
 
     ray.init(
         address="local",
@@ -43,7 +45,7 @@ def running(settings: Settings) -> Iterator[str]:
         serve.run(build(settings), name=APPLICATION, route_prefix="/")
         yield f"http://{settings.host}:{port}"
     finally:
-        serve.shutdown()  # type: ignore[no-untyped-call]
+        serve.delete(APPLICATION)
         ray.shutdown()
 
 
@@ -55,12 +57,11 @@ def wait_for_stop() -> None:
     stop.wait()
 
 
-def _quiet() -> None:
-    """Ray reports usage and warns of what does not concern a reader; our own log stays."""
+def _quiet_environment() -> None:
+    """Ray reports usage and warns of what concerns no reader."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # the default; stated, Ray does not warn of it
 
 
 def _free_port(host: str) -> int:

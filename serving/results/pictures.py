@@ -18,6 +18,8 @@ HEAT = (230, 75, 0)
 """Orange: told apart from grey tissue by readers of every kind of colour vision."""
 BAR_SHARE = 0.25
 CAPTION_PX = 44
+FAST = 1
+"""zlib level of PNG files; level 6 takes four times as long and made heat maps no smaller."""
 
 
 class Mosaic:
@@ -31,6 +33,11 @@ class Mosaic:
 
     def add(self, block: NDArray[np.generic], x: int, y: int) -> None:
         """Add a (h, w) block whose first value lies at (x, y); what reaches past the picture is dropped."""
+        if self.factor == 1:
+            block = block[: self._sums.shape[0] - y, : self._sums.shape[1] - x]
+            self._sums[y : y + block.shape[0], x : x + block.shape[1]] += block
+            self._blocks[y : y + block.shape[0], x : x + block.shape[1]] += 1
+            return
         rows = (y + np.arange(block.shape[0])) // self.factor
         columns = (x + np.arange(block.shape[1])) // self.factor
         inside = np.ix_(rows < self._sums.shape[0], columns < self._sums.shape[1])
@@ -67,12 +74,12 @@ class SlidePictures:
         """Write both; heat maps stand side by side in the card's order of classes."""
         grey = self._tissue.means().astype(np.uint8)
         nm_per_picture_px = self._stride * self._plan.zoom * self._nm_per_px * self._tissue.factor
-        _captioned(grey, "", nm_per_picture_px).save(thumbnail)
+        _captioned(grey, "", nm_per_picture_px).save(thumbnail, compress_level=FAST)
         panels = [
             _captioned(_overlaid(grey, _as_bytes(mosaic.means())), one.label, nm_per_picture_px)
             for one, mosaic in zip(self._card.classes, self._heat, strict=True)
         ]
-        _side_by_side(panels).save(heatmap)
+        _side_by_side(panels).save(heatmap, compress_level=FAST)
 
     def _heat_block(self, scores: RangeScores, row: int, index: int) -> NDArray[np.generic]:
         """(t, t) probabilities on the thumbnail's lattice: the patch map's, or the tile's own."""

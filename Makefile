@@ -1,0 +1,59 @@
+# `make setup` once (the others call it), `make demo` to see it work, `make test` to prove that it does.
+PYTHON ?= python3
+BIN := .venv/bin
+# Page faults are dear on virtual machines: keep freed memory while training.
+TRAINING_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
+CONFIG ?= training/configs/ultrastructure-vnc.toml
+export PYTHONSAFEPATH := 1
+
+.PHONY: setup demo test test-full serve lint train cross-validate schemas clean
+
+setup: .venv/.serve
+
+demo: setup
+	$(BIN)/python examples/demo.py
+
+test: .venv/.dev lint
+	$(BIN)/pytest -m "not full" --cov --cov-report=term --durations=15
+
+test-full: .venv/.dev lint
+	$(BIN)/pytest --cov --cov-report=term --durations=25
+
+serve: setup
+	$(BIN)/ultraread serve
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+train: .venv/.train
+	$(TRAINING_MEMORY) $(BIN)/ultraread train $(CONFIG)
+
+cross-validate: .venv/.train
+	$(TRAINING_MEMORY) $(BIN)/ultraread cross-validate $(CONFIG)
+
+# The JSON schemas that are generated from types; tests hold one to the other.
+schemas: setup
+	$(BIN)/python -m ultraread.serving.schemas
+
+clean:
+	rm -rf .venv build dist demo-out
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "UltraRead needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+
+.venv/.serve: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[serve]"
+	touch $@
+
+.venv/.train: pyproject.toml | .venv/.serve
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[serve,train]"
+	touch $@
+
+.venv/.dev: pyproject.toml | .venv/.train
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[serve,train,dev]"
+	touch $@

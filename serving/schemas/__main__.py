@@ -1,0 +1,24 @@
+"""Write the published JSON schemas from their types: python -m ultraread.serving.schemas."""
+
+import json
+from pathlib import Path
+
+from ultraread.models.card import card_schema
+from ultraread.serving.findings import CaseFindings, SlideFindings, findings_schema
+
+SCHEMAS = Path(__file__).parent
+CARD_SCHEMA = SCHEMAS.parents[1] / "models" / "card.schema.json"
+
+
+def main() -> None:
+    """Write each schema, indented."""
+    for path, schema in (
+        (SCHEMAS / "findings.schema.json", findings_schema(SlideFindings)),
+        (SCHEMAS / "case.schema.json", findings_schema(CaseFindings)),
+        (CARD_SCHEMA, card_schema()),
+    ):
+        path.write_text(json.dumps(schema, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

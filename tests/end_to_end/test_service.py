@@ -1,0 +1,135 @@
+"""The whole service: Ray Serve, ONNX Runtime, SQLite and MLflow as they run for users."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from end_to_end.conftest import SCALE, StartService
+
+from ultraread.datasets.corpora import fetch
+from ultraread.errors import ScaleMissing
+from ultraread.serving.client import Client
+
+SAME_BYTES = ("findings.json", "tiles.csv")
+WAIT_S = 150
+
+
+def test_one_replica_gives_the_bytes_of_a_local_read_and_files_its_run(
+    start_service: StartService, montage: Path, read_here: Path, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "data" / "mlflow.db"
+    blocked.mkdir(parents=True)
+    (tmp_path / "data").chmod(0o700)
+    with start_service(replicas=1) as client:
+        slide = client.file_slide([client.upload(montage)])
+        read = client.wait(client.request_read(slide_ids=[slide["id"]], scale=SCALE)["id"])
+        folder = _fetched(client, read, tmp_path) / slide["id"]
+        assert read["state"] == "succeeded", read["error"]
+        assert _differing(folder, read_here) == []
+        assert client.read(read["id"])["mlflow_run_id"] is None, "MLflow's store cannot be written"
+        blocked.rmdir()
+        run_id = _waited_for(lambda: client.read(read["id"])["mlflow_run_id"])
+        assert _runs_of(tmp_path / "data", read["id"]) == [run_id]
+        assert _registered(tmp_path / "data") == {"ultrastructure-vnc": read["model"]["onnx_sha256"]}
+        _a_field_without_scale_is_filed_but_not_read(client)
+
+
+def test_two_replicas_give_the_same_bytes_although_one_is_killed(
+    start_service: StartService, montage: Path, read_here: Path, tmp_path: Path
+) -> None:
+    with start_service(replicas=2) as client:
+        slide = client.file_slide([client.upload(montage)])
+        replicas = _classifier_pids()
+        read = client.request_read(slide_ids=[slide["id"]], scale=SCALE)
+        _waited_for(lambda: client.read(read["id"])["ranges_done"] >= 3)
+        victim = replicas[0]
+        psutil.Process(victim).kill()
+        ended = client.wait(read["id"])
+        folder = _fetched(client, ended, tmp_path) / slide["id"]
+    assert ended["state"] == "succeeded", ended["error"]
+    assert _differing(folder, read_here) == []
+    ranges_by_pid = json.loads((folder / "provenance.json").read_text())["ranges_by_process"]
+    scored_by = {int(pid): ranges for pid, ranges in ranges_by_pid.items()}
+    print("ranges by process:", scored_by, "killed:", victim)
+    assert os.getpid() not in scored_by
+    assert set(replicas) <= set(scored_by), "each replica scored at least one range"
+    assert sum(scored_by.values()) == 8
+
+
+def test_cancelling_ends_a_read_and_its_progress_is_told_on_the_way(
+    start_service: StartService, montage: Path
+) -> None:
+    told: list[int] = []
+    with start_service(replicas=1) as client:
+        slide = client.file_slide([client.upload(montage)])
+        read = client.request_read(slide_ids=[slide["id"]], scale=SCALE)
+        _waited_for(lambda: client.read(read["id"])["ranges_done"] >= 1)
+        client.cancel(read["id"])
+        ended = client.wait(read["id"], lambda now: told.append(now["tiles_done"]))
+    assert ended["state"] == "cancelled"
+    assert ended["error"]["code"] == "read_cancelled"
+    assert 0 < max(told) < 256
+
+
+def _a_field_without_scale_is_filed_but_not_read(client: Client) -> None:
+    kidney = client.file_slide([client.upload(fetch("kidney_tem_najafian/good.png"))])
+    with pytest.raises(ScaleMissing) as refused:
+        client.request_read(slide_ids=[kidney["id"]])
+    assert "--nm-per-px" in refused.value.remedy
+    assert client.slide(kidney["id"])["id"] == kidney["id"]
+
+
+def _fetched(client: Client, read: dict[str, Any], tmp_path: Path) -> Path:
+    client.fetch(read["id"], tmp_path / "fetched")
+    return tmp_path / "fetched"
+
+
+def _differing(folder: Path, other: Path) -> list[str]:
+    return [name for name in SAME_BYTES if (folder / name).read_bytes() != (other / name).read_bytes()]
+
+
+def _waited_for(look: Callable[[], Any]) -> Any:  # noqa: ANN401  # whatever `look` finds
+    until = time.monotonic() + WAIT_S
+    while time.monotonic() < until:
+        if found := look():
+            return found
+        time.sleep(0.1)
+    raise AssertionError("waited in vain")
+
+
+def _classifier_pids() -> list[int]:
+    """Process ids of the classifier replicas that this process's Ray started."""
+    return [
+        process.pid
+        for process in psutil.Process().children(recursive=True)
+        if any("TileClassifier" in part for part in process.cmdline())
+    ]
+
+
+def _runs_of(data_dir: Path, read_id: str) -> list[str]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{data_dir}/mlflow.db")
+    experiment = client.get_experiment_by_name("ultraread")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id], f"tags.read_id = '{read_id}'")
+    return [run.info.run_id for run in found]
+
+
+def _registered(data_dir: Path) -> dict[str, str]:
+    """Registered model names with the digest of their version; the card travels with it."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(
+        registry_uri=f"sqlite:///{data_dir}/mlflow.db", tracking_uri=f"sqlite:///{data_dir}/mlflow.db"
+    )
+    versions = client.search_model_versions("")
+    assert all(
+        json.loads(version.tags["card"])["version"] == version.tags["card_version"] for version in versions
+    )
+    return {version.name: version.tags["onnx_sha256"] for version in versions}
