@@ -59,7 +59,7 @@ class OnnxClassifier:
         count, size = len(tiles), self.card.batch_size
         batch = np.zeros((size, *tiles.shape[1:]), np.float32)
         batch[:count] = tiles
-        found = self._session.run(self._outputs, {self.card.input: batch})
+        found: list[Any] = list(self._session.run(self._outputs, {self.card.input: batch}))
         scores = Scores(found[0][:count], found[1][:count] if len(found) > 1 else None)
         _refuse_impossible(scores, self.card)
         return scores

@@ -167,7 +167,8 @@ def build(settings: Settings) -> serve.Application:
 
 
 def _deploy(deployed: type, **options: Any) -> Any:  # noqa: ANN401  # Ray hides these types
-    return serve.deployment(**({"ray_actor_options": SUPPORT} | options))(deployed)
+    booked: dict[str, Any] = {"ray_actor_options": SUPPORT}
+    return serve.deployment(**(booked | options))(deployed)
 
 
 def _classifier(model: ModelFolder, settings: Settings, share: Share) -> Any:  # noqa: ANN401  # as above

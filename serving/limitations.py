@@ -22,7 +22,7 @@ def limitations_of(
     card: ModelCard, scope: Scope, images: Sequence[AdmittedImage], resampled: int
 ) -> tuple[str, ...]:
     """Every sentence that applies, general ones first. `resampled` is the number of images."""
-    said = list(ALWAYS)
+    said: list[str] = [*ALWAYS]
     if resampled == 1:
         said.append(ONE_IMAGE)
     if any(not image.info.modality_is_stated for image in images):

@@ -109,7 +109,7 @@ def load_settings(config: Path | None = None, **stated: object) -> Settings:
 
     Raises RequestInvalid for unknown names and impossible values, ConfigInsecure for unsafe ones.
     """
-    given = {name: value for name, value in stated.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in stated.items() if value is not None}
     try:
         return Settings(**(_file_values(config) | given))
     except ValidationError as invalid:

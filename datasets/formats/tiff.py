@@ -260,7 +260,7 @@ def _as_grey_or_rgb(segment: np.ndarray, plane: _StoredPlane) -> Pixels:
     pixels = segment[..., 0] if plane.key.samplesperpixel == 1 else segment
     pixels = pixels.astype(plane.dtype, copy=False)
     if plane.key.photometric == PHOTOMETRIC.MINISWHITE and plane.dtype.kind == "u":
-        pixels = np.iinfo(pixels.dtype).max - pixels
+        pixels = np.bitwise_not(pixels)  # of unsigned values: maximum minus value
     return cast(Pixels, pixels)
 
 

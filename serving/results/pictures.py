@@ -35,7 +35,7 @@ class Mosaic:
         """Add a (h, w) block whose first value lies at (x, y); what reaches past the picture is dropped."""
         if self.factor == 1:
             block = block[: self._sums.shape[0] - y, : self._sums.shape[1] - x]
-            self._sums[y : y + block.shape[0], x : x + block.shape[1]] += block
+            self._sums[y : y + block.shape[0], x : x + block.shape[1]] += block.astype(np.float64)
             self._blocks[y : y + block.shape[0], x : x + block.shape[1]] += 1
             return
         rows = (y + np.arange(block.shape[0])) // self.factor

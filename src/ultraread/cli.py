@@ -10,6 +10,7 @@ from ultraread.errors import Interrupted, UltraReadError
 from ultraread.models.cli import app as models
 from ultraread.serving.cli import doctor, print_error, read, serve, verify
 from ultraread.serving.cli_client import cancel, fetch, status, submit
+from ultraread.training.cli import cross_validate, train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,6 +21,8 @@ app = typer.Typer(
 )
 for command in (read, info, verify, serve, submit, status, fetch, cancel, doctor):
     app.command()(command)
+app.command()(train)
+app.command("cross-validate")(cross_validate)
 app.add_typer(models, name="models")
 
 

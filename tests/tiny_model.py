@@ -1,0 +1,153 @@
+"""A small real ONNX model folder, for tests of reading, refusal and resume that do not need the shipped one.
+
+`bright` is high where 16 px patches are brighter than the image's mean, `dark` where they are darker.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from ultraread.datasets.corpora import sha256_of_file
+from ultraread.models.registry import ModelFolder, find_model
+
+STRIDE_PX = 16
+BATCH = 4
+CLASSES = ("bright", "dark")
+STEEPNESS = 3.0
+
+
+def write_tiny_model(folder: Path, tile_px: int = 64, **changes: Any) -> Path:  # noqa: ANN401
+    """Write model.onnx, golden.npz and card.json; `changes` are fields of the card."""
+    folder.mkdir(parents=True)
+    onnx.save(tiny_graph(tile_px), folder / "model.onnx")
+    write_golden_pair(folder, tile_px)
+    (folder / "card.json").write_text(json.dumps(tiny_card(tile_px) | changes, indent=2))
+    return seal(folder)
+
+
+def tiny_graph(tile_px: int = 64, **names: str) -> onnx.ModelProto:
+    """image (N, 1, tile, tile) -> patch_map (N, 2, tile/16, tile/16) and its mean, probabilities (N, 2)."""
+    side, image = tile_px // STRIDE_PX, names.get("image", "image")
+    window = {"kernel_shape": [STRIDE_PX] * 2, "strides": [STRIDE_PX] * 2}
+    nodes = [
+        helper.make_node("AveragePool", [image], ["means"], **window),
+        helper.make_node("Conv", ["means", "weights", "biases"], ["logits"], kernel_shape=[1, 1]),
+        helper.make_node("Sigmoid", ["logits"], ["patch_map"]),
+        helper.make_node("ReduceMean", ["patch_map"], ["probabilities"], axes=[2, 3], keepdims=0),
+    ]
+    weights = np.array([STEEPNESS, -STEEPNESS], np.float32).reshape(2, 1, 1, 1)
+    tensors = [
+        numpy_helper.from_array(weights, "weights"),
+        numpy_helper.from_array(np.full(2, -1, np.float32), "biases"),
+    ]
+    values = [
+        _value(image, ["N", 1, tile_px, tile_px]),
+        _value("probabilities", ["N", 2]),
+        _value("patch_map", ["N", 2, side, side]),
+    ]
+    graph = helper.make_graph(nodes, "tiny", values[:1], values[1:], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def write_golden_pair(folder: Path, tile_px: int = 64) -> None:
+    """Input and outputs of the folder's model on this machine; the input is simulated noise."""
+    chance = np.random.default_rng(0)
+    tiles = chance.normal(size=(BATCH, 1, tile_px, tile_px)).astype(np.float32)
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    probabilities, patch_map = session.run(["probabilities", "patch_map"], {"image": tiles})
+    np.savez(folder / "golden.npz", input=tiles, probabilities=probabilities, patch_map=patch_map)
+
+
+def seal(folder: Path) -> Path:
+    """Write the digests of model.onnx and golden.npz into the card: what an exporter does last."""
+    card = json.loads((folder / "card.json").read_text())
+    card["sha256"] = sha256_of_file(folder / "model.onnx")
+    card["golden_pair"]["sha256"] = sha256_of_file(folder / "golden.npz")
+    (folder / "card.json").write_text(json.dumps(card, indent=2))
+    return folder
+
+
+def replace_graph(folder: Path, model: onnx.ModelProto) -> Path:
+    """Put another graph in the folder, with a card that names its digest."""
+    onnx.save(model, folder / "model.onnx")
+    return seal(folder)
+
+
+def change_card(folder: Path, **changes: Any) -> Path:  # noqa: ANN401
+    """Change fields of the card; the model stays."""
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | changes, indent=2))
+    return folder
+
+
+def tiny_model(folder: Path, tile_px: int = 64, **changes: Any) -> ModelFolder:  # noqa: ANN401
+    """A tiny model, written and found."""
+    return find_model(str(write_tiny_model(folder, tile_px, **changes)))
+
+
+def tiny_card(tile_px: int = 64) -> dict[str, Any]:
+    """A whole card; its digests are filled in by `seal`."""
+    said = "Tests only: it tells bright from dark."
+    return {
+        "schema_version": "1",
+        "name": "tiny",
+        "version": "1.0.0",
+        "sha256": "0" * 64,
+        "research_use_only": True,
+        "licence": {"name": "Apache-2.0", "binds_users_to": "its terms", "citation": "none"},
+        "intended_use": said,
+        "not_intended_use": "Anything else.",
+        "specimens": ["simulated"],
+        "modality": "tem",
+        "nm_per_px": {"nominal": 4.6, "min": 3.3, "max": 6.5},
+        "tile_px": tile_px,
+        "batch_size": BATCH,
+        "channels": 1,
+        "bit_depths": [8, 16, 32],
+        "window_rule": "none",
+        "normalisation": {"rule": "image_mean_std", "sample_tiles": 16, "clip": 4.0},
+        "pad_rule": "reflect",
+        "max_failed_fraction": 0.05,
+        "classes": [{"code": f"T-{one.upper()}", "name": one, "label": one.title()} for one in CLASSES],
+        "activation": "sigmoid",
+        "input": "image",
+        "outputs": {
+            "probabilities": "probabilities",
+            "patch_map": {"output": "patch_map", "stride_px": STRIDE_PX},
+        },
+        "aggregation": {"rule": "top_mean", "top_fraction": 0.1},
+        "derived_measurements": [],
+        "calibration": {"method": "none", "note": said},
+        "thresholds": [
+            {"code": f"T-{one.upper()}", "present": 0.4, "not_seen": 0.2, "operating_point": said}
+            for one in CLASSES
+        ],
+        "abstention": {"min_coverage_fraction": 0.5, "note": said},
+        "training_data": [],
+        "training_run": {
+            "command": "none",
+            "config_sha256": "0" * 64,
+            "seed": 0,
+            "steps": 0,
+            "commit": "none",
+            "machine": "none",
+            "library_versions": {},
+        },
+        "metrics": [],
+        "golden_pair": {
+            "file": "golden.npz",
+            "sha256": "0" * 64,
+            "golden_tolerance": 1e-5,
+            "input_origin": "simulated noise",
+        },
+        "limitations": [said],
+    }
+
+
+def _value(name: str, shape: list[int | str]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
