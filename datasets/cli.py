@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -23,7 +24,7 @@ def info(
     if as_json:
         typer.echo(json.dumps(told))
         return
-    table = Table(title=f"{slide.name}: {told['format']}", title_justify="left")
+    table = Table(title=f"{escape(slide.name)}: {told['format']}", title_justify="left")
     for column in ("image", "size (px)", "levels", "bit depth", "modality", "scale (nm/px)"):
         table.add_column(column)
     for image in told["images"]:

@@ -20,6 +20,8 @@ BLANK_CONTRAST = 0.02
 """Share of the full grey range below which a tile is blank. Low on purpose: to skip tissue would be silent,
 to score empty resin only costs time. Chosen by reasoning, not fitted."""
 BLANK_BLOCK_PX = 8
+FULL_RANGE = {8: 255.0, 16: 4095.0}
+"""By bit depth. 16-bit files often hold 12 bits of a camera; taking them for 16 would call tissue blank."""
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
@@ -103,9 +105,10 @@ def resample(
     left, top = int(x0 + 1e-6), int(y0 + 1e-6)
     right, bottom = int(np.ceil(x1 - 1e-6)), int(np.ceil(y1 - 1e-6))
     grey = as_grey(read(BoxPx(left, top, right - left, bottom - top)))
-    if grey.shape == (target.height, target.width):
-        return grey
     inside = (max(0.0, x0 - left), max(0.0, y0 - top), min(x1, right) - left, min(y1, bottom) - top)
+    is_target = np.allclose(inside, (0, 0, target.width, target.height), rtol=0, atol=1e-3)
+    if is_target and grey.shape == (target.height, target.width):
+        return grey
     picture = Image.fromarray(grey, mode=None).resize(
         (target.width, target.height), Image.Resampling.BILINEAR, box=inside
     )
@@ -129,8 +132,7 @@ def pad_reflect(grey: NDArray[np.float32], side_px: int) -> NDArray[np.float32]:
 def is_blank(grey: NDArray[np.float32], bit_depth: int) -> bool:
     """True where block means hardly differ: nothing that a model could see. Float images: constant ones."""
     means = block_means(grey, BLANK_BLOCK_PX)
-    full_range = {8: 255.0, 16: 65535.0}.get(bit_depth, 0.0)
-    return float(np.ptp(means)) <= BLANK_CONTRAST * full_range
+    return float(np.ptp(means)) <= BLANK_CONTRAST * FULL_RANGE.get(bit_depth, 0.0)
 
 
 def block_means(grey: NDArray[np.float32], block_px: int) -> NDArray[np.float32]:

@@ -236,6 +236,10 @@ def _refuse_unless_consistent(card: ModelCard) -> None:
     codes = [one.code for one in card.classes]
     if sorted(codes) != sorted(threshold.code for threshold in card.thresholds):
         raise ModelCardInvalid(f"{card.ref}: thresholds do not name each class once")
+    if not codes or len(set(codes)) < len(codes) or len({one.name for one in card.classes}) < len(codes):
+        raise ModelCardInvalid(f"{card.ref}: classes need codes and names of their own")
+    if any(threshold.not_seen > threshold.present for threshold in card.thresholds):
+        raise ModelCardInvalid(f"{card.ref}: a not_seen limit lies above the present limit")
     if not card.nm_per_px.min <= card.nm_per_px.nominal <= card.nm_per_px.max:
         raise ModelCardInvalid(f"{card.ref}: nominal nm/px lies outside its range")
     if card.outputs.patch_map and card.tile_px % card.outputs.patch_map.stride_px:

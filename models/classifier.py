@@ -1,5 +1,6 @@
 """An ONNX model that this machine has proved it can run: digests, operators, signature and golden pair."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,10 @@ class OnnxClassifier:
         count, size = len(tiles), self.card.batch_size
         batch = np.zeros((size, *tiles.shape[1:]), np.float32)
         batch[:count] = tiles
-        found: list[Any] = list(self._session.run(self._outputs, {self.card.input: batch}))
+        try:
+            found: list[Any] = list(self._session.run(self._outputs, {self.card.input: batch}))
+        except Exception as failure:  # the runtime's exceptions share no base
+            raise ModelInvalid(f"{self.card.ref} does not run: {type(failure).__name__}") from failure
         scores = Scores(found[0][:count], found[1][:count] if len(found) > 1 else None)
         _refuse_impossible(scores, self.card)
         return scores
@@ -67,11 +71,13 @@ class OnnxClassifier:
     def _check_golden_pair(self, folder: Path) -> float:
         """Compare with what the exporting machine computed: the greatest difference counts."""
         pair = _golden_arrays(folder, self.card)
+        if len(pair["input"]) > self.card.batch_size:
+            raise ModelGoldenMismatch(f"the golden pair of {self.card.ref} is larger than a batch")
         found = self(pair["input"])
         worst = float(np.abs(found.probabilities - pair["probabilities"]).max())
         if found.patch_map is not None:
             worst = max(worst, float(np.abs(found.patch_map - pair["patch_map"]).max()))
-        if worst > self.card.golden_pair.golden_tolerance:
+        if not worst <= self.card.golden_pair.golden_tolerance:  # NaN compares false
             raise ModelGoldenMismatch(
                 f"{self.card.ref} is {worst:.2g} off its golden pair; "
                 f"{self.card.golden_pair.golden_tolerance:g} is allowed"
@@ -96,35 +102,39 @@ def check_files(model: ModelFolder) -> None:
 def _check_graph(path: Path) -> None:
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from onnx.external_data_helper import uses_external_data
 
     try:
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, ValueError) as failure:
         raise ModelInvalid(f"{path.name} is no ONNX model") from failure
-    if _has_external_data(model.graph):
+    graphs = [part for root in (model.graph, *model.functions) for part in _with_subgraphs(root)]
+    if any(uses_external_data(tensor) for graph in graphs for tensor in _tensors(graph)):
         raise ModelExternalData(f"{path.name} keeps weights in other files")
-    foreign = {domain for domain in _domains(model.graph) if domain not in STANDARD_DOMAINS}
+    foreign = {node.domain for graph in graphs for node in graph.node} - set(STANDARD_DOMAINS)
     if foreign:
         raise ModelOperatorNotAllowed(f"{path.name} uses operators of {', '.join(sorted(foreign))}")
 
 
-def _has_external_data(graph: "onnx.GraphProto") -> bool:
-    from onnx.external_data_helper import uses_external_data
-
-    tensors = [*graph.initializer, *(a.t for node in graph.node for a in node.attribute if a.HasField("t"))]
-    return any(uses_external_data(tensor) for tensor in tensors) or any(
-        _has_external_data(subgraph) for subgraph in _subgraphs(graph)
-    )
+def _with_subgraphs(graph: Any) -> Iterator[Any]:  # noqa: ANN401  # GraphProto or FunctionProto
+    yield graph
+    for attribute in _attributes(graph):
+        for subgraph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            yield from _with_subgraphs(subgraph)
 
 
-def _domains(graph: "onnx.GraphProto") -> set[str]:
-    inner = (_domains(subgraph) for subgraph in _subgraphs(graph))
-    return {node.domain for node in graph.node}.union(*inner)
+def _tensors(graph: Any) -> "Iterator[onnx.TensorProto]":  # noqa: ANN401  # GraphProto or FunctionProto
+    yield from getattr(graph, "initializer", ())
+    sparse = [*getattr(graph, "sparse_initializer", ())]
+    for attribute in _attributes(graph):
+        yield from (attribute.t, *attribute.tensors)
+        sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
+    for tensor in sparse:
+        yield from (tensor.values, tensor.indices)
 
 
-def _subgraphs(graph: "onnx.GraphProto") -> list[Any]:
-    attributes = [attribute for node in graph.node for attribute in node.attribute]
-    return [a.g for a in attributes if a.HasField("g")] + [g for a in attributes for g in a.graphs]
+def _attributes(graph: Any) -> "Iterator[onnx.AttributeProto]":  # noqa: ANN401  # GraphProto or FunctionProto
+    return (attribute for node in graph.node for attribute in node.attribute)
 
 
 def _session(path: Path, threads: int) -> "InferenceSession":
@@ -156,11 +166,23 @@ def _check_signature(session: "InferenceSession", card: ModelCard) -> None:
         raise ModelIoMismatch(f"inputs are {sorted(inputs)}; the card states {card.input} as float32")
     if inputs[card.input].shape[1:] != [card.channels, *stated]:
         raise ModelIoMismatch(f"{card.input} is {inputs[card.input].shape}; the card states {stated} tiles")
+    batch = inputs[card.input].shape[0]
+    if isinstance(batch, int) and batch != card.batch_size:
+        raise ModelIoMismatch(f"{card.input} takes {batch} tiles; the card states {card.batch_size}")
     missing = [name for name in _output_names(card) if name not in outputs]
     if missing:
         raise ModelIoMismatch(f"outputs {missing} are missing")
-    if outputs[card.outputs.probabilities].shape[1:] != [len(card.classes)]:
-        raise ModelIoMismatch(f"the card states {len(card.classes)} classes")
+    _check_outputs(outputs, card)
+
+
+def _check_outputs(outputs: dict[str, Any], card: ModelCard) -> None:
+    expected = {card.outputs.probabilities: [len(card.classes)]}
+    if card.outputs.patch_map:
+        side = card.tile_px // card.outputs.patch_map.stride_px
+        expected[card.outputs.patch_map.output] = [len(card.classes), side, side]
+    for name, shape in expected.items():
+        if outputs[name].shape[1:] != shape or outputs[name].type != "tensor(float)":
+            raise ModelIoMismatch(f"{name} is {outputs[name].shape}; the card states (N, *{shape}) float32")
 
 
 def _golden_arrays(folder: Path, card: ModelCard) -> dict[str, NDArray[np.float32]]:
@@ -169,8 +191,12 @@ def _golden_arrays(folder: Path, card: ModelCard) -> dict[str, NDArray[np.float3
         raise ModelHashMismatch(
             f"the golden pair of {card.ref} is missing or not the one that the card names"
         )
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    outputs = ("probabilities", *(["patch_map"] if card.outputs.patch_map else []))
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in ("input", *outputs)}
+    except Exception as failure:  # zip, pickle and key errors alike: the file is no golden pair
+        raise ModelGoldenMismatch(f"the golden pair of {card.ref} cannot be read") from failure
 
 
 def _refuse_impossible(scores: Scores, card: ModelCard) -> None:

@@ -59,6 +59,8 @@ def find_model(ref: str, folder: Path | None = None) -> ModelFolder:
         for model in list_models(folder)
         if model.card.name == name and version in ("", model.card.version)
     ]
+    if not matching and Path(ref).is_dir():
+        load_card(Path(ref))  # says that there is none
     if not matching:
         raise ModelUnknown(f"there is no model {ref}")
     return matching[-1]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,10 +48,10 @@ def read(
     stated = options.stated_scale(nm_per_px, reason, tolerance)
     request = ReadRequest(stated, options.parse_region(region), specimen)
     found = find_model(model)
-    with _progress() as progress:
+    with _progress() as progress, _scoring(found) as score_ranges:
         reader = LocalReader(
             model=found,
-            score_ranges=_scorer(found),
+            score_ranges=score_ranges,
             out=out,
             request=request,
             resume=resume,
@@ -120,7 +121,8 @@ def print_error(error: UltraReadError, subject: str = "") -> None:
     typer.echo(f"error[{error.code}]: {of}{error.what}. {error.remedy}", err=True)
 
 
-def _scorer(model: ModelFolder) -> "Callable[[Iterable[RangeTask]], Iterator[RangeScores]]":
+@contextmanager
+def _scoring(model: ModelFolder) -> "Iterator[Callable[[Iterable[RangeTask]], Iterator[RangeScores]]]":
     """Score in this process, opening the model at the first range: what is refused before costs no start."""
     opened: list[RangeScorer] = []
 
@@ -133,7 +135,11 @@ def _scorer(model: ModelFolder) -> "Callable[[Iterable[RangeTask]], Iterator[Ran
             opened.append(Scorer(OnnxClassifier(model, threads=own_cpus()), DECODING_THREADS))
         yield from map(opened[0], tasks)
 
-    return score
+    try:
+        yield score
+    finally:
+        for scorer in opened:
+            scorer.close()
 
 
 def _read_all(
@@ -189,7 +195,7 @@ def _dumped(findings: Any) -> Any:  # noqa: ANN401  # any pydantic result, or No
 
 
 def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ultraread.datasets.scan_record import digest_slide
 from ultraread.errors import InputChanged, OutputExists, StorageFull, UltraReadError
 from ultraread.models.registry import ModelFolder
-from ultraread.serving.findings import CaseFindings
+from ultraread.serving.findings import CaseFindings, canonical_bytes
 from ultraread.serving.provenance import Stopwatch
 from ultraread.serving.read_slide import (
     PreparedSlide,
@@ -104,13 +104,24 @@ class LocalReader:
         score_slide(prepared, store, self.score_ranges, self.start_bar(name, prepared.tiles))
         clock.lap("score_s")
         if final.exists():
-            return concluded_before(prepared, store)
+            return self._found_again(prepared, store, name)
         confirm_digest(prepared)
         clear(workspace / "result")
         concluded = conclude_slide(prepared, store, workspace / "result", {"times": clock.told()})
         publish(workspace / "result", final)
         if not self.in_case:
             clear(workspace)
+        return concluded
+
+    def _found_again(self, prepared: PreparedSlide, store: RangeStore, name: str) -> ConcludedSlide:
+        """What the folder that is there already holds. Raises InputChanged where it holds something else."""
+        concluded = concluded_before(prepared, store)
+        if not self.in_case:
+            clear(self._workspace(name))
+        if (self.out / name / "findings.json").read_bytes() != canonical_bytes(concluded.findings):
+            raise InputChanged(
+                f"{self.out / name} is the result of another slide, model or settings", "Choose another --out."
+            )
         return concluded
 
     def _workspace(self, name: str) -> Path:

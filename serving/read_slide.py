@@ -156,11 +156,12 @@ def _prepare_image(
 
 
 def _window(slide: Slide, plan: TilePlan, sample_tiles: int) -> Window:
-    """Measured on the first tiles of the coarse-to-fine order: they are spread over the whole image."""
+    """Measured on the first tiles with structure, coarse to fine: they are spread over the whole image."""
     reader = TileReader(slide, plan)
     with ThreadPoolExecutor(1) as pool:
-        sampled = stream(reader, islice(plan.tiles(), sample_tiles), pool, ahead=4)
-        return measure_window(tile.grey for tile in sampled if tile.grey is not None and not tile.is_blank)
+        tiles = stream(reader, plan.tiles(), pool, ahead=4)
+        usable = (tile.grey for tile in tiles if tile.grey is not None and not tile.is_blank)
+        return measure_window(islice(usable, sample_tiles))
 
 
 def _missing_ranges(prepared: PreparedSlide, store: RangeStore) -> Iterator[RangeTask]:

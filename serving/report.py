@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 Json = dict[str, Any]
@@ -12,7 +13,7 @@ NOTICE = "[bold]Research use only.[/] Suggestions of a model to a pathologist; n
 
 def print_findings(console: Console, result: Json, title: str, scale: str, where: Sequence[str] = ()) -> None:
     """Print findings.json or case.json as a table; `scale` is told beside each finding, `where` below."""
-    table = Table(title=title, title_justify="left", show_lines=False)
+    table = Table(title=escape(title), title_justify="left", show_lines=False)
     for column in (
         "suggested finding",
         "assertion",
@@ -29,7 +30,7 @@ def print_findings(console: Console, result: Json, title: str, scale: str, where
     console.print(_coverage(result["coverage"]), highlight=False)
     console.print(_model(result["model"]), highlight=False)
     for line in where:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     console.print(NOTICE)
 
 
@@ -37,7 +38,7 @@ def scale_in_words(image: Json) -> str:
     """Value, tolerance, origin and, where a person stated it, the reason."""
     tolerance = 100 * image["nm_per_px_tolerance"]
     told = f"{image['nm_per_px']:g} nm/px ± {tolerance:g} %\n[dim]{image['nm_per_px_origin']}"
-    reason = f": {image['nm_per_px_reason']}" if image["nm_per_px_reason"] else ""
+    reason = f": {escape(image['nm_per_px_reason'])}" if image["nm_per_px_reason"] else ""
     return f"{told}{reason}[/]"
 
 

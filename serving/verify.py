@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ultraread.datasets.corpora import sha256_of_file
 from ultraread.datasets.geometry import BoxPx, SizePx
@@ -35,8 +36,8 @@ def _result_folders(path: Path) -> list[Path]:
 
 
 def _verify_result(folder: Path) -> list[str]:
-    """Every file against provenance.json, and the findings against their own digest."""
-    provenance = json.loads((folder / "provenance.json").read_text())
+    """Every file against provenance.json; that and the findings against their own digests."""
+    provenance = _confirmed(folder / "provenance.json")
     wrong = [
         name
         for name, sha256 in provenance["files"].items()
@@ -44,15 +45,26 @@ def _verify_result(folder: Path) -> list[str]:
     ]
     if wrong:
         raise IntegrityFailed(f"{folder.name}: missing or changed: {', '.join(sorted(wrong))}")
-    confirmed = _verify_digest(folder / "findings.json")
-    return [f"{folder.name}: {len(provenance['files'])} files as written", confirmed]
+    return [
+        f"{folder.name}: {len(provenance['files'])} files as written",
+        _verify_digest(folder / "findings.json"),
+    ]
 
 
 def _verify_digest(path: Path) -> str:
-    body = json.loads(path.read_bytes())
-    if body.get("digest") != digest_of(body):
-        raise IntegrityFailed(f"{path.parent.name}/{path.name} is not what its digest says")
+    _confirmed(path)
     return f"{path.parent.name}/{path.name}: digest confirmed"
+
+
+def _confirmed(path: Path) -> dict[str, Any]:
+    """The JSON of a file that carries the digest of all else in it. Raises IntegrityFailed."""
+    try:
+        body: dict[str, Any] = json.loads(path.read_bytes())
+        if body["digest"] == digest_of(body):
+            return body
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # the same to whoever has to act
+    raise IntegrityFailed(f"{path.parent.name}/{path.name} is missing or not what its digest says")
 
 
 def _verify_slide(path: Path) -> list[str]:

@@ -26,8 +26,7 @@ class RandomTranspose(v2.Transform):  # type: ignore[misc]  # torchvision has no
 def make_geometry(config: TrainingConfig, section_px: int) -> v2.Compose:
     """A joint transform of image and masks: a crop of crop_px at a random scale, flipped and turned.
 
-    Scale is the size of a thing in the crop over its size in the section; uniform in area. Masks pass as
-    images, not as `tv_tensors.Mask`: resized by area they keep the fractions that targets are made of.
+    Scale is the size of a thing in the crop over its size in the section; uniform in area.
     """
     crop_px, shown = config.optimisation.crop_px, config.augmentation
     areas = [(crop_px / (scale * section_px)) ** 2 for scale in (shown.scale_max, shown.scale_min)]
@@ -46,15 +45,15 @@ class CropSampler:
             [v2.GaussianBlur(7, config.augmentation.blur_sigma_px)], config.augmentation.blur_probability
         )
         self._images = [tv_tensors.Image(section.grey.float() / 255) for section in sections]
-        self._masks = [tv_tensors.Image(section.masks.float()) for section in sections]
+        self._masks = [tv_tensors.Mask(section.masks) for section in sections]
         self._histograms = [torch.bincount(section.grey.flatten(), minlength=256) for section in sections]
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return (N, 1, side, side) float32 in standard deviations and (N, C, side/8, side/8) targets."""
+        """Return (N, 1, side, side) float32 in standard deviations and (N, C, side/p, side/p) targets."""
         torch.manual_seed(self._config.optimisation.seed * 1_000_003 + step)
         chosen = torch.randint(len(self._images), (self._config.optimisation.batch,)).tolist()
         crops, masks = zip(*(self._crop(section) for section in chosen), strict=True)
-        return torch.stack(crops), soft_targets(torch.stack(masks), self._config.model.cell_px)
+        return torch.stack(crops), soft_targets(torch.stack(masks), self._config.model.patch_px)
 
     def _crop(self, section: int) -> tuple[Tensor, Tensor]:
         image, masks = self._geometry(self._images[section], self._masks[section])

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -28,7 +28,6 @@ class ModelTable(ConfigPart):
     version: str
     backbone: str
     feature_channels: Positive
-    cell_px: Literal[8]
     patch_px: Positive
     tile_px: Positive
     batch_size: Positive

@@ -1,4 +1,4 @@
-"""The network: an ImageNet backbone read at three strides, summed to a map of cells, averaged to patches."""
+"""The network: an ImageNet backbone read at three strides, summed to a map of patches."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -17,14 +17,12 @@ TF_BATCH_NORM_EPS = 1e-3
 class PatchNetwork(nn.Module):
     """Maps (N, 1, H, W) float32 in standard deviations to probabilities a tile and a patch.
 
-    Features at strides 8, 16 and 32 each pass a 1 x 1 convolution and are summed at stride 8, so that a
-    cell of 8 px sees both fine membranes and its surroundings. Area adds up, so a patch is the mean of its
-    cells and a tile the mean of its patches.
+    Features at strides 8, 16 and 32 each pass a 1 x 1 convolution and are summed at stride 16, so that a
+    patch sees both fine membranes and its surroundings.
     """
 
-    def __init__(self, backbone: str, feature_channels: int, classes: int, cells_a_side: int) -> None:
+    def __init__(self, backbone: str, feature_channels: int, classes: int) -> None:
         super().__init__()
-        self.cells_a_side = cells_a_side
         features: Any = timm.create_model(
             backbone, features_only=True, out_indices=(2, 3, 4), in_chans=1, bn_eps=TF_BATCH_NORM_EPS
         )
@@ -38,17 +36,16 @@ class PatchNetwork(nn.Module):
             nn.Conv2d(feature_channels, classes, 1),
         )
 
-    def cell_logits(self, image: Tensor) -> Tensor:
-        """Return (N, C, H/8, W/8) logits."""
+    def patch_logits(self, image: Tensor) -> Tensor:
+        """Return (N, C, H/16, W/16) logits."""
         maps = zip(self.laterals, self.backbone(image), strict=True)
         fine, middle, coarse = (lateral(features) for lateral, features in maps)
-        middle = middle + interpolate(coarse, scale_factor=2.0, mode="nearest")
-        summed = fine + interpolate(middle, scale_factor=2.0, mode="nearest")
+        summed = avg_pool2d(fine, 2) + middle + interpolate(coarse, scale_factor=2.0, mode="nearest")
         return cast(Tensor, self.head(summed))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return probabilities (N, C), the mean of its patches, and patch_map (N, C, H/16, W/16)."""
-        patch_map = avg_pool2d(self.cell_logits(image).sigmoid(), self.cells_a_side)
+        patch_map = self.patch_logits(image).sigmoid()
         return patch_map.mean(dim=(2, 3)), patch_map
 
 
@@ -56,8 +53,7 @@ def make_network(config: TrainingConfig) -> PatchNetwork:
     """Return the recipe's network with ImageNet weights in its backbone and a fresh head, seeded."""
     torch.manual_seed(config.optimisation.seed)
     model = config.model
-    cells_a_side = model.patch_px // model.cell_px
-    network = PatchNetwork(model.backbone, model.feature_channels, len(config.classes), cells_a_side)
+    network = PatchNetwork(model.backbone, model.feature_channels, len(config.classes))
     network.backbone.load_state_dict(imagenet_weights(model.backbone), strict=False)
     return network
 

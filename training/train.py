@@ -68,7 +68,7 @@ def _one_cycle(optimiser: AdamW, table: OptimisationTable) -> OneCycleLR:
 
 def _take_step(run: Run, crops: Tensor, targets: Tensor) -> float:
     run.optimiser.zero_grad(set_to_none=True)
-    logits = run.network.cell_logits(crops.contiguous(memory_format=torch.channels_last))
+    logits = run.network.patch_logits(crops.contiguous(memory_format=torch.channels_last))
     loss = binary_cross_entropy_with_logits(logits, targets)
     loss.backward()  # type: ignore[no-untyped-call]
     run.optimiser.step()

@@ -8,7 +8,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ultraread.datasets.formats.tiff import MAX_STORED_TILE_PX
+from ultraread.datasets.formats.tiff import MAX_STORED_TILE_PX, is_whole_jpeg
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideInfo
 from ultraread.errors import SlidePixelFormat, SlideTooLarge, SlideTruncated, SlideTypeMismatch
@@ -54,8 +54,11 @@ def _check_header(path: Path) -> None:
 
 def _decode(path: Path, kind: str) -> Pixels:
     decode = imagecodecs.png_decode if kind == "png" else imagecodecs.jpeg_decode
+    stored = path.read_bytes()
+    if kind == "jpeg" and not is_whole_jpeg(stored):
+        raise SlideTruncated(f"{path.name} ends before its picture does")
     try:
-        pixels = np.asarray(decode(path.read_bytes()))
+        pixels = np.asarray(decode(stored))
     except Exception as failure:  # imagecodecs has one error type for each codec
         raise SlideTruncated(f"{path.name} cannot be decoded") from failure
     if pixels.dtype not in (np.uint8, np.uint16):

@@ -16,7 +16,7 @@ from typing import Self, cast
 
 import numpy as np
 import tifffile
-from tifffile import PHOTOMETRIC, TIFF, TiffFile, TiffPage, TiffPageSeries
+from tifffile import COMPRESSION, PHOTOMETRIC, TIFF, TiffFile, TiffPage, TiffPageSeries
 
 from ultraread.datasets.formats.tiff_scale import scales_of_series
 from ultraread.datasets.geometry import BoxPx, SizePx
@@ -38,6 +38,7 @@ MAX_DECLARED_PER_HELD_BYTE = 10
 """A header that declares more than ten times what the file holds is refused, not read as damage."""
 CACHE_BYTES = 64 * 2**20
 READABLE_DTYPES = {"uint8": 8, "uint16": 16, "float16": 32, "float32": 32, "float64": 32}
+JPEG_CODINGS = (COMPRESSION.JPEG, COMPRESSION.ALT_JPEG, COMPRESSION.JPEG_LOSSY)
 READABLE_PHOTOMETRICS = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR)
 
 
@@ -123,6 +124,8 @@ class TiffSlide:
         stored = os.pread(self._descriptor, count, offset)
         if len(stored) != count:
             raise TileUnreadable(f"stored tile {index} is cut off")
+        if plane.key.compression in JPEG_CODINGS and not is_whole_jpeg(stored):
+            raise TileUnreadable(f"stored tile {index}: its JPEG has no end")
         try:
             decoded = plane.key.decode(stored, index, jpegtables=plane.jpeg_tables)[0]
         except Exception as failure:  # each codec has an error type of its own
@@ -156,6 +159,11 @@ class _SegmentCache:
             while self._bytes > CACHE_BYTES and len(self._kept) > 1:
                 _, dropped = self._kept.popitem(last=False)
                 self._bytes -= 0 if dropped is None else dropped.nbytes
+
+
+def is_whole_jpeg(stored: bytes) -> bool:
+    """Whether the end marker follows the last scan: libjpeg paints what is missing grey without a word."""
+    return stored.find(b"\xff\xd9", max(0, stored.rfind(b"\xff\xda"))) >= 0
 
 
 def _open_headers(path: Path) -> TiffFile:

@@ -24,6 +24,7 @@ from ultraread.serving.findings import (
     SlideEntry,
     SlideFindings,
     canonical_bytes,
+    digest_of,
 )
 from ultraread.serving.limitations import limitations_of
 from ultraread.serving.read_slide import PreparedImage, PreparedSlide, scorers, tally_image
@@ -59,7 +60,8 @@ def conclude_slide(
     findings = concluded.findings
     (folder / "findings.json").write_bytes(canonical_bytes(findings))
     _write_json(folder / "scan_record.json", _scan_record(prepared, findings))
-    _write_json(folder / "provenance.json", _provenance(prepared, store, folder, told))
+    provenance = _provenance(prepared, store, folder, told)
+    _write_json(folder / "provenance.json", {**provenance, "digest": digest_of(provenance)})
     return concluded
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,8 @@ class Squares:
     def __init__(self, plan: TilePlan, card: ModelCard) -> None:
         self._plan = plan
         self._names = [one.name for one in card.classes]
-        self._side = math.ceil(math.sqrt(len(plan) / MAX_TILE_OBJECTS)) if len(plan) > MAX_TILE_OBJECTS else 1
-        shape = (-(-plan.rows // self._side), -(-plan.columns // self._side))
+        self._side = next(side for side in count(1) if math.prod(_squares(plan, side)) <= MAX_TILE_OBJECTS)
+        shape = _squares(plan, self._side)
         self._sums = np.zeros((*shape, len(self._names)), np.float32)
         self._tiles = np.zeros(shape, np.uint32)
 
@@ -76,6 +77,11 @@ class Squares:
         side, size = self._side * self._plan.tile_px, self._plan.size
         x, y = column * side, row * side
         return self._plan.level0_box(BoxPx(x, y, min(side, size.width - x), min(side, size.height - y)))
+
+
+def _squares(plan: TilePlan, side: int) -> tuple[int, int]:
+    """Rows and columns of squares of `side` tiles."""
+    return -(-plan.rows // side), -(-plan.columns // side)
 
 
 def _feature(kind: str, box: BoxPx, measurements: dict[str, float], label: str = "") -> dict[str, Any]:

@@ -21,7 +21,7 @@ print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 
 
 
 def test_a_large_slide_needs_no_more_memory_than_a_small_one_with_a_tiny_model(tmp_path: Path) -> None:
-    _compare(tmp_path, str(write_tiny_model(tmp_path / "model")))
+    _compare(tmp_path, str(write_tiny_model(tmp_path / "model", tile_px=256)))
 
 
 @pytest.mark.full

@@ -1,0 +1,19 @@
+"""What the whole suite shares: it ends by naming its slowest files."""
+
+from collections import defaultdict
+
+import pytest
+
+SHOWN_FILES = 10
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the files that took longest, with their share in seconds."""
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid.split("::")[0]] += report.duration
+    terminalreporter.section("slowest files")
+    for name, spent in sorted(seconds.items(), key=lambda item: -item[1])[:SHOWN_FILES]:
+        terminalreporter.write_line(f"{spent:8.1f} s  {name}")

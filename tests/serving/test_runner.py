@@ -1,0 +1,195 @@
+"""The runner with a real store and a real model, its scorer in this process."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from filed import end_lease
+from simulated import cut_off, flip_bit, simulated_tissue, write_tiff
+from tiny_model import tiny_model
+
+from ultraread.datasets.open_slide import open_slide
+from ultraread.datasets.scan_record import digest_slide
+from ultraread.errors import ReadCancelled
+from ultraread.models.classifier import OnnxClassifier
+from ultraread.models.registry import ModelFolder
+from ultraread.serving.conclusion import conclude_read
+from ultraread.serving.runner import ReadRunner, ServedModel
+from ultraread.serving.score_tiles import RangeScorer, RangeScores, RangeTask
+from ultraread.serving.settings import Settings, prepare_folders
+from ultraread.serving.store.engine import open_store
+from ultraread.serving.store.ids import new_id
+from ultraread.serving.store.jobs import Jobs, NewRead
+from ultraread.serving.store.records import NewSlide, file_case, file_slide
+from ultraread.serving.store.tables import ReadRow
+
+CASE = "C-1"
+SCALE = {"nm_per_px": 4.6, "tolerance": 0.05, "reason": "simulated"}
+
+
+Score = Callable[[Iterable[RangeTask]], Iterator[RangeScores]]
+
+
+class House:
+    """A service without HTTP and Ray: settings, store, queue, model, runner."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = Settings(data_dir=folder / "data", range_tiles=4, heartbeat_s=0.05, lease_s=5)
+        prepare_folders(self.settings)
+        self.model: ModelFolder = tiny_model(folder / "model")
+        self.store = open_store(self.settings.database_url)
+        self.jobs = Jobs(self.store, self.settings.lease_s, self.settings.max_attempts)
+        self.scorer = RangeScorer(OnnxClassifier(self.model, threads=1))
+        with self.store.writing() as session:
+            file_case(session, CASE, "a test")
+
+    def file(self, path: Path) -> str:
+        """File a copy of the slide under the case."""
+        digest, slide_id = digest_slide([path]), new_id()
+        kept = self.settings.slides_dir / slide_id / path.name
+        kept.parent.mkdir()
+        kept.write_bytes(path.read_bytes())
+        with open_slide(path) as slide:
+            images = tuple({"index": image.index} for image in slide.info.images)
+        files = tuple({"name": f.name, "sha256": f.sha256, "bytes": f.bytes} for f in digest.files)
+        with self.store.writing() as session:
+            file_slide(
+                session, NewSlide(slide_id, digest.sha256, "tiff", files, images, case_id=CASE), "a test"
+            )
+        return slide_id
+
+    def request(self, *slide_ids: str, case_id: str | None = None) -> str:
+        card = self.model.card
+        read = NewRead(
+            id=new_id(), case_id=case_id, slide_ids=slide_ids, slide_sha256s=(), model_name=card.name,
+            model_version=card.version, model_onnx_sha256=card.sha256,
+            model_card_sha256=self.model.card_sha256, request={"region": None, "scale": SCALE},
+        )  # fmt: skip
+        return self.jobs.enqueue(read, "a test").id
+
+    def runner(self, score: Score | None = None) -> ReadRunner:
+        served = ServedModel(self.model, score or (lambda tasks: map(self.scorer, tasks)))
+        return ReadRunner(self.settings, self.jobs, {self.model.card.ref: served}, conclude_read, "a runner")
+
+    def read(self, read_id: str) -> ReadRow:
+        with self.store.reading() as session:
+            return session.get_one(ReadRow, read_id)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path)
+    yield house
+    house.scorer.close()
+    house.store.close()
+
+
+def test_a_read_ends_with_results_a_finished_row_and_no_work_left(house: House, tmp_path: Path) -> None:
+    slide = house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 192)))
+    read_id = house.request(slide)
+    assert house.runner().run_next()
+    read = house.read(read_id)
+    assert (read.state, read.tiles_done, read.tiles_total, read.ranges_done) == ("succeeded", 12, 12, 3)
+    assert (house.settings.result_dir(read_id) / slide / "findings.json").is_file()
+    assert [path.name for path in (house.settings.reads_dir / read_id).iterdir()] == ["result"]
+    assert not house.runner().run_next(), "nothing is left to do"
+
+
+def test_a_slide_that_turns_out_unreadable_makes_its_case_partial_and_is_named(
+    house: House, tmp_path: Path
+) -> None:
+    good = house.file(write_tiff(tmp_path / "good.tif", simulated_tissue(256, 256)))
+    bad = house.file(_damaged(tmp_path / "bad.tif"))
+    read_id = house.request(good, bad, case_id=CASE)
+    house.runner().run_next()
+    assert house.read(read_id).state == "partial"
+    case = (house.settings.result_dir(read_id) / "case.json").read_text()
+    assert "read_too_many_failed_tiles" in case
+    assert (house.settings.result_dir(read_id) / good).is_dir()
+    assert not (house.settings.result_dir(read_id) / bad).exists()
+
+
+def test_a_read_of_one_damaged_slide_fails_with_its_code(house: House, tmp_path: Path) -> None:
+    slide = house.file(_damaged(tmp_path / "cut.tif"))
+    read_id = house.request(slide)
+    house.runner().run_next()
+    read = house.read(read_id)
+    assert (read.state, read.error_code) == ("failed", "read_too_many_failed_tiles")
+    assert not house.settings.result_dir(read_id).exists()
+
+
+def test_a_slide_that_changed_after_filing_gives_no_result(house: House, tmp_path: Path) -> None:
+    slide = house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256)))
+    (kept,) = (house.settings.slides_dir / slide).iterdir()
+    flip_bit(kept, kept.stat().st_size - 100)
+    read_id = house.request(slide)
+    house.runner().run_next()
+    read = house.read(read_id)
+    assert (read.state, read.error_code) == ("failed", "read_input_changed")
+
+
+def test_a_cancelled_read_stops_at_its_next_range(house: House, tmp_path: Path) -> None:
+    slide = house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256)))
+    read_id = house.request(slide)
+
+    def cancel_after_one(tasks: Iterable[RangeTask]) -> Iterator[RangeScores]:
+        for task in tasks:
+            yield house.scorer(task)
+            house.jobs.request_cancel(read_id, "a test")
+
+    house.runner(cancel_after_one).run_next()
+    read = house.read(read_id)
+    assert (read.state, read.error_code) == ("cancelled", ReadCancelled.code)
+    assert read.tiles_done < read.tiles_total
+
+
+def test_a_second_runner_goes_on_from_the_checkpoints_of_one_that_died(house: House, tmp_path: Path) -> None:
+    slide = house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256)))
+    read_id = house.request(slide)
+    scored: list[int] = []
+
+    def die_after_two(tasks: Iterable[RangeTask]) -> Iterator[RangeScores]:
+        for task in tasks:
+            if len(scored) == 2:
+                raise KeyboardInterrupt
+            scored.append(task.number)
+            yield house.scorer(task)
+
+    def count(tasks: Iterable[RangeTask]) -> Iterator[RangeScores]:
+        for task in tasks:
+            scored.append(task.number)
+            yield house.scorer(task)
+
+    with pytest.raises(KeyboardInterrupt):
+        house.runner(die_after_two).run_next()
+    assert house.read(read_id).state == "running"
+    _let_the_lease_end(house, read_id)
+    assert house.runner(count).run_next()
+    assert house.read(read_id).state == "succeeded"
+    assert sorted(scored) == [0, 1, 2, 3], "no range was scored twice"
+
+
+def test_a_runner_that_lost_its_lease_writes_nothing(house: House, tmp_path: Path) -> None:
+    slide = house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256)))
+    read_id = house.request(slide)
+
+    def overtaken(tasks: Iterable[RangeTask]) -> Iterator[RangeScores]:
+        for task in tasks:
+            _let_the_lease_end(house, read_id)
+            other = house.jobs.claim("another runner")
+            assert other is None or other.epoch > 1
+            yield house.scorer(task)
+
+    house.runner(overtaken).run_next()
+    read = house.read(read_id)
+    assert (read.state, read.owner, read.ranges_done) == ("running", "another runner", 0)
+    assert not house.settings.result_dir(read_id).exists()
+
+
+def _damaged(path: Path) -> Path:
+    """A slide of which half the stored tiles are cut off."""
+    return cut_off(write_tiff(path, simulated_tissue(1024, 1024)), keep=0.5)
+
+
+def _let_the_lease_end(house: House, read_id: str) -> None:
+    end_lease(house.store, read_id)
