@@ -120,7 +120,7 @@ class LocalReader:
             clear(self._workspace(name))
         if (self.out / name / "findings.json").read_bytes() != canonical_bytes(concluded.findings):
             raise InputChanged(
-                f"{self.out / name} is the result of another slide, model or settings", "Choose another --out."
+                f"{self.out / name} is of another slide, model or settings", "Choose another --out."
             )
         return concluded
 

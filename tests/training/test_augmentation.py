@@ -4,7 +4,7 @@ from torchvision import tv_tensors
 
 from ultraread.training.augmentation import CropSampler, make_geometry, normalise_with_gamma
 from ultraread.training.config import TrainingConfig
-from ultraread.training.tile_dataset import Section, load_section, normalise
+from ultraread.training.tile_dataset import Section, load_section, normalise, soft_targets
 
 
 @pytest.fixture(scope="module")
@@ -14,20 +14,22 @@ def section(tiny: TrainingConfig) -> Section:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_image_and_masks_move_together(tiny: TrainingConfig, section: Section, seed: int) -> None:
-    """The image is made of the masks, so any difference would be a misplaced target."""
+    """The image is made of the masks, so targets differ by resampling only."""
     torch.manual_seed(seed)
-    whole = tv_tensors.Image(section.masks.float())
-    crop, masks = make_geometry(tiny, 1024)(tv_tensors.Image(whole[2:]), whole)
+    image = tv_tensors.Image(section.masks[2:].float())
+    crop, masks = make_geometry(tiny, 1024)(image, tv_tensors.Mask(section.masks))
     assert crop.shape == (1, 64, 64)
     assert masks.shape == (3, 64, 64)
-    assert torch.equal(crop[0], masks[2])
+    difference = (soft_targets(crop, 16)[0] - soft_targets(masks, 16)[2]).abs()
+    assert difference.max() < 0.1
+    assert difference.mean() < 0.03
 
 
 def test_a_step_draws_the_same_crops_again(tiny: TrainingConfig, section: Section) -> None:
     sampler = CropSampler([section], tiny)
     crops, targets = sampler.batch(step=5)
     assert crops.shape == (2, 1, 64, 64)
-    assert targets.shape == (2, 3, 8, 8)
+    assert targets.shape == (2, 3, 4, 4)
     assert crops.abs().max() <= tiny.model.clip
     assert torch.equal(crops, sampler.batch(step=5)[0])
     assert not torch.equal(crops, sampler.batch(step=6)[0])
