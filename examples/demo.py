@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,27 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ultraread.datasets.corpora import fetch, files_under
+from ultraread.datasets.simulated import write_simulated_field
 from ultraread.errors import CorpusUnreachable, InputRefused
 from ultraread.serving.client import Client
 from ultraread.serving.embedded import running
 from ultraread.serving.report import print_findings, scale_in_words
 from ultraread.serving.settings import load_settings
 
-CASE = "demo-drosophila-vnc"
-SCALE = {"nm_per_px": 4.6, "tolerance": 0.05, "reason": "published: figshare 856713"}
-SPECIMEN = "drosophila ventral nerve cord"
 OUT = Path("demo-out")
 MLFLOW_WAIT_S = 30
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What is shown: fields of one case with the scale that the operator states, and a field without one."""
+
+    case: str
+    fields: list[Path]
+    specimen: str
+    scale: dict[str, object]
+    unscaled: Path
+    told: str
 
 
 def main() -> None:
@@ -37,31 +48,57 @@ def main() -> None:
     arguments.add_argument("--svg", type=Path, help="also save the printed output as a picture")
     console = Console(record=True, width=118)
     svg = arguments.parse_args().svg
-    try:
-        fields = [fetch(path) for path in files_under("drosophila_vnc/stack2/raw")]
-        refused = fetch("kidney_tem_najafian/good.png")
-    except CorpusUnreachable as missing:
-        sys.exit(f"error[{missing.code}]: {missing.what}. {missing.remedy}")
+    demonstration = _real_fields(console) or _simulated_fields()
     shutil.rmtree(OUT, ignore_errors=True)
     with tempfile.TemporaryDirectory() as data_dir:
         settings = load_settings(None, port=0, data_dir=Path(data_dir))
         console.print("Starting Ray Serve on loopback (about 15 s)", highlight=False)
         with running(settings) as url, Client(url) as client:
-            show_case(client, console, fields)
-            show_refusal(client, console, refused)
+            show_case(client, console, demonstration)
+            show_refusal(client, console, demonstration)
     if svg:
         console.save_svg(str(svg), title="make demo")
 
 
-def show_case(client: Client, console: Console, fields: list[Path]) -> None:
+def _real_fields(console: Console) -> Demonstration | None:
+    """Public EM data, from the mirror or downloaded; None where neither can be reached."""
+    try:
+        return Demonstration(
+            case="demo-drosophila-vnc",
+            fields=[fetch(path) for path in files_under("drosophila_vnc/stack2/raw")],
+            specimen="drosophila ventral nerve cord",
+            scale={"nm_per_px": 4.6, "tolerance": 0.05, "reason": "published: figshare 856713"},
+            unscaled=fetch("kidney_tem_najafian/good.png"),
+            told="20 fields of a fly's ventral nerve cord (TEM, 1024 x 1024 px, drosophila_vnc/stack2)",
+        )
+    except CorpusUnreachable as missing:
+        console.print(f"error[{missing.code}]: {missing.what}. {missing.remedy}", highlight=False)
+        console.print(
+            "[bold]SIMULATED fields take their place: what follows shows the software, no tissue.[/]"
+        )
+        return None
+
+
+def _simulated_fields() -> Demonstration:
+    folder = Path(tempfile.mkdtemp())
+    fields = [write_simulated_field(folder / f"simulated-{n:02d}.tif", 1024, seed=n) for n in range(5)]
+    return Demonstration(
+        case="demo-SIMULATED",
+        fields=fields[:4],
+        specimen="SIMULATED texture",
+        scale={"nm_per_px": 4.6, "tolerance": 0.05, "reason": "SIMULATED: chosen by the demo"},
+        unscaled=fields[4],
+        told="4 SIMULATED fields",
+    )
+
+
+def show_case(client: Client, console: Console, shown: Demonstration) -> None:
     """File the fields as one case, read it, print its findings and where everything lies."""
-    console.print(f"Filing {len(fields)} fields (TEM, 1024 x 1024 px) as case {CASE}", highlight=False)
-    client.ensure_case(CASE)
-    slides = [
-        client.file_slide([client.upload(field)], case_id=CASE, specimen=SPECIMEN, primary_procedure="88348")
-        for field in fields
-    ]
-    read = client.request_read(case_id=CASE, scale=SCALE)
+    console.print(f"Filing {shown.told} as case {shown.case}", highlight=False)
+    client.ensure_case(shown.case)
+    stated = {"case_id": shown.case, "specimen": shown.specimen, "primary_procedure": "88348"}
+    slides = [client.file_slide([client.upload(field)], **stated) for field in shown.fields]
+    read = client.request_read(case_id=shown.case, scale=shown.scale)
     ended = follow(client, read["id"], console)
     if ended["state"] != "succeeded":
         sys.exit(f"the read ended {ended['state']}: {ended['error']}")
@@ -74,13 +111,13 @@ def show_case(client: Client, console: Console, fields: list[Path]) -> None:
         f"Findings: {OUT / 'case.json'}, and {len(folders) - 1} slide folders beside it",
     ]
     scale = scale_in_words(first["slide"]["images"][0])
-    print_findings(console, case, f"Case {CASE}: {len(case['fields'])} fields", scale, where)
+    print_findings(console, case, f"Case {shown.case}: {len(case['fields'])} fields", scale, where)
 
 
-def show_refusal(client: Client, console: Console, field: Path) -> None:
+def show_refusal(client: Client, console: Console, shown: Demonstration) -> None:
     """File a field without a scale: it is kept and viewable, but not read."""
-    console.print("\nA kidney field whose file states no pixel size:", highlight=False)
-    slide = client.file_slide([client.upload(field)])
+    console.print(f"\nA field whose file states no pixel size ({shown.unscaled.name}):", highlight=False)
+    slide = client.file_slide([client.upload(shown.unscaled)])
     try:
         client.request_read(slide_ids=[slide["id"]])
     except InputRefused as refused:

@@ -7,6 +7,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from ultraread.datasets.corpora import sha256_of_file
+from ultraread.datasets.simulated import simulated_texture
 from ultraread.models.card import GoldenPair
 
 GOLDEN_FILE = "golden.npz"
@@ -34,7 +35,7 @@ def write_golden_pair(model: Path, tile_px: int, clip: float) -> GoldenPair:
 def simulated_tiles(count: int, side_px: int, clip: float, seed: int) -> NDArray[np.float32]:
     """Seeded EM-like textures, (count, 1, side, side) float32 in standard deviations, clipped to +-clip."""
     rng = np.random.default_rng(seed)
-    tiles = np.stack([_texture(rng, side_px) for _ in range(count)])[:, None]
+    tiles = np.stack([simulated_texture(rng, side_px) for _ in range(count)])[:, None]
     return tiles.clip(-clip, clip).astype(np.float32)
 
 
@@ -49,24 +50,3 @@ def run_onnx(
     """Probabilities (N, C) and patch map (N, C, h, w) of normalised tiles (N, 1, side, side)."""
     probabilities, patch_map = session.run(["probabilities", "patch_map"], {"image": tiles})
     return probabilities, patch_map
-
-
-def _texture(rng: np.random.Generator, side_px: int) -> NDArray[np.float64]:
-    cells = _smooth_noise(rng, side_px, wavelength_px=64)
-    bodies = _smooth_noise(rng, side_px, wavelength_px=32)
-    grain = rng.standard_normal((side_px, side_px))
-    membranes = np.exp(-((cells / 0.08) ** 2))
-    values = 0.3 * grain + 0.3 * bodies - 2.5 * membranes - 1.5 * (bodies > 1.5)
-    return _standardised(values)
-
-
-def _smooth_noise(rng: np.random.Generator, side_px: int, wavelength_px: float) -> NDArray[np.float64]:
-    spectrum = np.fft.rfft2(rng.standard_normal((side_px, side_px)))
-    frequency = np.hypot(np.fft.fftfreq(side_px)[:, None], np.fft.rfftfreq(side_px)[None])
-    smooth = np.fft.irfft2(spectrum * np.exp(-((frequency * wavelength_px) ** 2)), s=(side_px, side_px))
-    return _standardised(smooth)
-
-
-def _standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    standardised: NDArray[np.float64] = (values - values.mean()) / values.std()
-    return standardised

@@ -250,10 +250,10 @@ def _check_layout(plane: _StoredPlane, file_bytes: int) -> None:
     if len(plane.offsets) != expected or len(plane.byte_counts) != expected:
         raise SlideOffsetInvalid(f"{len(plane.offsets)} stored tiles listed, {expected} needed")
     declared = sum(plane.byte_counts)
-    if declared > MAX_DECLARED_PER_HELD_BYTE * file_bytes:
-        raise SlideTooLarge(f"the header declares {declared:,} bytes; the file holds {file_bytes:,}")
     if declared and not any(0 < offset < file_bytes for offset in plane.offsets):
         raise SlideTruncated("all pixel data lie beyond the end of the file")
+    if declared > MAX_DECLARED_PER_HELD_BYTE * file_bytes:
+        raise SlideTooLarge(f"the header declares {declared:,} bytes; the file holds {file_bytes:,}")
 
 
 def _check_step_of_pyramid(larger: _StoredPlane, smaller: _StoredPlane) -> None:
