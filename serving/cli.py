@@ -93,9 +93,9 @@ def serve(
     from ultraread.serving.settings import load_settings
 
     settings = load_settings(config, host=host, port=port, data_dir=data_dir, replicas=replicas)
-    told = Console(stderr=True)
-    with told.status("starting Ray Serve"), running(settings) as url:
-        told.print(f"UltraRead answers at {url} (docs: {url}/v1/docs). Ctrl-C stops it.", highlight=False)
+    typer.echo("Starting Ray Serve (about 15 s)", err=True)
+    with running(settings) as url:
+        typer.echo(f"UltraRead answers at {url} (docs: {url}/v1/docs). Ctrl-C stops it.", err=True)
         wait_for_stop()
 
 
@@ -197,7 +197,8 @@ def _dumped(findings: Any) -> Any:  # noqa: ANN401  # any pydantic result, or No
 def _progress() -> Progress:
     name = TextColumn("{task.description}", markup=False)
     columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    told = Console(stderr=True)
+    return Progress(*columns, console=told, transient=True, disable=not told.is_terminal)
 
 
 def _bar(progress: Progress, name: str, tiles: int) -> Callable[[int], None]:

@@ -110,7 +110,8 @@ def cancel(read_id: ReadId, url: Url = LOCAL_URL, as_json: options.AsJson = Fals
 
     with Client(url) as client:
         read = client.cancel(read_id)
-    typer.echo(json.dumps(read) if as_json else f"{read['id']}: {read['state']}, stop requested")
+    told = "" if read["state"] in EXIT_STATUS else ", stop requested"
+    typer.echo(json.dumps(read) if as_json else f"{read['id']}: {read['state']}{told}")
 
 
 def _scale_body(stated: StatedScale | None) -> Json | None:
@@ -141,9 +142,7 @@ def _follow(client: "Client", read_id: str) -> Json:
         task = progress.add_task("reading", total=None)
 
         def show(read: Json) -> None:
-            progress.update(
-                task, total=read["tiles_total"] or None, completed=read["tiles_done"]
-            )
+            progress.update(task, total=read["tiles_total"] or None, completed=read["tiles_done"])
 
         return client.wait(read_id, show)
 

@@ -31,7 +31,6 @@ class ReadToConclude:
     """All that the aggregator needs; `folder` is where the result will stand, `told` goes to provenance."""
 
     read_id: str
-    epoch: int
     slides: tuple[SlideToConclude, ...]
     folder: Path
     is_case: bool
@@ -41,10 +40,9 @@ class ReadToConclude:
 def conclude_read(read: ReadToConclude) -> tuple[EndState, ReadResult]:
     """Write and publish every slide's folder, and case.json; return state and what MLflow shows.
 
-    Raises the first slide's error where no slide gave a result. Work of an owner that lost its lease before
-    is replaced: the same ranges give the same bytes.
+    Raises the first slide's error where no slide gave a result.
     """
-    unfinished = read.folder.with_name(f"unfinished-{read.epoch}")
+    unfinished = read.folder.with_name(f".{read.folder.name}")
     clear(unfinished)
     unfinished.mkdir(parents=True)
     concluded, failed = _conclude_slides(read, unfinished)
@@ -54,10 +52,9 @@ def conclude_read(read: ReadToConclude) -> tuple[EndState, ReadResult]:
     whole = not failed and all(one.findings.state == "succeeded" for one in concluded)
     if read.is_case:
         result = _write_case(read, concluded, failed, unfinished)
-    clear(read.folder)
     publish(unfinished, read.folder)
     state: EndState = ReadState.SUCCEEDED if whole else ReadState.PARTIAL
-    return state, ReadResult("result", _params(read, concluded), _metrics(read, result))
+    return state, ReadResult(_params(read, concluded), _metrics(read, result))
 
 
 Failed = list[tuple[str, UltraReadError]]

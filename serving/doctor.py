@@ -61,6 +61,8 @@ def _settings(config: Path | None) -> str:
     from ultraread.serving.settings import load_settings, prepare_folders
 
     settings = load_settings(config)
+    if not settings.data_dir.exists():
+        return f"{settings.host}:{settings.port}, data will be kept in {settings.data_dir}"
     prepare_folders(settings)
     return f"{settings.host}:{settings.port}, data in {settings.data_dir}"
 

@@ -33,7 +33,7 @@ def running(settings: Settings) -> Iterator[str]:
 
     ray.init(
         address="local",
-        num_cpus=max(1, int(machine_cpus(settings))),
+        num_cpus=machine_cpus(settings),
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
         _node_ip_address="127.0.0.1",

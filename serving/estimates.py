@@ -52,9 +52,10 @@ class Bootstrap:
         occupied = sums.area > 0
         self._sums = Sums(*(part[occupied] for part in sums.parts()))
         self.groups = int(occupied.sum())
-        share = np.full(self.groups, 1 / self.groups) if self.groups else np.zeros(0)
-        drawn = np.random.default_rng(seed).multinomial(self.groups, share, size=REPLICATES)
-        self._draws = np.concatenate([np.ones((1, self.groups)), drawn.astype(np.float64)])
+        self._draws = np.ones((1 + REPLICATES, self.groups))
+        if self.groups:
+            share = np.full(self.groups, 1 / self.groups)
+            self._draws[1:] = np.random.default_rng(seed).multinomial(self.groups, share, size=REPLICATES)
 
     def area_fraction(self, class_index: int) -> Estimate:
         """Share of the scored area that the class covers, 0 to 1.

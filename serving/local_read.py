@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ultraread.datasets.scan_record import digest_slide
-from ultraread.errors import InputChanged, OutputExists, StorageFull, UltraReadError
+from ultraread.errors import (
+    InputChanged,
+    InputRefused,
+    OutputExists,
+    StorageFull,
+    TooManyFailedTiles,
+    UltraReadError,
+)
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.findings import CaseFindings, canonical_bytes
 from ultraread.serving.provenance import Stopwatch
@@ -100,28 +107,27 @@ class LocalReader:
         clock.lap("prepare_s")
         if not self.resume:
             clear(workspace)
-        store = _bound_store(workspace, prepared)
-        score_slide(prepared, store, self.score_ranges, self.start_bar(name, prepared.tiles))
-        clock.lap("score_s")
-        if final.exists():
-            return self._found_again(prepared, store, name)
-        confirm_digest(prepared)
-        clear(workspace / "result")
-        concluded = conclude_slide(prepared, store, workspace / "result", {"times": clock.told()})
-        publish(workspace / "result", final)
+        try:
+            concluded = self._score_and_publish(prepared, final, workspace, clock)
+        except (InputRefused, TooManyFailedTiles):
+            clear(workspace)  # to go on from here would end in the same way
+            raise
         if not self.in_case:
             clear(workspace)
         return concluded
 
-    def _found_again(self, prepared: PreparedSlide, store: RangeStore, name: str) -> ConcludedSlide:
-        """What the folder that is there already holds. Raises InputChanged where it holds something else."""
-        concluded = concluded_before(prepared, store)
-        if not self.in_case:
-            clear(self._workspace(name))
-        if (self.out / name / "findings.json").read_bytes() != canonical_bytes(concluded.findings):
-            raise InputChanged(
-                f"{self.out / name} is of another slide, model or settings", "Choose another --out."
-            )
+    def _score_and_publish(
+        self, prepared: PreparedSlide, final: Path, workspace: Path, clock: Stopwatch
+    ) -> ConcludedSlide:
+        store = _bound_store(workspace, prepared)
+        score_slide(prepared, store, self.score_ranges, self.start_bar(final.name, prepared.tiles))
+        clock.lap("score_s")
+        if final.exists():
+            return _found_again(prepared, store, final, workspace)
+        confirm_digest(prepared)
+        clear(workspace / "result")
+        concluded = conclude_slide(prepared, store, workspace / "result", {"times": clock.told()})
+        publish(workspace / "result", final)
         return concluded
 
     def _workspace(self, name: str) -> Path:
@@ -154,6 +160,15 @@ def _bound_store(workspace: Path, prepared: PreparedSlide) -> RangeStore:
     workspace.mkdir(parents=True, exist_ok=True)
     bound_to.write_text(json.dumps(wanted))
     return RangeStore(workspace / "ranges")
+
+
+def _found_again(prepared: PreparedSlide, store: RangeStore, final: Path, workspace: Path) -> ConcludedSlide:
+    """What the result that stands there already holds. Raises InputChanged where it is another read's."""
+    concluded = concluded_before(prepared, store)
+    if (final / "findings.json").read_bytes() != canonical_bytes(concluded.findings):
+        clear(workspace)
+        raise InputChanged(f"{final} is of another slide, model or settings", "Choose another --out.")
+    return concluded
 
 
 def _make_folder(folder: Path) -> None:

@@ -29,9 +29,9 @@ def own_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def machine_cpus(settings: Settings) -> float:
+def machine_cpus(settings: Settings) -> int:
     """Cores that the service divides among its deployments."""
-    return settings.cpus or float(own_cpus())
+    return settings.cpus or own_cpus()
 
 
 def share_of_replica(settings: Settings) -> Share:
@@ -51,4 +51,4 @@ def share_of_replica(settings: Settings) -> Share:
             f"{needed / 2**30:.1f} GiB of memory are needed, {available / 2**30:.1f} GiB are free",
             "Close other programs or lower `replicas`.",
         )
-    return Share(cpus=round(free / replicas, 3), threads=max(1, int(cpus // replicas)))
+    return Share(cpus=round(free / replicas, 3), threads=max(1, cpus // replicas))

@@ -140,7 +140,11 @@ class _OneRead:
         self.clock.lap("score_s")
         self.heartbeat.check()
         state, result = self.runner.conclude(self._to_conclude(prepared, errors))
-        self.runner.jobs.finish(self.claim, state, result)
+        try:
+            self.runner.jobs.finish(self.claim, state, result)
+        except LostLease:
+            clear(self._result)
+            raise
         clear(self._work)
 
     @property
@@ -150,6 +154,10 @@ class _OneRead:
     @property
     def _work(self) -> Path:
         return self.runner.settings.reads_dir / self._read.id / "work"
+
+    @property
+    def _result(self) -> Path:
+        return self.runner.settings.result_dir(self._read.id, self.claim.epoch)
 
     def _served(self) -> ServedModel:
         served = self.runner.served.get(f"{self._read.model_name}/{self._read.model_version}")
@@ -193,12 +201,11 @@ class _OneRead:
     ) -> ReadToConclude:
         return ReadToConclude(
             read_id=self._read.id,
-            epoch=self.claim.epoch,
             slides=tuple(
                 SlideToConclude(slide_id, slide, self._work / slide_id, errors.get(slide_id))
                 for slide_id, slide in prepared.items()
             ),
-            folder=self.runner.settings.result_dir(self._read.id),
+            folder=self._result,
             is_case=self._read.case_id is not None,
             told={"read_id": self._read.id, "case_id": self._read.case_id, "times": self.clock.told()},
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from ultraread.errors import ConfigInsecure, RequestInvalid
 
@@ -42,13 +42,13 @@ class Settings(BaseSettings):
     replicas: int = Field(
         default=1, ge=1, description="Classifier replicas a model; each takes cpus / replicas."
     )
-    cpus: float | None = Field(
-        default=None, gt=0, description="Processor cores to use; without a value, the machine's."
+    cpus: int | None = Field(
+        default=None, ge=1, description="Processor cores to use; without a value, the machine's."
     )
     range_tiles: int = Field(
         default=128,
         ge=1,
-        description="Tiles a range: the unit of dispatch and checkpoint. Ranges of 64 cost 5-10 % more time; "
+        description="Tiles a range: the unit of dispatch and checkpoint. Smaller ones cost more dispatch; "
         "larger ones repeat more work after a crash.",
     )
     lease_s: float = Field(
@@ -99,9 +99,9 @@ class Settings(BaseSettings):
     def reads_dir(self) -> Path:
         return self.data_dir / "reads"
 
-    def result_dir(self, read_id: str) -> Path:
-        """Where the result folders of a read are published."""
-        return self.reads_dir / read_id / "result"
+    def result_dir(self, read_id: str, epoch: int) -> Path:
+        """Where the owner that claimed a read with this epoch publishes: no other owner writes there."""
+        return self.reads_dir / read_id / f"result-{epoch}"
 
 
 def load_settings(config: Path | None = None, **stated: object) -> Settings:
@@ -112,6 +112,8 @@ def load_settings(config: Path | None = None, **stated: object) -> Settings:
     given: dict[str, Any] = {name: value for name, value in stated.items() if value is not None}
     try:
         return Settings(**(_file_values(config) | given))
+    except SettingsError as unreadable:
+        raise RequestInvalid(f"{unreadable}", "Lists in the environment are JSON.") from unreadable
     except ValidationError as invalid:
         first = invalid.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

@@ -36,7 +36,7 @@ console = Console()
 def describe() -> None:
     """Train models and measure them. Needs: pip install "ultraread[train]".
 
-    Example: python -m ultraread.training.cli train training/configs/ultrastructure-vnc.toml
+    Example: ultraread train training/configs/ultrastructure-vnc.toml
     """
 
 
@@ -47,7 +47,7 @@ def train(config: Recipe, out: Out = None, results: Results = RESULTS, runs: Run
     The card takes its metrics and thresholds from `cross-validate` of the same recipe; without it no
     class is ever called present.
 
-    Example: python -m ultraread.training.cli train training/configs/ultrastructure-vnc.toml
+    Example: ultraread train training/configs/ultrastructure-vnc.toml
     """
     recipe = load_config(config)
     require_extra()
@@ -63,7 +63,7 @@ def train(config: Recipe, out: Out = None, results: Results = RESULTS, runs: Run
 def cross_validate(config: Recipe, results: Results = RESULTS, runs: Runs = Path("runs")) -> None:
     """Train one model a fold, show its figures on sections that it never saw, and write them down.
 
-    Example: python -m ultraread.training.cli cross-validate training/configs/ultrastructure-vnc.toml
+    Example: ultraread cross-validate training/configs/ultrastructure-vnc.toml
     """
     recipe = load_config(config)
     require_extra()

@@ -25,7 +25,7 @@ def cross_validate_recipe(config_file: Path, results: Path, runs: Path, on_fold:
     """Train every fold, and write the figures to `results`/<recipe>-cv.json."""
     config = load_config(config_file)
     predictions = cross_validate(config, run_folder(config_file, runs), on_fold)
-    command = f"python -m ultraread.training.cli cross-validate {config_file.name}"
+    command = f"ultraread cross-validate {config_file.name}"
     figures = evaluate(predictions, config, config_file.name, training_run(config_file, command))
     results.mkdir(parents=True, exist_ok=True)
     results_file(config_file, results).write_text(figures.model_dump_json(indent=2) + "\n")
@@ -60,7 +60,7 @@ def make_model_folder(
         tiles = torch.cat([section_tiles(section, config) for section in sections])
         check_parity(network, model, tiles, config.model.batch_size)
         golden_pair = write_golden_pair(model, config.model.tile_px, config.model.clip)
-        run = training_run(config_file, f"python -m ultraread.training.cli train {config_file.name}")
+        run = training_run(config_file, f"ultraread train {config_file.name}")
         write_card(make_card(model, golden_pair, config, run, figures), model.parent)
         _replace_folder(model.parent, out)
     return load_card(out)

@@ -51,7 +51,7 @@ def results_router() -> APIRouter:
 def findings(read_id: str, service: InService, slide: str | None = None) -> FileResponse:
     """Findings of a slide (findings.json); of a case, where no slide is named (case.json)."""
     row = _finished(service, read_id)
-    of_case = service.settings.result_dir(row.id) / CASE_FILE
+    of_case = service.settings.result_dir(row.id, row.epoch) / CASE_FILE
     if slide is None and of_case.is_file():
         return FileResponse(of_case, media_type="application/json")
     return _send(service, row, slide, ResultFile("findings", "findings.json", "application/json"))
@@ -61,7 +61,7 @@ def bundle(read_id: str, service: InService) -> StreamingResponse:
     """All result folders of the read as a zip archive, made while it is sent."""
     row = _finished(service, read_id)
     headers = {"Content-Disposition": f'attachment; filename="{row.id}.zip"'}
-    pieces = zipped(service.settings.result_dir(row.id))
+    pieces = zipped(service.settings.result_dir(row.id, row.epoch))
     return StreamingResponse(pieces, media_type="application/zip", headers=headers)
 
 
@@ -87,7 +87,7 @@ def _sender(file: ResultFile) -> Callable[..., FileResponse]:
 
 
 def _send(service: Service, row: ReadRow, slide: str | None, file: ResultFile) -> FileResponse:
-    path = service.settings.result_dir(row.id) / _slide_of(row, slide) / file.name
+    path = service.settings.result_dir(row.id, row.epoch) / _slide_of(row, slide) / file.name
     if not path.is_file():
         raise NotFound(f"this read has no {file.name}", "The model's card says what it gives.")
     return FileResponse(path, media_type=file.media_type)

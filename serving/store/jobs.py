@@ -64,9 +64,8 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """Where the published result folders are, and what the MLflow run shows of them: no names, no paths."""
+    """What the MLflow run shows of a result: no names, no paths."""
 
-    result_dir: str
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
 
@@ -125,7 +124,6 @@ class Jobs:
         """End with a result: state, scan records, outbox and audit together, once. Raises LostLease."""
         with self.store.writing() as session:
             row = self._fenced(session, claim)
-            row.result_dir = result.result_dir
             _link_scan_records(session, row)
             _end(session, row, claim.owner, state, result)
 
@@ -133,13 +131,6 @@ class Jobs:
         """End without a result; ReadCancelled ends as `cancelled`. Raises LostLease."""
         with self.store.writing() as session:
             _end_with_error(session, self._fenced(session, claim), claim.owner, error)
-
-    def release(self, claim: ClaimedRead) -> None:
-        """Give the read back unfinished, at a planned stop: claimable at once, and no attempt is counted."""
-        with self.store.writing() as session:
-            row = self._fenced(session, claim)
-            row.state, row.owner, row.lease = ReadState.QUEUED.value, None, None
-            row.attempts = max(0, row.attempts - 1)
 
     def request_cancel(self, read_id: str, who: str) -> ReadRow:
         """Cancel a queued read at once; ask the owner of a running one. An ended read stays as it is."""
@@ -224,4 +215,4 @@ def _end(session: Session, row: ReadRow, who: str, state: ReadState, result: Rea
 def _end_with_error(session: Session, row: ReadRow, who: str, error: UltraReadError) -> None:
     row.error_code, row.error_what, row.error_remedy = error.code, error.what, error.remedy
     state = ReadState.CANCELLED if isinstance(error, ReadCancelled) else ReadState.FAILED
-    _end(session, row, who, state, ReadResult(""))
+    _end(session, row, who, state, ReadResult())

@@ -110,7 +110,6 @@ class ReadRow(Table):
     error_code: Mapped[str | None]
     error_what: Mapped[str | None]
     error_remedy: Mapped[str | None]
-    result_dir: Mapped[str | None]
     mlflow_run_id: Mapped[str | None]
     owner: Mapped[str | None]
     epoch: Mapped[int] = mapped_column(default=0)

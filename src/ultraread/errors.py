@@ -214,7 +214,7 @@ class RegionInvalid(InputRefused):
     """The region does not lie inside the image."""
 
     code = "region_invalid"
-    remedy = "Give --region X,Y,W,H in level-0 pixels inside the image; `ultraread info` shows its size."
+    remedy = "Give a region in level-0 pixels inside the image; `ultraread info` shows its size."
 
 
 class ReadRefused(InputRefused):
@@ -227,7 +227,10 @@ class ScaleMissing(ReadRefused):
     """The file states no pixel size that can be trusted."""
 
     code = "slide_no_pixel_size"
-    remedy = "State it with --nm-per-px X --reason TEXT (from the microscope's calibration)."
+    remedy = (
+        "State it with --nm-per-px X --reason TEXT, over HTTP as scale {nm_per_px, reason}: "
+        "from the microscope's calibration."
+    )
 
 
 class ScalesDisagree(ReadRefused):

@@ -38,7 +38,7 @@ def _declaring_much(at: Path) -> Path:
     path = write_tiff(at / "slide.tif", simulated_tissue(256, 256), NM_PER_PX)
     with tifffile.TiffFile(path, mode="r+") as file:
         counts = file.pages[0].tags["TileByteCounts"]
-        counts.overwrite([2**31] * len(counts.value))
+        counts.overwrite([2**31] * len(counts.value), dtype="I")
     return path
 
 
@@ -296,5 +296,5 @@ def test_a_model_that_cannot_be_trusted_reads_nothing(what: str, tmp_path: Path)
 
 def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
     ended = ultraread("read", "slide.tif", "--out", tmp_path, "--model", "no-such-model")
-    assert ended.err.startswith("error[model_unknown]: there is no model no-such-model. `ultraread models ls`")
+    assert ended.err.startswith("error[model_unknown]: there is no model no-such-model. `ultraread models")
     assert ended.status == 5

@@ -66,10 +66,10 @@ def play_the_runner(service: Service, slide_id: str) -> None:
     for done in (1, 2):
         service.jobs.beat(claim, Progress(tiles_total=2, tiles_done=done, ranges_done=done))
         time.sleep(0.1)
-    folder = service.settings.result_dir(claim.read.id) / slide_id
+    folder = service.settings.result_dir(claim.read.id, claim.epoch) / slide_id
     folder.mkdir(parents=True)
     (folder / "findings.json").write_text('{"state": "succeeded"}')
-    service.jobs.finish(claim, ReadState.SUCCEEDED, ReadResult("result"))
+    service.jobs.finish(claim, ReadState.SUCCEEDED, ReadResult())
 
 
 def test_a_slide_is_sent_filed_read_followed_and_fetched(

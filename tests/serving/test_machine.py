@@ -9,7 +9,7 @@ from ultraread.serving.settings import Settings
 
 @pytest.mark.parametrize(("cpus", "replicas", "threads"), [(2, 1, 2), (2, 2, 1), (8, 3, 2), (16, 4, 4)])
 def test_replicas_divide_the_cores_and_leave_room_for_the_rest(
-    cpus: float, replicas: int, threads: int
+    cpus: int, replicas: int, threads: int
 ) -> None:
     share = share_of_replica(Settings(cpus=cpus, replicas=replicas))
     assert share.threads == threads

@@ -51,7 +51,7 @@ def ended_read(store: Store) -> str:
     jobs.enqueue(new_read(file_a_slide(store)), "a test")
     claim = jobs.claim("a test")
     assert claim is not None
-    result = ReadResult("result", {"range_tiles": "128"}, {"coverage_fraction": 0.5})
+    result = ReadResult({"range_tiles": "128"}, {"coverage_fraction": 0.5})
     jobs.finish(claim, ReadState.SUCCEEDED, result)
     return claim.read.id
 

@@ -90,8 +90,8 @@ def test_a_read_ends_with_results_a_finished_row_and_no_work_left(house: House, 
     assert house.runner().run_next()
     read = house.read(read_id)
     assert (read.state, read.tiles_done, read.tiles_total, read.ranges_done) == ("succeeded", 12, 12, 3)
-    assert (house.settings.result_dir(read_id) / slide / "findings.json").is_file()
-    assert [path.name for path in (house.settings.reads_dir / read_id).iterdir()] == ["result"]
+    assert (house.settings.result_dir(read_id, epoch=1) / slide / "findings.json").is_file()
+    assert [path.name for path in (house.settings.reads_dir / read_id).iterdir()] == ["result-1"]
     assert not house.runner().run_next(), "nothing is left to do"
 
 
@@ -103,10 +103,10 @@ def test_a_slide_that_turns_out_unreadable_makes_its_case_partial_and_is_named(
     read_id = house.request(good, bad, case_id=CASE)
     house.runner().run_next()
     assert house.read(read_id).state == "partial"
-    case = (house.settings.result_dir(read_id) / "case.json").read_text()
+    case = (house.settings.result_dir(read_id, epoch=1) / "case.json").read_text()
     assert "read_too_many_failed_tiles" in case
-    assert (house.settings.result_dir(read_id) / good).is_dir()
-    assert not (house.settings.result_dir(read_id) / bad).exists()
+    assert (house.settings.result_dir(read_id, epoch=1) / good).is_dir()
+    assert not (house.settings.result_dir(read_id, epoch=1) / bad).exists()
 
 
 def test_a_read_of_one_damaged_slide_fails_with_its_code(house: House, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_read_of_one_damaged_slide_fails_with_its_code(house: House, tmp_path:
     house.runner().run_next()
     read = house.read(read_id)
     assert (read.state, read.error_code) == ("failed", "read_too_many_failed_tiles")
-    assert not house.settings.result_dir(read_id).exists()
+    assert not house.settings.result_dir(read_id, epoch=1).exists()
 
 
 def test_a_slide_that_changed_after_filing_gives_no_result(house: House, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_runner_that_lost_its_lease_writes_nothing(house: House, tmp_path: Pat
     house.runner(overtaken).run_next()
     read = house.read(read_id)
     assert (read.state, read.owner, read.ranges_done) == ("running", "another runner", 0)
-    assert not house.settings.result_dir(read_id).exists()
+    assert not house.settings.result_dir(read_id, epoch=1).exists()
 
 
 def _damaged(path: Path) -> Path:

@@ -32,16 +32,16 @@ def finished_read(
     """A read whose result folders hold, in each file, the slide's id and the file's name."""
     which = {"case_id": of_case} if of_case else {"slide_ids": slides}
     read_id = str(http.post("/v1/reads", json={**which, "scale": SCALE}).json()["id"])
-    folder = service.settings.result_dir(read_id)
+    claim = service.jobs.claim("a test")
+    assert claim is not None
+    folder = service.settings.result_dir(read_id, claim.epoch)
     for slide in slides:
         (folder / slide).mkdir(parents=True)
         for name in NAMES:
             (folder / slide / name).write_text(json.dumps([slide, name]))
     if of_case:
         (folder / "case.json").write_text(json.dumps(["the case"]))
-    claim = service.jobs.claim("a test")
-    assert claim is not None
-    service.jobs.finish(claim, ReadState.SUCCEEDED, ReadResult(f"reads/{read_id}/result"))
+    service.jobs.finish(claim, ReadState.SUCCEEDED, ReadResult())
     return read_id
 
 
@@ -96,7 +96,7 @@ def test_a_file_that_the_model_does_not_give_is_not_found(
 ) -> None:
     slide = file_slide(em_field)["id"]
     read = finished_read(http, service, [slide])
-    (service.settings.result_dir(read) / slide / "patch_map.ome.tif").unlink()
+    (service.settings.result_dir(read, 1) / slide / "patch_map.ome.tif").unlink()
     assert http.get(f"/v1/reads/{read}/patch-map").json()["code"] == "not_found"
 
 

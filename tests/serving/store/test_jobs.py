@@ -18,7 +18,7 @@ from ultraread.serving.store.engine import Store, open_store
 from ultraread.serving.store.jobs import ClaimedRead, Jobs, LostLease, Progress, ReadResult
 from ultraread.serving.store.tables import ReadState, ScanRecordRow
 
-RESULT = ReadResult("reads/r/result", {"plan": "128"}, {"coverage_fraction": 1.0})
+RESULT = ReadResult({"plan": "128"}, {"coverage_fraction": 1.0})
 
 
 def enqueued(jobs: Jobs) -> str:
@@ -62,7 +62,7 @@ def test_finishing_ends_the_read_links_the_scan_record_and_fills_outbox_and_audi
     read_id = enqueued(jobs)
     jobs.finish(claimed(jobs), ReadState.SUCCEEDED, RESULT)
     row = read_of(jobs.store, read_id)
-    assert (row.state, row.result_dir, row.lease) == ("succeeded", "reads/r/result", None)
+    assert (row.state, row.lease) == ("succeeded", None)
     assert row.created <= (row.started or "") <= (row.ended or "")
     assert [told.body for told in outbox.pending(jobs.store)] == [
         {"params": {"plan": "128"}, "metrics": {"coverage_fraction": 1.0}}
@@ -94,9 +94,8 @@ def test_a_read_ends_once(jobs: Jobs) -> None:
         lambda jobs, claim: jobs.bind(claim, {"plan": "another"}),
         lambda jobs, claim: jobs.finish(claim, ReadState.SUCCEEDED, RESULT),
         lambda jobs, claim: jobs.fail(claim, SlideTruncated("cut")),
-        lambda jobs, claim: jobs.release(claim),
     ],
-    ids=["beat", "bind", "finish", "fail", "release"],
+    ids=["beat", "bind", "finish", "fail"],
 )
 def test_an_owner_who_slept_past_the_lease_changes_nothing(
     jobs: Jobs, write: Callable[[Jobs, ClaimedRead], None]
@@ -150,13 +149,6 @@ def test_counting_up_again_what_was_done_before_is_no_progress(jobs: Jobs) -> No
     assert jobs.claim("one") is None
     row = read_of(jobs.store, read_id)
     assert (row.error_code, row.tiles_done) == ("read_attempts_exhausted", 3)
-
-
-def test_a_planned_stop_gives_the_read_back_at_once_and_counts_as_no_attempt(jobs: Jobs) -> None:
-    read_id = enqueued(jobs)
-    for _ in range(jobs.max_attempts + 2):
-        jobs.release(claimed(jobs))
-    assert read_of(jobs.store, read_id).state == "queued"
 
 
 def test_a_queued_read_is_cancelled_at_once(jobs: Jobs) -> None:

@@ -102,7 +102,6 @@ def _create_reads() -> None:
         _string("error_code", nullable=True),
         _string("error_what", nullable=True),
         _string("error_remedy", nullable=True),
-        _string("result_dir", nullable=True),
         _string("mlflow_run_id", nullable=True),
         _string("owner", nullable=True),
         _integer("epoch"),
