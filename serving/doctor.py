@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
-from ultraread.errors import ExtraMissing, UltraReadError
+from ultraread.errors import UltraReadError
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,10 @@ def _models() -> str:
 
 
 def _service() -> str:
-    try:
-        import mlflow
-        import ray
-    except ImportError as missing:
-        raise ExtraMissing("the service is not installed", "pip install 'ultraread[serve]'") from missing
-    return f"ray {ray.__version__}, mlflow {mlflow.__version__}"
+    from ultraread.serving.embedded import SERVICE, require_service
+
+    require_service()
+    return ", ".join(f"{name} {version(name)}" for name in SERVICE)
 
 
 def _settings(config: Path | None) -> str:

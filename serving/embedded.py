@@ -7,12 +7,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
-from ultraread.errors import Unavailable
+from ultraread.errors import ExtraMissing, Unavailable
 from ultraread.serving.machine import machine_cpus, share_of_replica
 from ultraread.serving.settings import Settings
 
 APPLICATION = "ultraread"
+SERVICE = ("ray", "fastapi", "sqlalchemy", "alembic", "mlflow")
 OBJECT_STORE_BYTES = 200 * 2**20
 """Scores of a few ranges travel through it; pixels never do."""
 
@@ -24,6 +26,7 @@ def running(settings: Settings) -> Iterator[str]:
     port = settings.port or _free_port(settings.host)
     _refuse_taken_port(settings.host, port)
     _quiet_environment()
+    require_service()
     import ray
     from ray import serve
 
@@ -47,6 +50,13 @@ def running(settings: Settings) -> Iterator[str]:
     finally:
         serve.delete(APPLICATION)
         ray.shutdown()
+
+
+def require_service() -> None:
+    """Raise ExtraMissing where a library of the `serve` extra is not installed."""
+    missing = [name for name in SERVICE if find_spec(name) is None]
+    if missing:
+        raise ExtraMissing(f"the service needs {', '.join(missing)}", 'pip install "ultraread[serve]"')
 
 
 def wait_for_stop() -> None:

@@ -5,7 +5,7 @@ These types are the published JSON Schema (`schemas/`); a finding never says "ab
 
 import hashlib
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import rfc8785
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,8 +13,24 @@ from pydantic import BaseModel, ConfigDict, Field
 from ultraread.datasets.scale import ScaleOrigin
 from ultraread.datasets.slide import Modality
 
-Interval = tuple[float, float]
 MAX_EVIDENCE = 50
+
+Interval = Annotated[
+    tuple[float, float] | None, Field(description="95 % interval; null where there is none.")
+]
+Sha256 = Annotated[str, Field(description="sha256 in lower-case hex.")]
+ImageIndex = Annotated[int, Field(description="Index of the image in its slide, from 0.")]
+Level0Px = Annotated[int, Field(description="Level-0 pixels.")]
+SchemaVersion = Annotated[Literal["1"], Field(description="Raised with any change that breaks a reader.")]
+ResearchUseOnly = Annotated[
+    Literal[True], Field(description="Always true: no diagnosis rests on this alone.")
+]
+State = Annotated[
+    Literal["succeeded", "partial"], Field(description="partial: something asked for could not be read.")
+]
+Limitations = Annotated[
+    tuple[str, ...], Field(description="What the result cannot say; shown wherever it is shown.")
+]
 
 
 class Part(BaseModel):
@@ -36,19 +52,19 @@ class Assertion(StrEnum):
 class FileEntry(Part):
     """One file of the slide."""
 
-    sha256: str
-    bytes: int
+    sha256: Sha256
+    bytes: int = Field(description="Size of the file.")
 
 
 class ImageEntry(Part):
     """One image, with the scale that was used and where it came from."""
 
-    index: int
-    width_px: int
-    height_px: int
-    bit_depth: int
+    index: ImageIndex
+    width_px: Level0Px
+    height_px: Level0Px
+    bit_depth: int = Field(description="Bits a sample as stored: 8, 16 or 32 (float).")
     modality: Modality
-    nm_per_px: float
+    nm_per_px: float = Field(description="Side of a level-0 pixel in nm, as used.")
     nm_per_px_tolerance: float = Field(description="Relative: 0.05 is 5 %.")
     nm_per_px_origin: ScaleOrigin
     nm_per_px_reason: str = Field(description="The operator's reason; empty where the file states the scale.")
@@ -66,17 +82,17 @@ class SlideEntry(Part):
 class ModelEntry(Part):
     """Which model version read it, pinned by digest."""
 
-    name: str
-    version: str
-    onnx_sha256: str
-    card_sha256: str
+    name: str = Field(description="Name in the registry.")
+    version: str = Field(description="Version of the card.")
+    onnx_sha256: Sha256
+    card_sha256: Sha256
 
 
 class Coverage(Part):
     """What was and was not looked at."""
 
-    tiles_planned: int
-    tiles_scored: int
+    tiles_planned: int = Field(description="Tiles that cover what was asked for.")
+    tiles_scored: int = Field(description="Went through the model.")
     tiles_blank: int = Field(description="Looked at, without structure: not scored.")
     tiles_failed: int = Field(description="Could not be decoded; named in tiles_unscored.csv.")
     area_um2: float = Field(description="Area of the scored tiles.")
@@ -86,90 +102,92 @@ class Coverage(Part):
 class QualityNote(Part):
     """An artefact, where it lies and which findings it suppresses."""
 
-    artefact: str
-    image: int
-    area_fraction: float
-    suppresses: tuple[str, ...]
+    artefact: str = Field(description="What it is, e.g. fold.")
+    image: ImageIndex
+    area_fraction: float = Field(description="Share of the image's area, 0 to 1.")
+    suppresses: tuple[str, ...] = Field(description="Codes of findings that are not assessed because of it.")
 
 
 class Measurement(Part):
     """A number with how it was got; `ci95` is null where one sample gives none."""
 
-    name: str
-    method: str
-    value: float
-    unit: str
-    ci95: Interval | None
-    n: int
+    name: str = Field(description="What was measured, e.g. area_fraction.")
+    method: str = Field(description="How, with its source.")
+    value: float = Field(description="In `unit`; percentages are 0 to 100.")
+    unit: str = Field(description="UCUM unit, e.g. % or um2.")
+    ci95: Interval
+    n: int = Field(description="How many were resampled.")
     n_of: str = Field(description="What was resampled for the interval, and counted by n.")
 
 
 class Evidence(Part):
     """A box in level-0 pixels that supports the finding."""
 
-    image: int
-    x_px: int
-    y_px: int
-    width_px: int
-    height_px: int
-    score: float
+    image: ImageIndex
+    x_px: Level0Px
+    y_px: Level0Px
+    width_px: Level0Px
+    height_px: Level0Px
+    score: float = Field(description="Probability that the model gave this box.")
 
 
 class CaseEvidence(Evidence):
     """In a case the box also says in which slide it lies."""
 
-    slide_sha256: str
+    slide_sha256: Sha256
 
 
 class Finding(Part):
     """One suggested finding. Score, measurements and evidence are empty where nothing was assessed."""
 
     code: str = Field(description="Local code of scheme 99ULTRAREAD.")
-    label: str
+    label: str = Field(description="What a pathologist reads.")
     assertion: Assertion
     score: float | None = Field(description="By the card's aggregation rule; null where not assessed.")
-    score_ci95: Interval | None
+    score_ci95: Interval
     measurements: tuple[Measurement, ...]
-    evidence: tuple[CaseEvidence | Evidence, ...] = Field(max_length=MAX_EVIDENCE)
+    evidence: tuple[CaseEvidence | Evidence, ...] = Field(
+        max_length=MAX_EVIDENCE, description="Boxes that speak for it, best first."
+    )
 
 
 class SlideFindings(Part):
     """findings.json: a function of slide bytes, model version, plan and settings alone."""
 
-    schema_version: Literal["1"] = "1"
-    research_use_only: Literal[True] = True
-    state: Literal["succeeded", "partial"]
+    schema_version: SchemaVersion = "1"
+    research_use_only: ResearchUseOnly = True
+    state: State
     slide: SlideEntry
     model: ModelEntry
     specimen: str = Field(description="As stated for this read; empty where nobody stated it.")
     coverage: Coverage
     quality: tuple[QualityNote, ...]
     findings: tuple[Finding, ...]
-    limitations: tuple[str, ...]
+    limitations: Limitations
 
 
 class FieldEntry(Part):
     """One field of a case: its own coverage and measurements, or why it gave none."""
 
-    slide_sha256: str
-    image: int
+    slide_sha256: Sha256 = Field(description="sha256 of the slide; empty where there was no file.")
+    image: ImageIndex
     coverage: Coverage | None
     measurements: dict[str, tuple[Measurement, ...]] = Field(description="By finding code.")
-    error_code: str | None = None
+    error_code: str | None = Field(default=None, description="Code of the error that kept it from a result.")
 
 
 class CaseFindings(Part):
     """case.json: the same findings over all fields, weighted by area, resampled by field."""
 
-    schema_version: Literal["1"] = "1"
-    research_use_only: Literal[True] = True
-    state: Literal["succeeded", "partial"]
+    schema_version: SchemaVersion = "1"
+    research_use_only: ResearchUseOnly = True
+    state: State
     model: ModelEntry
-    specimen: str
+    specimen: str = Field(description="As stated for this read; empty where nobody stated it.")
     coverage: Coverage
     findings: tuple[Finding, ...]
     fields: tuple[FieldEntry, ...]
-    limitations: tuple[str, ...]
+    limitations: Limitations
 
 
 def canonical_bytes(result: SlideFindings | CaseFindings) -> bytes:

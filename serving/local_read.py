@@ -158,7 +158,9 @@ def _bound_store(workspace: Path, prepared: PreparedSlide) -> RangeStore:
             f"{prepared.path.name}: slide, model or settings are not those of the interrupted read"
         )
     workspace.mkdir(parents=True, exist_ok=True)
-    bound_to.write_text(json.dumps(wanted))
+    unfinished = bound_to.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(wanted))
+    unfinished.replace(bound_to)
     return RangeStore(workspace / "ranges")
 
 

@@ -81,10 +81,10 @@ def write_jpeg(path: Path, pixels: Array) -> Path:
     return path
 
 
-def damage_stored_tiles(path: Path, indices: list[int], page: int = 0) -> Path:
+def damage_stored_tiles(path: Path, indices: list[int]) -> Path:
     """Overwrite stored tiles of a compressed TIFF with bytes that no codec accepts."""
     with tifffile.TiffFile(path) as file:
-        offsets, counts = file.pages[page].dataoffsets, file.pages[page].databytecounts
+        offsets, counts = file.pages.first.dataoffsets, file.pages.first.databytecounts
     with path.open("r+b") as stream:
         for index in indices:
             stream.seek(offsets[index])
@@ -111,7 +111,7 @@ def halved(pixels: Array) -> Array:
     """Means of 2 x 2 px, rounded."""
     even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]
     blocks = even.reshape(even.shape[0] // 2, 2, even.shape[1] // 2, 2, *even.shape[2:])
-    return np.rint(blocks.mean(axis=(1, 3))).astype(pixels.dtype)
+    return np.asarray(np.rint(blocks.mean(axis=(1, 3))), pixels.dtype)
 
 
 def photometric_of(pixels: Array) -> str:

@@ -1,10 +1,14 @@
 """Hypothesis strategies: sizes, scales and tile plans of every shape that a read can meet."""
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.scale import ScaleOrigin, StatedScale
 from ultraread.datasets.tile_plan import TilePlan
+
+settings.register_profile("house", deadline=None, derandomize=True)  # machines are shared and slow at times
+settings.load_profile("house")
 
 ZOOMS = st.one_of(st.sampled_from([1.0, 0.5, 2.0, 4.6 / 3.3, 4.6 / 6.5]), st.floats(0.4, 2.5))
 """Level-0 pixels a model pixel: what the scale ranges of models lead to."""

@@ -33,7 +33,7 @@ def write_tiny_model(folder: Path, tile_px: int = 64, **changes: Any) -> Path:  
 def tiny_graph(tile_px: int = 64, **names: str) -> onnx.ModelProto:
     """image (N, 1, tile, tile) -> patch_map (N, 2, tile/16, tile/16) and its mean, probabilities (N, 2)."""
     side, image = tile_px // STRIDE_PX, names.get("image", "image")
-    window = {"kernel_shape": [STRIDE_PX] * 2, "strides": [STRIDE_PX] * 2}
+    window: dict[str, Any] = {"kernel_shape": [STRIDE_PX] * 2, "strides": [STRIDE_PX] * 2}
     nodes = [
         helper.make_node("AveragePool", [image], ["means"], **window),
         helper.make_node("Conv", ["means", "weights", "biases"], ["logits"], kernel_shape=[1, 1]),

@@ -20,7 +20,7 @@ class RandomTranspose(v2.Transform):  # type: ignore[misc]  # torchvision has no
         return {"swap": bool(torch.rand(()) < 0.5)}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401  # torchvision's signature
-        return tv_tensors.wrap(inpt.mT.contiguous(), like=inpt) if params["swap"] else inpt
+        return tv_tensors.wrap(inpt.mT.contiguous(), like=inpt) if params["swap"] else inpt  # pyright: ignore
 
 
 def make_geometry(config: TrainingConfig, section_px: int) -> v2.Compose:

@@ -1,6 +1,7 @@
 """The golden pair: a simulated input and what the exported model answers to it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -48,5 +49,6 @@ def run_onnx(
     session: onnxruntime.InferenceSession, tiles: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Probabilities (N, C) and patch map (N, C, h, w) of normalised tiles (N, 1, side, side)."""
-    probabilities, patch_map = session.run(["probabilities", "patch_map"], {"image": tiles})
+    found: list[Any] = list(session.run(["probabilities", "patch_map"], {"image": tiles}))
+    probabilities, patch_map = found
     return probabilities, patch_map

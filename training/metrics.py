@@ -36,10 +36,10 @@ def auc_over_runs(scores: Sequence[Scores], positive: Sequence[Truth]) -> Estima
     enumerated (5 runs: 3,125), so the interval has no random part. It ignores that runs of one stack
     share a specimen.
     """
-    won = np.array([[_won_pairs(s[p], t[~q]) for t, q in zip(scores, positive, strict=True)]
-                    for s, p in zip(scores, positive, strict=True)])  # fmt: skip
-    positives = np.array([int(p.sum()) for p in positive])
-    negatives = np.array([int((~p).sum()) for p in positive])
+    sides = [(one[true], one[~true]) for one, true in zip(scores, positive, strict=True)]
+    won = np.array([[_won_pairs(above, below) for _, below in sides] for above, _ in sides])
+    positives = np.array([above.size for above, _ in sides])
+    negatives = np.array([below.size for _, below in sides])
 
     def pooled(times: Scores) -> float:
         pairs = (times @ positives) * (times @ negatives)

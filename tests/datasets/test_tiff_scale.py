@@ -28,7 +28,7 @@ def test_the_instruments_own_tag_is_the_scale_of_a_nerve_field() -> None:
     assert scale.x_nm_per_px == pytest.approx(5.962, abs=5e-4)
     assert scale.y_nm_per_px == scale.x_nm_per_px
     with tifffile.TiffFile(path) as file:
-        assert file.pages[0].tags.valueof("XResolution") == (200, 1)
+        assert file.pages.first.tags.valueof("XResolution") == (200, 1)
 
 
 def test_resolution_with_a_unit_is_a_scale(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_what_programs_write_for_printers_is_no_scale(dpi: float, unit: str, tmp
 def test_the_72_dpi_of_a_real_field_are_no_scale() -> None:
     path = fetch("hela_sbfsem/raw/z0001.tif")
     with tifffile.TiffFile(path) as file:
-        assert file.pages[0].tags.valueof("XResolution") == (72, 1)
+        assert file.pages.first.tags.valueof("XResolution") == (72, 1)
     assert scales_of(path) == ()
 
 

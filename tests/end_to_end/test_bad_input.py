@@ -29,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _header_only(at: Path) -> Path:
     path = write_tiff(at / "slide.tif", simulated_tissue(256, 256), NM_PER_PX)
     with tifffile.TiffFile(path) as file:
-        first = min(file.pages[0].dataoffsets)
+        first = min(file.pages.first.dataoffsets)
     path.write_bytes(path.read_bytes()[:first])
     return path
 
@@ -37,7 +37,7 @@ def _header_only(at: Path) -> Path:
 def _declaring_much(at: Path) -> Path:
     path = write_tiff(at / "slide.tif", simulated_tissue(256, 256), NM_PER_PX)
     with tifffile.TiffFile(path, mode="r+") as file:
-        counts = file.pages[0].tags["TileByteCounts"]
+        counts = file.pages.first.tags["TileByteCounts"]
         counts.overwrite([2**31] * len(counts.value), dtype="I")
     return path
 

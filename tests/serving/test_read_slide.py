@@ -1,0 +1,120 @@
+"""What a read is made of before and while its tiles are scored: window, binding, ranges and checkpoints."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulated import simulated_tissue, write_tiff
+from tiny_model import tiny_model
+
+from ultraread.datasets.geometry import BoxPx
+from ultraread.errors import InputChanged
+from ultraread.models.classifier import OnnxClassifier
+from ultraread.models.registry import ModelFolder
+from ultraread.serving.read_slide import (
+    PreparedSlide,
+    ReadRequest,
+    binding,
+    confirm_digest,
+    prepare_slide,
+    score_slide,
+    tally_image,
+)
+from ultraread.serving.score_tiles import RangeScorer, RangeScores, RangeStore, RangeTask
+
+SMALL_RANGES = ReadRequest(range_tiles=5)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
+    return tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, model: ModelFolder) -> PreparedSlide:
+    """A simulated slide of 5 x 4 tiles in 4 ranges."""
+    slide = write_tiff(tmp_path / "slide.tif", simulated_tissue(300, 200), 4.6, compression="zstd")
+    return prepare_slide(slide, model, SMALL_RANGES)
+
+
+def test_the_window_is_that_of_the_tissue_where_most_of_a_slide_is_empty(
+    tmp_path: Path, model: ModelFolder
+) -> None:
+    """One tile of tissue, which is not among the first that are looked at."""
+    pixels = np.full((640, 640), 240, np.uint8)
+    tissue = simulated_tissue(64, 64)
+    pixels[448:512, 192:256] = tissue
+    slide = write_tiff(tmp_path / "slide.tif", pixels, 4.6, compression="zstd")
+    (image,) = prepare_slide(slide, model, ReadRequest()).images
+    assert image.window.mean == pytest.approx(tissue.mean())
+    assert image.window.std == pytest.approx(tissue.std())
+
+
+def test_checkpoints_are_bound_to_slide_model_plan_and_window(
+    prepared: PreparedSlide, tmp_path: Path, model: ModelFolder
+) -> None:
+    other_region = prepare_slide(prepared.path, model, replace(SMALL_RANGES, region=BoxPx(0, 0, 256, 200)))
+    other_ranges = prepare_slide(prepared.path, model, ReadRequest(range_tiles=6))
+    other_model = prepare_slide(prepared.path, tiny_model(tmp_path / "m", limitations=["x"]), SMALL_RANGES)
+    write_tiff(tmp_path / "other.tif", simulated_tissue(300, 200, seed=1), 4.6, compression="zstd")
+    other_slide = prepare_slide(tmp_path / "other.tif", model, SMALL_RANGES)
+    others = (other_region, other_ranges, other_model, other_slide)
+    assert binding(prepared) == binding(prepare_slide(prepared.path, model, SMALL_RANGES))
+    assert all(binding(other) != binding(prepared) for other in others)
+
+
+def test_only_missing_ranges_are_scored_and_every_tile_is_told(
+    prepared: PreparedSlide, tmp_path: Path, model: ModelFolder
+) -> None:
+    store, told = RangeStore(tmp_path / "ranges"), [0]
+    scorer = RangeScorer(OnnxClassifier(model, threads=1))
+    asked: list[RangeTask] = []
+
+    def score_two(tasks: Iterable[RangeTask]) -> Iterator[RangeScores]:
+        asked.extend(islice(tasks, 2))
+        return map(scorer, asked[-2:])
+
+    score_slide(prepared, store, score_two, told.append)
+    assert [store.has(0, number) for number in range(4)] == [True, True, False, False]
+    told.clear()
+    score_slide(prepared, store, score_two, told.append)
+    scorer.close()
+    assert [task.number for task in asked] == [0, 1, 2, 3]
+    assert sum(told) == prepared.tiles == 20
+    (image,) = prepared.images
+    assert tally_image(prepared, image, store).counts.scored == 20
+
+
+def test_a_checkpoint_holds_what_was_scored(
+    prepared: PreparedSlide, tmp_path: Path, model: ModelFolder
+) -> None:
+    scorer, store = RangeScorer(OnnxClassifier(model, threads=1)), RangeStore(tmp_path / "ranges")
+    kept: list[RangeScores] = []
+
+    def score_and_keep(tasks: Iterable[RangeTask]) -> Iterator[RangeScores]:
+        kept.extend(map(scorer, tasks))
+        return iter(kept)
+
+    score_slide(prepared, store, score_and_keep, lambda tiles: None)
+    scorer.close()
+    assert [scores.number for scores in kept] == [0, 1, 2, 3]
+    for scores in kept:
+        loaded = store.load(0, scores.number)
+        np.testing.assert_array_equal(loaded.status, scores.status)
+        np.testing.assert_array_equal(loaded.probabilities, scores.probabilities)
+        assert loaded.patch_maps is not None
+        assert scores.patch_maps is not None
+        np.testing.assert_array_equal(loaded.patch_maps, scores.patch_maps)
+        np.testing.assert_array_equal(loaded.thumbnails, scores.thumbnails)
+        assert (loaded.failures, loaded.scored_by) == (scores.failures, scores.scored_by)
+    assert sorted(path.suffix for path in (tmp_path / "ranges").iterdir()) == [".npz"] * 4
+
+
+def test_a_file_that_changes_while_it_is_read_gives_no_result(prepared: PreparedSlide) -> None:
+    confirm_digest(prepared)
+    write_tiff(prepared.path, simulated_tissue(300, 200, seed=2), 4.6)
+    with pytest.raises(InputChanged, match="changed while it was read"):
+        confirm_digest(prepared)
