@@ -12,10 +12,18 @@ from typer.main import get_command
 from ultraread.cli import app
 from ultraread.errors import InputRefused, ModelRefused, ReadFailed, UltraReadError, every_error
 from ultraread.serving.settings import Settings
+from ultraread.training.evaluate import CrossValidation, load_cross_validation
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDES = ROOT / "docs" / "guides"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+CROSS_VALIDATION = ROOT / "training" / "results" / "ultrastructure-vnc-cv.json"
+ACCURACY_ROWS = {
+    "auc_tile_128px": "AUC per 128 px tile",
+    "auc_tile_256px": "AUC per served tile of 256 px",
+    "auc_patch_16px": "AUC per patch of 16 px",
+    "area_fraction_difference_points": "area fraction, predicted minus true, in points",
+}
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
@@ -70,6 +78,24 @@ def test_the_decision_on_dependencies_names_each_with_its_bound() -> None:
     decision = (ROOT / "docs" / "adr" / "0004-dependencies.md").read_text()
     listed = set(re.findall(r"^\| `([^`]+)` \| (\S+) \|", decision, re.MULTILINE))
     assert set(_dependencies()) == listed
+
+
+@pytest.mark.parametrize("told", [ROOT / "README.md", GUIDES / "train.md"], ids=lambda path: path.name)
+def test_the_accuracy_table_shows_the_committed_figures(told: Path) -> None:
+    figures = load_cross_validation(CROSS_VALIDATION)
+    assert figures is not None
+    rows = [_accuracy_row(figures, metric, words) for metric, words in ACCURACY_ROWS.items()]
+    assert [row for row in rows if row not in told.read_text()] == []
+
+
+def _accuracy_row(figures: CrossValidation, metric: str, words: str) -> str:
+    digits = 2 if metric.endswith("points") else 3
+    values = [
+        f"{one.value:.{digits}f} [{one.ci95[0]:.{digits}f}, {one.ci95[1]:.{digits}f}]"
+        for one in figures.metrics
+        if one.metric == metric
+    ]
+    return f"| {words} | " + " | ".join(values) + " |"
 
 
 def _is_web(link: str) -> bool:

@@ -53,6 +53,14 @@ def test_the_window_is_that_of_the_tissue_where_most_of_a_slide_is_empty(
     assert image.window.std == pytest.approx(tissue.std())
 
 
+def test_the_window_is_that_of_as_many_tiles_as_the_card_says(tmp_path: Path, model: ModelFolder) -> None:
+    pixels = simulated_tissue(256, 256)
+    (image,) = prepare_slide(write_tiff(tmp_path / "slide.tif", pixels, 4.6), model, ReadRequest()).images
+    assert len(image.plan) == model.card.normalisation.sample_tiles == 16
+    assert image.window.mean == pytest.approx(pixels.mean())
+    assert image.window.std == pytest.approx(pixels.std())
+
+
 def test_checkpoints_are_bound_to_slide_model_plan_and_window(
     prepared: PreparedSlide, tmp_path: Path, model: ModelFolder
 ) -> None:
