@@ -29,8 +29,11 @@ def _first_bytes(path: Path) -> bytes:
         raise SlideTypeMismatch(f"{path.name} is a folder", "Name the image files in it.")
     if not path.is_file():
         raise SlideNotFound(f"there is no file {path}")
-    with path.open("rb") as stream:
-        magic = stream.read(4)
+    try:
+        with path.open("rb") as stream:
+            magic = stream.read(4)
+    except PermissionError as failure:
+        raise SlideNotFound(f"{path.name} may not be opened", "Ask for permission to read it.") from failure
     if not magic:
         raise SlideEmpty(f"{path.name} has no bytes")
     return magic

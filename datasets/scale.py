@@ -15,8 +15,9 @@ internal standard 1.6 %)."""
 SQUARE_WITHIN = 0.001
 """Relative difference of x and y above which a pixel is not square: rounding of tags stays below it."""
 
-NO_SCALE_DPI = (72.0, 96.0)
-"""Defaults that programs write where they know no pixel size; never a scale."""
+PRINTING_NM_PER_PX = 10_000.0
+"""A resolution tag this coarse (2,540 dpi) or coarser serves printing: 72, 96 or 300 dpi are no scale.
+No microscope whose slides are read here has such pixels."""
 
 
 class ScaleOrigin(StrEnum):

@@ -11,6 +11,7 @@ from ultraread.datasets.scan_record import digest_slide
 from ultraread.errors import (
     InputChanged,
     InputRefused,
+    ModelRefused,
     OutputExists,
     StorageFull,
     TooManyFailedTiles,
@@ -33,6 +34,7 @@ from ultraread.serving.results.folder import (
     clear,
     conclude_slide,
     concluded_before,
+    finished_before,
     publish,
 )
 from ultraread.serving.score_tiles import RangeStore, ScoreRanges
@@ -105,11 +107,13 @@ class LocalReader:
         clock = Stopwatch()
         prepared = prepare_slide(slide, self.model, self.request)
         clock.lap("prepare_s")
+        if final.exists() and not self.in_case:
+            return finished_before(prepared, final)
         if not self.resume:
             clear(workspace)
         try:
             concluded = self._score_and_publish(prepared, final, workspace, clock)
-        except (InputRefused, TooManyFailedTiles):
+        except (InputRefused, ModelRefused, TooManyFailedTiles):
             clear(workspace)  # to go on from here would end in the same way
             raise
         if not self.in_case:

@@ -72,7 +72,7 @@ def cross_validate(config: Recipe, results: Results = RESULTS, runs: Runs = Path
     with _steps_shown(recipe) as start:
         figures = cross_validate_recipe(config, results, runs, lambda fold: start(_named(fold)))
     console.print(figures_table(figures))
-    console.print(f"95 % interval: {figures.interval}")
+    console.print(f"Interval: {figures.interval}")
     console.print(f"Written to {results_file(config, results)}")
 
 
@@ -86,11 +86,11 @@ def require_extra() -> None:
 def figures_table(figures: "CrossValidation") -> Table:
     """The figures as people read them: one row a metric."""
     table = Table(title=f"{figures.recipe}, {figures.run.steps} steps, {len(figures.folds)} folds")
-    for heading in ("class", "metric", "value", "95 % interval", "of"):
-        table.add_column(heading)
+    for heading in ("class", "metric", "value", "95 % interval", "n"):
+        table.add_column(heading, no_wrap=True)
     for one in figures.metrics:
         interval = f"{one.ci95[0]:.4f} to {one.ci95[1]:.4f}"
-        table.add_row(one.code, one.metric, f"{one.value:.4f}", interval, f"{one.n} {one.n_of}")
+        table.add_row(one.code, one.metric, f"{one.value:.4f}", interval, str(one.n))
     return table
 
 

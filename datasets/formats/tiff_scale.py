@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 from tifffile import RESUNIT, TiffFile, TiffPage
 
-from ultraread.datasets.scale import NO_SCALE_DPI, ScaleOrigin, StatedScale
+from ultraread.datasets.scale import PRINTING_NM_PER_PX, ScaleOrigin, StatedScale
 from ultraread.errors import SlideTruncated
 
 NM_PER_METRE = 1e9
@@ -60,7 +60,7 @@ def _resolution(file: TiffFile, page: TiffPage) -> StatedScale | None:
     nm_per_unit = _nm_per_resolution_unit(file, page)
     if not (x_per_unit and y_per_unit and nm_per_unit):
         return None
-    if _is_print_default(x_per_unit * NM_PER_INCH / nm_per_unit):
+    if nm_per_unit / x_per_unit >= PRINTING_NM_PER_PX:
         return None
     return _stated(nm_per_unit / x_per_unit, nm_per_unit / y_per_unit, ScaleOrigin.TIFF_RESOLUTION)
 
@@ -76,10 +76,6 @@ def _nm_per_resolution_unit(file: TiffFile, page: TiffPage) -> float | None:
         return NM_PER_UNIT.get(str(imagej["unit"]).replace("\\u00B5", "µ"))
     unit = page.tags.valueof("ResolutionUnit")
     return {RESUNIT.INCH: NM_PER_INCH, RESUNIT.CENTIMETER: NM_PER_CM}.get(unit) if unit else None
-
-
-def _is_print_default(dots_per_inch: float) -> bool:
-    return any(abs(dots_per_inch - default) < 0.5 for default in NO_SCALE_DPI)
 
 
 def _stated(x_nm: float, y_nm: float, origin: ScaleOrigin) -> StatedScale | None:

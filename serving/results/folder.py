@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ultraread.datasets.corpora import sha256_of_file
-from ultraread.errors import OutputExists, StorageFull
+from ultraread.errors import InputChanged, OutputExists, StorageFull
 from ultraread.models.card import ModelCard
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.aggregate import coverage_of, field_entry, findings_of, rounded, scope_of
@@ -68,6 +68,18 @@ def conclude_slide(
 def concluded_before(prepared: PreparedSlide, store: RangeStore) -> ConcludedSlide:
     """What `conclude_slide` returned when it wrote this slide's folder, from the same checkpoints."""
     return _concluded(prepared, [tally_image(prepared, image, store) for image in prepared.images])
+
+
+def finished_before(prepared: PreparedSlide, folder: Path) -> ConcludedSlide:
+    """What a published folder holds, scoring nothing. Raises InputChanged where it is another read's."""
+    body = json.loads((folder / "findings.json").read_bytes())
+    body.pop("digest")
+    findings = SlideFindings.model_validate(body)
+    settings = json.loads((folder / "provenance.json").read_text())["settings"]
+    same_read = (findings.slide, findings.model) == (_slide_entry(prepared), model_entry(prepared.model))
+    if not same_read or settings != json.loads(json.dumps(asdict(prepared.request))):
+        raise InputChanged(f"{folder} is of another slide, model or settings", "Choose another --out.")
+    return ConcludedSlide(prepared, findings, (), ())
 
 
 def slide_findings(prepared: PreparedSlide, images: list[TalliedImage]) -> SlideFindings:

@@ -41,7 +41,7 @@ def test_resolution_with_a_unit_is_a_scale(tmp_path: Path) -> None:
         assert scale.x_nm_per_px == pytest.approx(nm, rel=1e-6)
 
 
-@pytest.mark.parametrize("dpi", [72, 96])
+@pytest.mark.parametrize("dpi", [72, 96, 300, 2400])
 @pytest.mark.parametrize("unit", ["INCH", "CENTIMETER"])
 def test_what_programs_write_for_printers_is_no_scale(dpi: float, unit: str, tmp_path: Path) -> None:
     dots = dpi if unit == "INCH" else dpi * NM_PER_CM / NM_PER_INCH

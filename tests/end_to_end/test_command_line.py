@@ -101,6 +101,20 @@ def test_resuming_a_read_that_had_ended_changes_nothing(tmp_path: Path, model: P
     assert [folder.name for folder in (tmp_path / "out").iterdir()] == ["slide"]
 
 
+def test_resuming_a_batch_does_not_score_its_finished_slides_again(tmp_path: Path, model: Path) -> None:
+    slide, broken = (
+        write_tiff(tmp_path / "field.tif", simulated_tissue(256, 192), NM_PER_PX),
+        tmp_path / "model",
+    )
+    words = ("read", slide, "--out", tmp_path / "out", "--json", "--resume")
+    before = ultraread(*words, "--model", model)
+    shutil.copytree(model, broken)
+    (broken / "golden.npz").unlink()  # a model that cannot score any more
+    again = ultraread(*words, "--model", broken)
+    assert (before.status, again.status) == (0, 0), again.err
+    assert again.out == before.out
+
+
 def test_a_region_is_read_and_nothing_beside_it(tmp_path: Path, model: Path) -> None:
     slide = write_tiff(tmp_path / "slide.tif", simulated_tissue(400, 300), NM_PER_PX)
     words = ("--region", "100,50,192,128", "--json")

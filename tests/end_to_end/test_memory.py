@@ -1,4 +1,4 @@
-"""Memory does not grow with the slide: peak resident memory of the real command, small slide against large."""
+"""Memory does not grow with the slide: peak resident memory of the command, small slide against large."""
 
 import subprocess
 import sys

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from simulated import simulated_tissue, write_tiff
-from tiny_model import tiny_model
+from tiny_model import STEEPNESS, STRIDE_PX, tiny_model
 
 from ultraread.datasets.geometry import BoxPx
 from ultraread.errors import InputChanged
@@ -23,7 +23,14 @@ from ultraread.serving.read_slide import (
     score_slide,
     tally_image,
 )
-from ultraread.serving.score_tiles import RangeScorer, RangeScores, RangeStore, RangeTask
+from ultraread.serving.score_tiles import (
+    BLANK,
+    RangeScorer,
+    RangeScores,
+    RangeStore,
+    RangeTask,
+    planned_tiles,
+)
 
 SMALL_RANGES = ReadRequest(range_tiles=5)
 
@@ -126,3 +133,32 @@ def test_a_file_that_changes_while_it_is_read_gives_no_result(prepared: Prepared
     write_tiff(prepared.path, simulated_tissue(300, 200, seed=2), 4.6)
     with pytest.raises(InputChanged, match="changed while it was read"):
         confirm_digest(prepared)
+
+
+def test_each_tile_gets_the_scores_of_its_own_pixels(tmp_path: Path, model: ModelFolder) -> None:
+    """The tiny model is a formula: held against numpy, with a blank tile in the midst of the batches."""
+    pixels = simulated_tissue(320, 256)
+    pixels[128:192, 128:192] = 120
+    slide = write_tiff(tmp_path / "slide.tif", pixels, 4.6, compression="zstd")
+    prepared, store = prepare_slide(slide, model, SMALL_RANGES), RangeStore(tmp_path / "ranges")
+    (image,) = prepared.images
+    scorer = RangeScorer(OnnxClassifier(model, threads=1))
+    score_slide(prepared, store, lambda tasks: map(scorer, tasks), lambda tiles: None)
+    scorer.close()
+    normalised = (pixels - image.window.mean) / image.window.std
+    means = normalised.reshape(16, 16, 20, 16).mean(axis=(1, 3))
+    expected = np.stack([1 / (1 + np.exp(1 - STEEPNESS * sign * means)) for sign in (1, -1)])
+    blank = []
+    for number in range(image.plan.ranges):
+        scores = store.load(0, number)
+        for row, tile in enumerate(planned_tiles(image.plan, number)):
+            x, y = tile.model_box.x // STRIDE_PX, tile.model_box.y // STRIDE_PX
+            patches = expected[:, y : y + 4, x : x + 4]
+            if scores.status[row] == BLANK:
+                blank.append((tile.box.x, tile.box.y))
+                assert not scores.probabilities[row].any()
+                continue
+            assert scores.patch_maps is not None
+            np.testing.assert_allclose(scores.patch_maps[row], patches, atol=1e-3)
+            np.testing.assert_allclose(scores.probabilities[row], patches.mean(axis=(1, 2)), atol=1e-5)
+    assert blank == [(128, 128)]
