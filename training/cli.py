@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ultraread.errors import ExtraMissing, Interrupted, UltraReadError
+from ultraread.errors import ExtraMissing
 from ultraread.training.config import TrainingConfig, load_config
 
 if TYPE_CHECKING:
@@ -28,19 +28,9 @@ Runs = Annotated[Path, typer.Option(help="Checkpoints; the same command goes on 
 Results = Annotated[Path, typer.Option(help="Folder of the cross-validated figures.")]
 Out = Annotated[Path | None, typer.Option(help="Model folder; models/zoo/NAME/VERSION by default.")]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 
 
-@app.callback()
-def describe() -> None:
-    """Train models and measure them. Needs: pip install "ultraread[train]".
-
-    Example: ultraread train training/configs/ultrastructure-vnc.toml
-    """
-
-
-@app.command()
 def train(config: Recipe, out: Out = None, results: Results = RESULTS, runs: Runs = Path("runs")) -> None:
     """Train on every labelled section, export to ONNX, and check the export against torch.
 
@@ -59,7 +49,6 @@ def train(config: Recipe, out: Out = None, results: Results = RESULTS, runs: Run
     console.print(f"{card.ref} is at {folder} with {len(card.metrics)} metrics, sha256 {card.sha256}")
 
 
-@app.command("cross-validate")
 def cross_validate(config: Recipe, results: Results = RESULTS, runs: Runs = Path("runs")) -> None:
     """Train one model a fold, show its figures on sections that it never saw, and write them down.
 
@@ -94,17 +83,6 @@ def figures_table(figures: "CrossValidation") -> Table:
     return table
 
 
-def main() -> None:
-    """Run a command; an error that a user can meet ends it with a sentence and its exit status."""
-    try:
-        app()
-    except UltraReadError as error:
-        Console(stderr=True).print(f"[bold]{error.code}[/]: {error.what}\n{error.remedy}", highlight=False)
-        raise SystemExit(error.exit_status) from None
-    except KeyboardInterrupt:
-        raise SystemExit(Interrupted.exit_status) from None
-
-
 @contextmanager
 def _steps_shown(recipe: TrainingConfig) -> Iterator[Callable[[str], Callable[[int, float], None]]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -121,7 +99,3 @@ def _steps_shown(recipe: TrainingConfig) -> Iterator[Callable[[str], Callable[[i
 
 def _named(fold: "Fold") -> str:
     return f"without sections {fold.test[0]} to {fold.test[-1]}"
-
-
-if __name__ == "__main__":
-    main()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from ultraread import cli as commands
 from ultraread.errors import ExtraMissing
 from ultraread.training import cli
 
@@ -23,13 +24,13 @@ def test_without_torch_the_message_says_what_to_install(
 
     monkeypatch.setattr(cli, "find_spec", find_nothing)
     with pytest.raises(ExtraMissing) as refused:
-        cli.app(["train", str(committed_recipe)], standalone_mode=False)
+        commands.app(["train", str(committed_recipe)], standalone_mode=False)
     assert 'pip install "ultraread[train]"' in refused.value.remedy
 
 
 @pytest.mark.parametrize("command", ["train", "cross-validate"])
 def test_help_shows_an_example(command: str) -> None:
-    said = CliRunner().invoke(cli.app, [command, "--help"])
+    said = CliRunner().invoke(commands.app, [command, "--help"])
     assert said.exit_code == 0
     assert "Example:" in said.output
 
@@ -39,6 +40,6 @@ def test_a_missing_recipe_ends_with_a_sentence_and_its_status(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["cli", "train", "no-such-recipe.toml"])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        commands.main()
     assert ended.value.code == 2
     assert "no-such-recipe.toml" in capsys.readouterr().err
