@@ -1,6 +1,7 @@
 """Turn the scored ranges of a read into its published result folders: the aggregator's work."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from ultraread.serving.results.folder import ConcludedSlide, clear, conclude_sli
 from ultraread.serving.score_tiles import RangeStore
 from ultraread.serving.store.jobs import EndState, ReadResult
 from ultraread.serving.store.tables import ReadState
+
+THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +65,29 @@ Failed = list[tuple[str, UltraReadError]]
 
 
 def _conclude_slides(read: ReadToConclude, folder: Path) -> tuple[list[ConcludedSlide], Failed]:
-    concluded: list[ConcludedSlide] = []
-    failed: Failed = []
-    for slide in read.slides:
-        try:
-            concluded.append(_conclude_slide(slide, folder / slide.slide_id, read.told))
-        except UltraReadError as error:
-            clear(folder / slide.slide_id)
-            failed.append((slide.prepared.digest.sha256, error))
+    """A few slides at a time: encoding their pictures is most of the work, and runs beside Python."""
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="conclude") as pool:
+        ended = list(pool.map(lambda slide: _conclude_slide(slide, folder, read.told), read.slides))
+    concluded = [one for one in ended if isinstance(one, ConcludedSlide)]
+    digests = (slide.prepared.digest.sha256 for slide in read.slides)
+    failed = [
+        (sha256, one) for sha256, one in zip(digests, ended, strict=True) if isinstance(one, UltraReadError)
+    ]
     return concluded, failed
 
 
-def _conclude_slide(slide: SlideToConclude, folder: Path, told: dict[str, Any]) -> ConcludedSlide:
-    if slide.error is not None:
-        raise slide.error
-    confirm_digest(slide.prepared)
-    return conclude_slide(slide.prepared, RangeStore(slide.ranges), folder, told)
+def _conclude_slide(
+    slide: SlideToConclude, folder: Path, told: dict[str, Any]
+) -> ConcludedSlide | UltraReadError:
+    """Write one slide's folder; the error where it gives no result."""
+    try:
+        if slide.error is not None:
+            raise slide.error
+        confirm_digest(slide.prepared)
+        return conclude_slide(slide.prepared, RangeStore(slide.ranges), folder / slide.slide_id, told)
+    except UltraReadError as error:
+        clear(folder / slide.slide_id)
+        return error
 
 
 def _write_case(
