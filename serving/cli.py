@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress
 
 from ultraread.datasets.scale import DEFAULT_TOLERANCE
 from ultraread.errors import Interrupted, UltraReadError
@@ -48,7 +48,7 @@ def read(
     stated = options.stated_scale(nm_per_px, reason, tolerance)
     request = ReadRequest(stated, options.parse_region(region), specimen)
     found = find_model(model)
-    with _progress() as progress, _scoring(found) as score_ranges:
+    with options.progress_bars(MofNCompleteColumn()) as progress, _scoring(found) as score_ranges:
         reader = LocalReader(
             model=found,
             score_ranges=score_ranges,
@@ -192,13 +192,6 @@ def _told(outcome: "SlideOutcome") -> dict[str, Any]:
 
 def _dumped(findings: Any) -> Any:  # noqa: ANN401  # any pydantic result, or None
     return findings.model_dump(mode="json") if findings is not None else None
-
-
-def _progress() -> Progress:
-    name = TextColumn("{task.description}", markup=False)
-    columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    told = Console(stderr=True)
-    return Progress(*columns, console=told, transient=True, disable=not told.is_terminal)
 
 
 def _bar(progress: Progress, name: str, tiles: int) -> Callable[[int], None]:

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ultraread.datasets.scale import DEFAULT_TOLERANCE, StatedScale
 from ultraread.errors import SlideNotFound
@@ -125,8 +123,7 @@ def _file(client: "Client", slides: Sequence[Path], record: Json) -> list[str]:
     missing = [slide for slide in slides if not slide.is_file()]
     if missing:
         raise SlideNotFound(f"there is no file {missing[0]}")
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with options.progress_bars() as progress:
         task = progress.add_task("filing", total=sum(slide.stat().st_size for slide in slides))
         ids = []
         for slide in slides:
@@ -137,8 +134,7 @@ def _file(client: "Client", slides: Sequence[Path], record: Json) -> list[str]:
 
 
 def _follow(client: "Client", read_id: str) -> Json:
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with options.progress_bars() as progress:
         task = progress.add_task("reading", total=None)
 
         def show(read: Json) -> None:

@@ -1,9 +1,11 @@
-"""Options that several commands share, parsed once into types that the inside trusts."""
+"""Options and progress bars that several commands share; options parse once into types that are trusted."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.scale import StatedScale, operator_scale
@@ -50,3 +52,11 @@ def parse_region(text: str | None) -> BoxPx | None:
     except ValueError as failure:
         raise RequestInvalid(f"--region {text} is not X,Y,W,H", "Give four whole numbers.") from failure
     return BoxPx(x, y, width, height)
+
+
+def progress_bars(*more: ProgressColumn) -> Progress:
+    """Bars on stderr, gone at the end; nothing at all where nobody watches. `more` stands before the time."""
+    name = TextColumn("{task.description}", markup=False)
+    told = Console(stderr=True)
+    columns = (name, BarColumn(), *more, TimeRemainingColumn())
+    return Progress(*columns, console=told, transient=True, disable=not told.is_terminal)

@@ -1,0 +1,35 @@
+"""`ultraread models`: what it lists, shows and proves."""
+
+import json
+from pathlib import Path
+
+from command_line import ultraread
+from tiny_model import write_tiny_model
+
+from ultraread.models.registry import find_model
+
+
+def test_models_are_listed_for_people_and_machines() -> None:
+    listed = ultraread("models", "ls", "--json").printed
+    assert [(one["name"], one["version"]) for one in listed] == [("ultrastructure-vnc", "1.0.0")]
+    assert "CC-BY-NC-SA-3.0" in json.dumps(listed)
+    assert "mitochondria" in ultraread("models", "ls").out
+
+
+def test_a_card_tells_limits_licence_and_every_metric() -> None:
+    card = find_model("ultrastructure-vnc").card
+    told = ultraread("models", "card", "ultrastructure-vnc")
+    assert told.status == 0
+    unwrapped = " ".join(told.out.split())
+    assert "NonCommercial" in unwrapped or "non-commercial" in unwrapped
+    assert all(" ".join(limit.split()) in unwrapped for limit in card.limitations)
+    assert told.out.count("UR-MITO") == sum(metric.code == "UR-MITO" for metric in card.metrics)
+    assert ultraread("models", "card", "ultrastructure-vnc", "--json").printed == card.model_dump(mode="json")
+
+
+def test_a_model_is_validated_by_its_folder(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "tiny")
+    assert ultraread("models", "validate", model, "--json").printed["valid"] is True
+    (model / "model.onnx").write_bytes((model / "model.onnx").read_bytes()[:-1])
+    refused = ultraread("models", "validate", model)
+    assert (refused.status, refused.err[:26]) == (5, "error[model_hash_mismatch]")

@@ -1,0 +1,131 @@
+"""submit, status, fetch and cancel against a real server whose runner works in a thread of this process."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_line import ultraread
+from serving_api import served
+from simulated import simulated_tissue, write_tiff
+from tiny_model import tiny_model
+
+from ultraread.models.classifier import OnnxClassifier
+from ultraread.serving.api.app import create_api
+from ultraread.serving.conclusion import conclude_read
+from ultraread.serving.runner import ReadRunner, ServedModel
+from ultraread.serving.score_tiles import RangeScorer
+from ultraread.serving.settings import Settings
+
+STATED = ("--nm-per-px", 4.6, "--reason", "simulated")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Server"]:
+    folder = tmp_path_factory.mktemp("service")
+    model = tiny_model(folder / "model")
+    settings = Settings(data_dir=folder / "data", models=(str(model.path),), poll_s=0.02)
+    app = create_api(settings)
+    scorer = RangeScorer(OnnxClassifier(model, threads=1))
+    served_model = ServedModel(model, lambda tasks: map(scorer, tasks))
+    runner = ReadRunner(
+        settings, app.state.service.jobs, {model.card.ref: served_model}, conclude_read, "tests"
+    )
+    with served(app) as url:
+        running = Server(url, runner)
+        running.start()
+        yield running
+        running.stop()
+    scorer.close()
+
+
+class Server:
+    """The server's address, and its runner, which can be paused."""
+
+    def __init__(self, url: str, runner: ReadRunner) -> None:
+        self.url = url
+        self._runner = runner
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self) -> None:
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.02):
+            self._runner.run_next()
+
+
+@pytest.fixture
+def field(tmp_path: Path) -> Path:
+    return write_tiff(tmp_path / "field.tif", simulated_tissue(256, 192))
+
+
+def test_a_case_is_submitted_followed_asked_for_and_fetched(
+    server: Server, field: Path, tmp_path: Path
+) -> None:
+    other = write_tiff(tmp_path / "other.tif", simulated_tissue(256, 192, seed=1))
+    record = ("--accession", "S26-1", "--primary-procedure", "88348", "--specimen", "simulated")
+    words = (
+        "submit",
+        field,
+        other,
+        "--case",
+        "C-1",
+        *STATED,
+        *record,
+        "--url",
+        server.url,
+        "--wait",
+        "--json",
+    )
+    submitted = ultraread(*words)
+    assert submitted.status == 0, submitted.err
+    read = submitted.printed
+    assert (read["state"], read["case_id"], len(read["slide_ids"])) == ("succeeded", "C-1", 2)
+    assert ultraread("status", read["id"], "--url", server.url).out == f"{read['id']}: succeeded\n"
+    fetched = ultraread("fetch", read["id"], "--out", tmp_path / "out", "--url", server.url, "--json")
+    assert len(fetched.printed["fetched"]) == 3
+    assert ultraread("verify", tmp_path / "out").status == 0
+    again = ultraread("fetch", read["id"], "--out", tmp_path / "out", "--url", server.url)
+    assert (again.status, again.err[:20]) == (3, "error[output_exists]")
+
+
+def test_a_slide_that_may_not_be_read_is_refused_with_its_code_and_stays_filed(
+    server: Server, field: Path
+) -> None:
+    refused = ultraread("submit", field, "--url", server.url)
+    assert refused.status == 3
+    assert refused.err.startswith("error[slide_no_pixel_size]: ")
+
+
+def test_a_read_is_cancelled_and_ends_with_status_8(server: Server, field: Path) -> None:
+    server.stop()
+    submitted = ultraread("submit", field, *STATED, "--url", server.url, "--json")
+    read_id = submitted.printed["id"]
+    assert (submitted.status, submitted.printed["state"]) == (0, "queued")
+    assert ultraread("fetch", read_id, "--out", "nowhere", "--url", server.url).status == 6
+    cancelled = ultraread("cancel", read_id, "--url", server.url)
+    assert (cancelled.status, cancelled.out) == (0, f"{read_id}: cancelled\n")
+    status = ultraread("status", read_id, "--url", server.url)
+    assert (status.status, "read_cancelled" in status.out) == (8, True)
+    server.start()
+
+
+@pytest.mark.parametrize("words", [("status", "x"), ("cancel", "x"), ("fetch", "x", "--out", "nowhere")])
+def test_without_a_service_the_message_says_how_to_start_one(words: tuple[str, ...]) -> None:
+    ended = ultraread(*words, "--url", "http://127.0.0.1:9")
+    assert ended.status == 6
+    assert "ultraread serve" in ended.err
+
+
+def test_an_unknown_read_and_a_missing_file_are_told_apart(server: Server, tmp_path: Path) -> None:
+    assert ultraread("status", "unknown", "--url", server.url).status == 2
+    missing = ultraread("submit", tmp_path / "nope.tif", "--url", server.url, "--json")
+    assert (missing.status, missing.problem["code"]) == (3, "slide_not_found")
