@@ -6,7 +6,7 @@ TRAINING_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_
 CONFIG ?= training/configs/ultrastructure-vnc.toml
 export PYTHONSAFEPATH := 1
 
-.PHONY: setup demo test test-full serve lint train cross-validate schemas clean
+.PHONY: setup demo test test-full serve lint bench train cross-validate schemas clean
 
 setup: .venv/.serve
 
@@ -29,6 +29,9 @@ lint: .venv/.dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+bench: setup
+	$(BIN)/python benchmarks/range_scoring.py
+
 train: .venv/.train
 	$(TRAINING_MEMORY) $(BIN)/ultraread train $(CONFIG)
 
@@ -44,7 +47,7 @@ clean:
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "UltraRead needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "venv failed: install your system's python3-venv package" >&2; exit 1; }
 
 .venv/.serve: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[serve]"

@@ -36,9 +36,9 @@ def scope_of(specimen: str, card: ModelCard) -> Scope:
     return Scope(specimen, not specimen or specimen.casefold() in known)
 
 
-def coverage_of(images: Sequence[TalliedImage], card: ModelCard) -> Coverage:
-    """What was and was not looked at, over all images."""
-    counts = sum((image.counts for image in images), TileCounts())
+def coverage_of(images: Sequence[TalliedImage], card: ModelCard, unread_tiles: int = 0) -> Coverage:
+    """What was and was not looked at; `unread_tiles` were planned on slides that gave no result."""
+    counts = sum((image.counts for image in images), TileCounts(unread_tiles, failed=unread_tiles))
     area_px = sum(float(image.sums.area.sum()) for image in images)
     return Coverage(
         tiles_planned=counts.planned,
@@ -51,10 +51,15 @@ def coverage_of(images: Sequence[TalliedImage], card: ModelCard) -> Coverage:
 
 
 def findings_of(
-    images: Sequence[TalliedImage], card: ModelCard, scope: Scope, seed: int, *, in_case: bool
+    images: Sequence[TalliedImage],
+    card: ModelCard,
+    scope: Scope,
+    coverage: Coverage,
+    seed: int,
+    *,
+    in_case: bool,
 ) -> tuple[Finding, ...]:
     """One finding a class. Groups are the fields where there are several images, else the image's ranges."""
-    coverage = coverage_of(images, card)
     bootstrap = Bootstrap(_groups(images), seed)
     make = _FindingMaker(images, card, scope, coverage, bootstrap, in_case)
     return tuple(make.finding(index, one) for index, one in enumerate(card.classes))

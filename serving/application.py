@@ -86,7 +86,7 @@ class Runner:
             settings=settings,
             jobs=Jobs(store, settings.lease_s, settings.max_attempts),
             served=served,
-            conclude=lambda read: _answer(lambda: aggregator.conclude.remote(read).result()),
+            conclude=lambda read: _concluded(aggregator, read),
             owner=f"runner-{os.getpid()}-{new_id()}",
         )
         self._loops = [_Loop(runner.run_next, settings.poll_s) for _ in range(settings.max_running_reads)]
@@ -100,11 +100,11 @@ class Outbox:
         unregistered = [find_model(ref) for ref in settings.models]
 
         def send() -> bool:
+            sent = sender.send_pending()
             while unregistered:
-                model = unregistered[-1]
-                register_model(model.card, model.path, settings.mlflow_uri)
+                register_model(unregistered[-1].card, unregistered[-1].path, settings.mlflow_uri)
                 unregistered.pop()
-            return sender.send_pending() > 0
+            return sent > 0
 
         self._loop = _Loop(send, settings.poll_s)
 
@@ -185,6 +185,15 @@ def _classifier(model: ModelFolder, settings: Settings, share: Share) -> Any:  #
 def _ref_of(settings: Settings, card_ref: str) -> str:
     """The setting that names this model: it may be a path."""
     return next(ref for ref in settings.models if find_model(ref).card.ref == card_ref)
+
+
+def _concluded(aggregator: Handle, read: ReadToConclude) -> tuple[EndState, ReadResult]:
+    """Raises Unavailable where the aggregator dies: the lease ends, and another attempt concludes."""
+    try:
+        ended: tuple[EndState, ReadResult] = _answer(lambda: aggregator.conclude.remote(read).result())
+        return ended
+    except RayActorError as died:
+        raise Unavailable("the aggregator died while it wrote a result") from died
 
 
 def _answer(call: Callable[[], Any]) -> Any:  # noqa: ANN401  # whatever the deployment returns

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ultraread.errors import UltraReadError
-from ultraread.models.registry import ModelFolder
-from ultraread.serving.findings import CaseFindings, SlideFindings
+from ultraread.errors import StorageFull, UltraReadError
+from ultraread.serving.findings import CaseFindings, SlideFindings, digest_of
 from ultraread.serving.read_slide import PreparedSlide, confirm_digest
-from ultraread.serving.results.case import case_findings, write_case
+from ultraread.serving.results.case import FailedField, case_findings, write_case
 from ultraread.serving.results.folder import ConcludedSlide, clear, conclude_slide, publish
 from ultraread.serving.score_tiles import RangeStore
+from ultraread.serving.storage import full_storage_coded
 from ultraread.serving.store.jobs import EndState, ReadResult
 from ultraread.serving.store.tables import ReadState
 
@@ -21,12 +21,13 @@ THREADS = 2
 
 @dataclass(frozen=True, slots=True)
 class SlideToConclude:
-    """A prepared slide, where its ranges lie, and the error that kept it from being scored."""
+    """A slide of the read, where its ranges lie, and the error that kept it from being prepared or scored."""
 
     slide_id: str
-    prepared: PreparedSlide
+    sha256: str
     ranges: Path
-    error: UltraReadError | None
+    prepared: PreparedSlide | None = None
+    error: UltraReadError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,82 +44,81 @@ class ReadToConclude:
 def conclude_read(read: ReadToConclude) -> tuple[EndState, ReadResult]:
     """Write and publish every slide's folder, and case.json; return state and what MLflow shows.
 
-    Raises the first slide's error where no slide gave a result.
+    Raises the first slide's error where no slide gave a result; nothing is left of it then.
     """
     unfinished = read.folder.with_name(f".{read.folder.name}")
     clear(unfinished)
-    unfinished.mkdir(parents=True)
+    try:
+        with full_storage_coded("the result"):
+            unfinished.mkdir(parents=True)
+            return _conclude(read, unfinished)
+    finally:
+        clear(unfinished)
+
+
+def _conclude(read: ReadToConclude, unfinished: Path) -> tuple[EndState, ReadResult]:
     concluded, failed = _conclude_slides(read, unfinished)
-    if not concluded:
-        raise failed[0][1]
+    model, specimen = concluded[0].prepared.model, concluded[0].prepared.request.specimen
     result: SlideFindings | CaseFindings = concluded[0].findings
-    whole = not failed and all(one.findings.state == "succeeded" for one in concluded)
-    if read.is_case:
-        result = _write_case(read, concluded, failed, unfinished)
+    if read.is_case or len(read.slides) > 1:
+        result = case_findings(concluded, failed, model, specimen)
+    if read.is_case and isinstance(result, CaseFindings):
+        write_case(result, unfinished)
     publish(unfinished, read.folder)
-    state: EndState = ReadState.SUCCEEDED if whole else ReadState.PARTIAL
-    return state, ReadResult(_params(read, concluded), _metrics(read, result))
+    state: EndState = ReadState.SUCCEEDED if result.state == "succeeded" else ReadState.PARTIAL
+    return state, ReadResult(_params(read, concluded, result), _metrics(read, result))
 
 
-Failed = list[tuple[str, UltraReadError]]
-"""sha256 of the slide, and why it gave no result."""
-
-
-def _conclude_slides(read: ReadToConclude, folder: Path) -> tuple[list[ConcludedSlide], Failed]:
+def _conclude_slides(read: ReadToConclude, folder: Path) -> tuple[list[ConcludedSlide], list[FailedField]]:
     """A few slides at a time: encoding their pictures is most of the work, and runs beside Python."""
     with ThreadPoolExecutor(THREADS, thread_name_prefix="conclude") as pool:
         ended = list(pool.map(lambda slide: _conclude_slide(slide, folder, read.told), read.slides))
     concluded = [one for one in ended if isinstance(one, ConcludedSlide)]
-    digests = (slide.prepared.digest.sha256 for slide in read.slides)
-    failed = [
-        (sha256, one) for sha256, one in zip(digests, ended, strict=True) if isinstance(one, UltraReadError)
-    ]
-    return concluded, failed
+    pairs = list(zip(read.slides, ended, strict=True))
+    errors = [(slide, one) for slide, one in pairs if isinstance(one, UltraReadError)]
+    if not concluded:
+        raise errors[0][1]
+    return concluded, [_failed_field(slide, error) for slide, error in errors]
+
+
+def _failed_field(slide: SlideToConclude, error: UltraReadError) -> FailedField:
+    return FailedField(slide.sha256, error.code, slide.prepared.tiles if slide.prepared else 0)
 
 
 def _conclude_slide(
     slide: SlideToConclude, folder: Path, told: dict[str, Any]
 ) -> ConcludedSlide | UltraReadError:
     """Write one slide's folder; the error where it gives no result."""
+    if slide.error is not None or slide.prepared is None:
+        return slide.error or UltraReadError(f"slide {slide.slide_id} was not prepared")
     try:
-        if slide.error is not None:
-            raise slide.error
         confirm_digest(slide.prepared)
         return conclude_slide(slide.prepared, RangeStore(slide.ranges), folder / slide.slide_id, told)
+    except StorageFull:
+        raise
     except UltraReadError as error:
         clear(folder / slide.slide_id)
         return error
 
 
-def _write_case(
-    read: ReadToConclude, concluded: Sequence[ConcludedSlide], failed: Failed, folder: Path
-) -> CaseFindings:
-    prepared = concluded[0].prepared
-    codes = [(sha256, error.code) for sha256, error in failed]
-    case = case_findings(concluded, codes, prepared.model, prepared.request.specimen)
-    write_case(case, folder)
-    return case
-
-
-def _params(read: ReadToConclude, concluded: Sequence[ConcludedSlide]) -> dict[str, str]:
-    """What MLflow shows as parameters: digests, plan and scale, no names."""
-    model: ModelFolder = concluded[0].prepared.model
-    image = concluded[0].findings.slide.images[0]
-    digests = ",".join(slide.prepared.digest.sha256 for slide in read.slides)
+def _params(
+    read: ReadToConclude, concluded: Sequence[ConcludedSlide], result: SlideFindings | CaseFindings
+) -> dict[str, str]:
+    """What MLflow shows as parameters: digests and scale; no names, and no free text that might hold one."""
+    model, image = concluded[0].prepared.model, concluded[0].findings.slide.images[0]
     return {
         "model": model.card.ref,
         "card_sha256": model.card_sha256,
-        "slide_sha256": digests,
+        "slide_sha256": ",".join(slide.sha256 for slide in read.slides),
         "slides": str(len(read.slides)),
         "nm_per_px": f"{image.nm_per_px:g}",
         "nm_per_px_origin": str(image.nm_per_px_origin),
-        "nm_per_px_reason": image.nm_per_px_reason,
-        "findings_digest": _digest(read),
+        "findings_digest": digest_of(result.model_dump(mode="json")),
     }
 
 
 def _metrics(read: ReadToConclude, result: SlideFindings | CaseFindings) -> dict[str, float]:
-    """Coverage, durations, and score and area fraction of each finding."""
+    """Coverage, durations, and score and area fraction of each finding; of several slides, over all."""
     coverage = result.coverage
     metrics = {
         "tiles_planned": float(coverage.tiles_planned),
@@ -132,12 +132,3 @@ def _metrics(read: ReadToConclude, result: SlideFindings | CaseFindings) -> dict
             metrics[f"{finding.code}.score"] = finding.score
         metrics |= {f"{finding.code}.{one.name}": one.value for one in finding.measurements}
     return metrics
-
-
-def _digest(read: ReadToConclude) -> str:
-    """sha256 of the file that states the read's findings."""
-    from ultraread.datasets.corpora import sha256_of_file
-
-    case = read.folder / "case.json"
-    first = next(iter(sorted(read.folder.glob("*/findings.json"))))
-    return sha256_of_file(case if case.is_file() else first)

@@ -67,9 +67,10 @@ def _settings(config: Path | None) -> str:
 
 
 def _machine(config: Path | None) -> str:
-    from ultraread.serving.machine import machine_cpus, share_of_replica
+    from ultraread.serving.machine import check_memory, machine_cpus, share_of_replica
     from ultraread.serving.settings import load_settings
 
     settings = load_settings(config)
     share = share_of_replica(settings)
+    check_memory(settings)
     return f"{machine_cpus(settings):g} cores; each classifier replica works with {share.threads} threads"

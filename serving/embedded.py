@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 
 from ultraread.errors import ExtraMissing, Unavailable
-from ultraread.serving.machine import machine_cpus, share_of_replica
+from ultraread.serving.machine import check_memory, machine_cpus, share_of_replica
 from ultraread.serving.settings import Settings
 
 APPLICATION = "ultraread"
@@ -21,11 +21,16 @@ OBJECT_STORE_BYTES = 200 * 2**20
 
 @contextmanager
 def running(settings: Settings) -> Iterator[str]:
-    """Start Ray and the application, yield its URL, stop both. Raises MachineTooSmall before Ray starts."""
+    """Start Ray and the application, yield its URL, stop both.
+
+    Raises MachineTooSmall, ModelRefused, ExtraMissing or Unavailable before anything is started.
+    """
     share_of_replica(settings)
+    check_memory(settings)
+    _prove_models(settings)
     port = settings.port or _free_port(settings.host)
     _refuse_taken_port(settings.host, port)
-    _quiet_environment()
+    _prepare_environment()
     require_service()
     import ray
     from ray import serve
@@ -39,7 +44,6 @@ def running(settings: Settings) -> Iterator[str]:
         num_cpus=machine_cpus(settings),
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
-        _node_ip_address="127.0.0.1",
         logging_level=logging.WARNING,
         log_to_driver=False,
     )
@@ -48,8 +52,10 @@ def running(settings: Settings) -> Iterator[str]:
         serve.run(build(settings), name=APPLICATION, route_prefix="/")
         yield f"http://{settings.host}:{port}"
     finally:
-        serve.delete(APPLICATION)
-        ray.shutdown()
+        try:
+            serve.delete(APPLICATION)
+        finally:
+            ray.shutdown()
 
 
 def require_service() -> None:
@@ -67,11 +73,22 @@ def wait_for_stop() -> None:
     stop.wait()
 
 
-def _quiet_environment() -> None:
-    """Ray reports usage and warns of what concerns no reader."""
+def _prove_models(settings: Settings) -> None:
+    """Load each model once here: a replica that refuses its model could only die, again and again."""
+    from ultraread.models.classifier import OnnxClassifier
+    from ultraread.models.registry import find_model
+
+    for ref in settings.models:
+        OnnxClassifier(find_model(ref), threads=1)
+
+
+def _prepare_environment() -> None:
+    """What Ray reads when it is imported: listen on loopback only, report nothing, warn of no default."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "token")  # the default; stated, Ray does not warn of it
+    # Named for systems where Ray is never a cluster; off, it gives every port of every process to loopback.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 
 def _free_port(host: str) -> int:

@@ -56,6 +56,15 @@ class FileEntry(Part):
     bytes: int = Field(description="Size of the file.")
 
 
+class RegionEntry(Part):
+    """A box in level-0 pixels."""
+
+    x: Level0Px
+    y: Level0Px
+    width: Level0Px
+    height: Level0Px
+
+
 class ImageEntry(Part):
     """One image, with the scale that was used and where it came from."""
 
@@ -68,6 +77,7 @@ class ImageEntry(Part):
     nm_per_px_tolerance: float = Field(description="Relative: 0.05 is 5 %.")
     nm_per_px_origin: ScaleOrigin
     nm_per_px_reason: str = Field(description="The operator's reason; empty where the file states the scale.")
+    region: RegionEntry | None = Field(description="The only part that was read; null where all was.")
 
 
 class SlideEntry(Part):

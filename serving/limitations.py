@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ultraread.datasets.admission import AdmittedImage
+from ultraread.datasets.geometry import whole
 from ultraread.datasets.scale import ScaleOrigin
 from ultraread.models.card import ModelCard
 from ultraread.serving.aggregate import Scope
@@ -11,6 +12,9 @@ ALWAYS = (
     "Research use only. These are suggestions of a model to a pathologist, not a diagnosis.",
     "What was not seen was not seen in the tiles that were scored; it says nothing of the rest.",
     "No artefact was looked for: folds, precipitate, knife marks and blur can fake or hide findings.",
+)
+PART_ONLY = (
+    "Only a region of the image was read; coverage speaks of that region, and nothing is said of the rest."
 )
 ONE_IMAGE = (
     "Intervals come from resampling ranges of one image: narrower than the truth, because its ranges share "
@@ -25,6 +29,8 @@ def limitations_of(
     said: list[str] = [*ALWAYS]
     if resampled == 1:
         said.append(ONE_IMAGE)
+    if any(image.region != whole(image.info.size) for image in images):
+        said.append(PART_ONLY)
     if any(not image.info.modality_is_stated for image in images):
         said.append(f"The file does not state its modality; it was read as {card.modality.upper()}.")
     said += [_of_scale(image) for image in images[:1]]

@@ -35,7 +35,7 @@ def machine_cpus(settings: Settings) -> int:
 
 
 def share_of_replica(settings: Settings) -> Share:
-    """Divide the machine. Raises MachineTooSmall naming the setting that asks for too much."""
+    """Divide the cores. Raises MachineTooSmall naming the setting that asks for too much."""
     cpus, replicas = machine_cpus(settings), settings.replicas * len(settings.models)
     free = cpus - SUPPORT_CPUS * SUPPORT_DEPLOYMENTS
     if replicas > cpus or free <= 0:
@@ -44,6 +44,12 @@ def share_of_replica(settings: Settings) -> Share:
             f"need a core each, and the rest {SUPPORT_CPUS * SUPPORT_DEPLOYMENTS:g}; there are {cpus:g}",
             "Lower `replicas` or the number of `models`.",
         )
+    return Share(cpus=round(free / replicas, 3), threads=max(1, cpus // replicas))
+
+
+def check_memory(settings: Settings) -> None:
+    """Raise MachineTooSmall where the memory that is free now will not do."""
+    replicas = settings.replicas * len(settings.models)
     needed = MEMORY_BYTES + replicas * MEMORY_BYTES_A_REPLICA
     available = psutil.virtual_memory().available
     if available < needed:
@@ -51,4 +57,3 @@ def share_of_replica(settings: Settings) -> Share:
             f"{needed / 2**30:.1f} GiB of memory are needed, {available / 2**30:.1f} GiB are free",
             "Close other programs or lower `replicas`.",
         )
-    return Share(cpus=round(free / replicas, 3), threads=max(1, cpus // replicas))

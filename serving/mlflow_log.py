@@ -65,13 +65,13 @@ class OutboxSender:
     first_wait_s: float = 2.0
 
     def send_pending(self) -> int:
-        """Try each due row once; return how many were sent. A failure stays in the outbox, with its error."""
-        return sum(self._send_next() for _ in outbox.pending(self.store))
+        """Send what is due until one fails, which then waits in the outbox; return how many were sent."""
+        sent = 0
+        while (taken := outbox.take_due(self.store)) and self._send(taken):
+            sent += 1
+        return sent
 
-    def _send_next(self) -> bool:
-        taken = outbox.take_due(self.store)
-        if taken is None:
-            return False
+    def _send(self, taken: outbox.PendingRun) -> bool:
         try:
             run_id = log_read(entry_of(taken), self.tracking_uri)
         except Exception as failure:  # of MLflow, its database or the network: the row waits

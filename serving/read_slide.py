@@ -2,8 +2,7 @@
 same functions; only who scores the ranges differs.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -22,6 +21,7 @@ from ultraread.errors import InputChanged, TooManyFailedTiles
 from ultraread.models.preprocess import Window, measure_window
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.score_tiles import RangeSink, RangeStore, RangeTask, ScoreRanges, planned_tiles
+from ultraread.serving.storage import full_storage_coded
 from ultraread.serving.tally import ImageTally, TalliedImage, TileCounts
 
 RANGE_TILES = 128
@@ -52,6 +52,7 @@ class PreparedSlide:
     """Everything that a read of this slide depends on, fixed before the first tile is scored."""
 
     path: Path
+    others: tuple[Path, ...]
     digest: SlideDigest
     format: str
     images: tuple[PreparedImage, ...]
@@ -64,17 +65,22 @@ class PreparedSlide:
 
 
 def prepare_slide(
-    path: Path, model: ModelFolder, request: ReadRequest, filed: SlideDigest | None = None
+    path: Path,
+    model: ModelFolder,
+    request: ReadRequest,
+    filed: SlideDigest | None = None,
+    others: Sequence[Path] = (),
 ) -> PreparedSlide:
     """Open, admit and plan. Raises the InputRefused that applies; nothing is written.
 
-    `filed` is the digest taken at filing; without it the file is digested here.
+    `others` are files that belong to the one that is opened. `filed` is the digest taken at filing; without
+    it the files are digested here.
     """
     with open_slide(path) as slide:
         admitted = admit(slide, model.demands, request.stated_scale, request.region)
         images = tuple(_prepare_image(slide, image, model, request) for image in admitted)
-        digest = filed or digest_slide([path])
-        return PreparedSlide(path, digest, slide.info.format, images, model, request)
+        digest = filed or digest_slide([path, *others])
+        return PreparedSlide(path, tuple(others), digest, slide.info.format, images, model, request)
 
 
 def binding(prepared: PreparedSlide) -> dict[str, Any]:
@@ -97,7 +103,8 @@ def score_slide(
                 first, after = image.plan.range_bounds(number)
                 note(after - first)
     for scores in score_ranges(_missing_ranges(prepared, store)):
-        store.save(scores)
+        with full_storage_coded("a checkpoint"):
+            store.save(scores)
         note(len(scores.status))
 
 
@@ -121,18 +128,9 @@ def tally_image(
     return tally.done(prepared.digest.sha256, image.admitted.scale)
 
 
-def scorers(prepared: PreparedSlide, store: RangeStore) -> Counter[int]:
-    """Ranges by the process that scored them."""
-    return Counter(
-        store.load(image.plan.image, number).scored_by
-        for image in prepared.images
-        for number in range(image.plan.ranges)
-    )
-
-
 def confirm_digest(prepared: PreparedSlide) -> None:
     """Raise InputChanged if the file is not what was read: nothing is published then."""
-    if digest_slide([prepared.path]).sha256 != prepared.digest.sha256:
+    if digest_slide([prepared.path, *prepared.others]).sha256 != prepared.digest.sha256:
         raise InputChanged(f"{prepared.path.name} changed while it was read")
 
 

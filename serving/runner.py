@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,16 +12,16 @@ from typing import Self
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.scale import operator_scale
 from ultraread.datasets.scan_record import FileDigest, SlideDigest
-from ultraread.errors import ModelUnknown, ReadCancelled, UltraReadError, Unavailable
+from ultraread.errors import ModelUnknown, ReadCancelled, StorageFull, UltraReadError, Unavailable
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.conclusion import ReadToConclude, SlideToConclude
 from ultraread.serving.provenance import Stopwatch
-from ultraread.serving.read_slide import PreparedSlide, ReadRequest, binding, prepare_slide, score_slide
+from ultraread.serving.read_slide import ReadRequest, binding, prepare_slide, score_slide
 from ultraread.serving.results.folder import clear
 from ultraread.serving.score_tiles import RangeStore, ScoreRanges
 from ultraread.serving.settings import Settings
 from ultraread.serving.store.jobs import ClaimedRead, EndState, Jobs, LostLease, Progress, ReadResult
-from ultraread.serving.store.records import find_all, specimens_of
+from ultraread.serving.store.records import find_all, slide_paths, specimens_of
 from ultraread.serving.store.tables import ReadRow, SlideRow
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ class ReadRunner:
                 _OneRead(self, claim, heartbeat).run()
         except LostLease:
             log.warning("read %s belongs to another runner now", claim.read.id)
+        except StorageFull as full:
+            self._fail(claim, full)
         except Unavailable as outage:  # the lease ends, and whoever reaches the store again goes on
             log.warning("read %s paused: %s", claim.read.id, outage.what)
         except UltraReadError as error:
@@ -71,6 +73,7 @@ class ReadRunner:
     def _fail(self, claim: ClaimedRead, error: UltraReadError) -> None:
         with suppress(LostLease):
             self.jobs.fail(claim, error)
+            clear(self.settings.reads_dir / claim.read.id)
 
 
 class _Heartbeat:
@@ -132,20 +135,21 @@ class _OneRead:
 
     def run(self) -> None:
         served = self._served()
-        prepared = self._prepare(served.model)
+        slides = self._prepare(served.model)
         self.clock.lap("prepare_s")
+        prepared = {slide.slide_id: slide.prepared for slide in slides if slide.prepared}
         self.tiles_total = sum(slide.tiles for slide in prepared.values())
         self.runner.jobs.bind(self.claim, {slide_id: binding(slide) for slide_id, slide in prepared.items()})
-        errors = self._score(prepared, served)
+        scored = tuple(self._score(slide, served) for slide in slides)
         self.clock.lap("score_s")
         self.heartbeat.check()
-        state, result = self.runner.conclude(self._to_conclude(prepared, errors))
+        state, result = self.runner.conclude(self._to_conclude(scored))
         try:
             self.runner.jobs.finish(self.claim, state, result)
         except LostLease:
             clear(self._result)
             raise
-        clear(self._work)
+        self._clear_all_but_the_result()
 
     @property
     def _read(self) -> ReadRow:
@@ -165,50 +169,55 @@ class _OneRead:
             raise ModelUnknown(f"{self._read.model_name}/{self._read.model_version} is not served any more")
         return served
 
-    def _prepare(self, model: ModelFolder) -> dict[str, PreparedSlide]:
-        """Every slide of the read by its id, in the read's order."""
+    def _prepare(self, model: ModelFolder) -> list[SlideToConclude]:
+        """Every slide of the read, in its order, prepared or with the error that it cannot be read for."""
         with self.runner.jobs.store.reading() as session:
             slides = find_all(session, SlideRow, self._read.slide_ids)
             specimens = specimens_of(session, self._read.slide_ids)
         request = _request(self._read, specimens, self.runner.settings.range_tiles)
-        return {slide.id: self._prepare_one(slide, model, request) for slide in slides}
+        return [self._prepare_one(slide, model, request) for slide in slides]
 
-    def _prepare_one(self, slide: SlideRow, model: ModelFolder, request: ReadRequest) -> PreparedSlide:
+    def _prepare_one(self, row: SlideRow, model: ModelFolder, request: ReadRequest) -> SlideToConclude:
         self.heartbeat.check()
-        path = self.runner.settings.slides_dir / slide.id / slide.files[0]["name"]
-        files = tuple(FileDigest(**file) for file in slide.files)
-        return prepare_slide(path, model, request, SlideDigest(slide.sha256, files))
+        slide = SlideToConclude(row.id, row.sha256, self._work / row.id)
+        digest = SlideDigest(row.sha256, tuple(FileDigest(**file) for file in row.files))
+        opened, *others = slide_paths(self.runner.settings.slides_dir, row)
+        try:
+            return replace(slide, prepared=prepare_slide(opened, model, request, digest, others))
+        except UltraReadError as error:
+            return replace(slide, error=error)
 
-    def _score(self, prepared: Mapping[str, PreparedSlide], served: ServedModel) -> dict[str, UltraReadError]:
-        """Score every slide; one that turns out unreadable does not end a read of several."""
-        errors: dict[str, UltraReadError] = {}
-        for slide_id, slide in prepared.items():
-            try:
-                score_slide(slide, RangeStore(self._work / slide_id), served.score_ranges, self._note)
-            except (ReadCancelled, Unavailable):
-                raise
-            except UltraReadError as error:
-                errors[slide_id] = error
-        return errors
+    def _score(self, slide: SlideToConclude, served: ServedModel) -> SlideToConclude:
+        """Score a slide; one that turns out unreadable does not end a read of several."""
+        if slide.prepared is None:
+            return slide
+        try:
+            score_slide(slide.prepared, RangeStore(slide.ranges), served.score_ranges, self._note)
+        except (ReadCancelled, Unavailable):
+            raise
+        except UltraReadError as error:
+            return replace(slide, error=error)
+        return slide
 
     def _note(self, tiles: int) -> None:
         self.tiles_done += tiles
         self.ranges_done += 1
         self.heartbeat.progress(Progress(self.tiles_total, self.tiles_done, self.ranges_done))
 
-    def _to_conclude(
-        self, prepared: Mapping[str, PreparedSlide], errors: Mapping[str, UltraReadError]
-    ) -> ReadToConclude:
+    def _to_conclude(self, slides: tuple[SlideToConclude, ...]) -> ReadToConclude:
         return ReadToConclude(
             read_id=self._read.id,
-            slides=tuple(
-                SlideToConclude(slide_id, slide, self._work / slide_id, errors.get(slide_id))
-                for slide_id, slide in prepared.items()
-            ),
+            slides=slides,
             folder=self._result,
             is_case=self._read.case_id is not None,
             told={"read_id": self._read.id, "case_id": self._read.case_id, "times": self.clock.told()},
         )
+
+    def _clear_all_but_the_result(self) -> None:
+        """Checkpoints, and what owners that lost their lease left behind."""
+        for path in self._result.parent.iterdir():
+            if path != self._result:
+                clear(path)
 
 
 def _request(read: ReadRow, specimens: list[str], range_tiles: int) -> ReadRequest:

@@ -1,8 +1,6 @@
 """What an operator can set: command line over environment (ULTRAREAD_...) over TOML file over defaults."""
 
-import ipaddress
 import os
-import stat
 import tomllib
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +10,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from ultraread.errors import ConfigInsecure, RequestInvalid
 
+HOSTS = ("127.0.0.1", "localhost")
+"""Loopback, where every part of the service and its clients look for it."""
+OTHERS = 0o077
+"""Permission bits of group and others."""
 ENVIRONMENT_PREFIX = "ULTRAREAD_"
 
 
@@ -22,7 +24,7 @@ class Settings(BaseSettings):
 
     host: str = Field(
         default="127.0.0.1",
-        description="Address to listen on. Loopback only: there is no authentication yet.",
+        description="Address to listen on: 127.0.0.1 or localhost. There is no authentication yet.",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port; 0 lets the system choose.")
     proxied_hosts: tuple[str, ...] = Field(
@@ -70,8 +72,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_unsafe(self) -> Self:
-        if not _is_loopback(self.host):
-            raise ConfigInsecure(f"host {self.host} is reachable from other machines, without authentication")
+        if self.host not in HOSTS:
+            raise ConfigInsecure(
+                f"host {self.host} is not {' or '.join(HOSTS)}: there is no authentication yet"
+            )
         if self.lease_s <= 2 * self.heartbeat_s:
             raise RequestInvalid(
                 f"a lease of {self.lease_s:g} s is lost too easily, with a beat each {self.heartbeat_s:g} s",
@@ -125,12 +129,13 @@ def load_settings(config: Path | None = None, **stated: object) -> Settings:
 def prepare_folders(settings: Settings) -> None:
     """Make the folders below `data_dir`, for its owner only.
 
-    Raises ConfigInsecure where others could write there, or where this process cannot.
+    Raises ConfigInsecure where others may enter `data_dir`, or where this process cannot write.
     """
-    for folder in (settings.data_dir, settings.slides_dir, settings.uploads_dir, settings.reads_dir):
+    _make_private(settings.data_dir)
+    if settings.data_dir.stat().st_mode & OTHERS:
+        raise ConfigInsecure(f"others may enter {settings.data_dir}", "chmod 700 it, or set data_dir.")
+    for folder in (settings.slides_dir, settings.uploads_dir, settings.reads_dir):
         _make_private(folder)
-    if settings.data_dir.stat().st_mode & stat.S_IWOTH:
-        raise ConfigInsecure(f"anyone can write to {settings.data_dir}", "chmod o-w it, or set data_dir.")
 
 
 def _make_private(folder: Path) -> None:
@@ -154,10 +159,3 @@ def _file_values(config: Path | None) -> dict[str, Any]:
         raise RequestInvalid(f"{config} cannot be read as TOML: {failure}") from failure
     stated = {name.upper() for name in os.environ}
     return {name: value for name, value in values.items() if ENVIRONMENT_PREFIX + name.upper() not in stated}
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

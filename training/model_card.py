@@ -29,6 +29,8 @@ CITATION = (
 )
 
 LIMITATIONS = (
+    "`present` overcalls: its threshold has the stated specificity for one tile, but is held against the "
+    "mean of an image's highest tiles, so a field without the structure can still be called present.",
     "Trained and tested on one specimen of one laboratory: the metrics show memory of that specimen, not "
     "performance on others; expect less elsewhere, above all for stain, section thickness and tissue.",
     "Pixel size of the training data is the published one (4.6 nm/px); its files state none.",

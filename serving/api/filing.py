@@ -7,19 +7,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ultraread.datasets.admission import modality_of
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.scan_record import digest_slide
-from ultraread.datasets.slide import ImageInfo
+from ultraread.datasets.slide import ImageInfo, Modality, Slide
 from ultraread.errors import InputRefused, RequestInvalid, UploadConflict
 from ultraread.serving.api import bodies
 from ultraread.serving.api.service import WHO, Service
-from ultraread.serving.store.records import NewSlide, file_slide, find
+from ultraread.serving.store.records import NewSlide, file_slide, find, record_in_case, stored_name
 from ultraread.serving.store.tables import CaseRow, ScanRecordRow, UploadRow
 
 
 def file_uploads(service: Service, stated: bodies.NewSlide, slide_id: str) -> ScanRecordRow:
     """Open, digest and file the uploads as one slide; they are then no uploads any more.
 
+    Where the case has the slide already, nothing is filed and the record is that of the slide that is there.
     Raises UploadConflict while one is not whole, NotFound, and the InputRefused that says why it is no image.
     """
     uploads = [service.uploads.find(upload_id) for upload_id in stated.upload_ids]
@@ -28,11 +30,13 @@ def file_uploads(service: Service, stated: bodies.NewSlide, slide_id: str) -> Sc
     _refuse_unknown_case(service, stated.case_id)
     try:
         with _staged(service, uploads, slide_id) as paths:
-            slide = _inspected(paths, stated, slide_id)
-            record = _filed(service, slide)
-    except InputRefused:
+            names = [upload.file_name for upload in uploads]
+            record = _filed(service, _inspected(paths, names, stated, slide_id))
+    except InputRefused as refused:
         _drop(service, uploads)
-        raise
+        raise type(refused)(f"{uploads[0].file_name}: {refused.what}", refused.remedy) from refused
+    if record.slide_id != slide_id:
+        shutil.rmtree(service.settings.slides_dir / slide_id, ignore_errors=True)
     _drop(service, uploads)
     return record
 
@@ -56,33 +60,33 @@ def _refuse_unknown_case(service: Service, case_id: str | None) -> None:
 
 @contextmanager
 def _staged(service: Service, uploads: Sequence[UploadRow], slide_id: str) -> Iterator[list[Path]]:
-    """The files at slides_dir/<slide id>/, gone again where filing fails; links, not copies."""
+    """The files where `slide_paths` expects them, gone again where filing fails; links, not copies."""
     folder = service.settings.slides_dir / slide_id
     shutil.rmtree(folder, ignore_errors=True)  # of a request that died before it filed
     folder.mkdir(mode=0o700)
     try:
-        yield [_linked(service.uploads.path(upload), folder) for upload in uploads]
+        targets = [folder / stored_name(index, upload.file_name) for index, upload in enumerate(uploads)]
+        for upload, target in zip(uploads, targets, strict=True):
+            os.link(service.uploads.path(upload), target)
+        yield targets
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _linked(source: Path, folder: Path) -> Path:
-    target = folder / source.name
-    os.link(source, target)
-    return target
-
-
-def _inspected(paths: Sequence[Path], stated: bodies.NewSlide, slide_id: str) -> NewSlide:
+def _inspected(
+    paths: Sequence[Path], names: Sequence[str], stated: bodies.NewSlide, slide_id: str
+) -> NewSlide:
     with open_slide(paths[0]) as slide:
-        info = slide.info
+        file_format, images = slide.info.format, _images(slide)
     digest = digest_slide(paths)
+    files = zip(names, digest.files, strict=True)
     return NewSlide(
         id=slide_id,
         sha256=digest.sha256,
-        format=info.format,
-        files=tuple({"name": file.name, "sha256": file.sha256, "bytes": file.bytes} for file in digest.files),
-        images=tuple(_image(image) for image in info.images),
+        format=file_format,
+        files=tuple({"name": name, "sha256": file.sha256, "bytes": file.bytes} for name, file in files),
+        images=images,
         case_id=stated.case_id,
         accession=stated.accession,
         primary_procedure=stated.primary_procedure,
@@ -91,7 +95,11 @@ def _inspected(paths: Sequence[Path], stated: bodies.NewSlide, slide_id: str) ->
     )
 
 
-def _image(image: ImageInfo) -> dict[str, Any]:
+def _images(slide: Slide) -> tuple[dict[str, Any], ...]:
+    return tuple(_image(image, modality_of(slide, image)) for image in slide.info.images)
+
+
+def _image(image: ImageInfo, modality: Modality) -> dict[str, Any]:
     scales = [
         {
             "x_nm_per_px": scale.x_nm_per_px,
@@ -108,14 +116,15 @@ def _image(image: ImageInfo) -> dict[str, Any]:
         "levels": len(image.levels),
         "bit_depth": image.bit_depth,
         "samples_per_px": image.samples_per_px,
-        "modality": image.modality.value,
+        "modality": modality.value,
         "scales": scales,
     }
 
 
 def _filed(service: Service, slide: NewSlide) -> ScanRecordRow:
     with service.store.writing() as session:
-        return file_slide(session, slide, WHO)
+        there = record_in_case(session, slide.case_id, slide.sha256) if slide.case_id is not None else None
+        return there or file_slide(session, slide, WHO)
 
 
 def _drop(service: Service, uploads: Sequence[UploadRow]) -> None:

@@ -15,6 +15,7 @@ from ultraread.serving.store.engine import Store
 from ultraread.serving.store.idempotency import Answer
 from ultraread.serving.store.ids import new_id
 
+Create = Callable[[str], Answer]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
 
 
@@ -26,17 +27,21 @@ class AnswerOnce:
     key: str | None
     path: str
 
-    def __call__(self, request: BaseModel, create: Callable[[str], Answer]) -> JSONResponse:
-        """`create` is handed the id of what it shall create; what is there already, it answers with."""
-        answer = self._keyed(self.key, request, create) if self.key else create(new_id())
+    def __call__(self, request: BaseModel, create: Create, resume: Create | None = None) -> JSONResponse:
+        """`create` is handed the id of what it shall create.
+
+        `resume` is called instead where a first try died: what is there already, it answers with. Without it,
+        `create` does so.
+        """
+        answer = self._keyed(self.key, request, create, resume or create) if self.key else create(new_id())
         return JSONResponse(answer.body, answer.status, {"Location": answer.location})
 
-    def _keyed(self, key: str, request: BaseModel, create: Callable[[str], Answer]) -> Answer:
+    def _keyed(self, key: str, request: BaseModel, create: Create, resume: Create) -> Answer:
         begun = idempotency.begin(self.store, key, _digest(self.path, request))
         if isinstance(begun, Answer):
             return begun
         try:
-            answer = create(begun)
+            answer = (resume if begun.was_interrupted else create)(begun.subject_id)
         except Exception:
             idempotency.forget(self.store, key)
             raise

@@ -40,7 +40,7 @@ def show_model(name: str, version: str, service: InService) -> Model:
 @router.get("/v1/audit")
 def list_audit_events(
     service: InService,
-    cursor: Annotated[int, Query(ge=0, description="Events after this sequence number.")] = 0,
+    cursor: Annotated[int, Query(ge=0, le=2**63 - 1, description="Events after this sequence number.")] = 0,
     limit: Limit = 50,
     subject: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Page[AuditEvent]:

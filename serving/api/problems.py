@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import traceback
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request, Response
@@ -10,7 +11,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from ultraread.errors import MethodNotAllowed, NotFound, RequestInvalid, StorageFull, UltraReadError
+from ultraread.errors import (
+    MethodNotAllowed,
+    NotFound,
+    RequestInvalid,
+    StorageFull,
+    UltraReadError,
+    UploadTooLarge,
+)
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -43,10 +51,10 @@ def answer_failures_with_problems(app: FastAPI) -> None:
 
 
 def failed(error: Exception) -> Response:
-    """The answer to any exception; unexpected ones are logged, not shown."""
+    """The answer to any exception; unexpected ones are logged, not shown, and nowhere with their words."""
     coded = _coded(error)
     if coded.code == UltraReadError.code:
-        log.error("unexpected failure", exc_info=error)
+        log.error("unexpected failure\n%s", _wordless_trace(error).rstrip())
     headers = getattr(error, "headers", None)
     return problem(coded, headers)
 
@@ -75,11 +83,22 @@ def _coded(error: Exception) -> UltraReadError:
             return UltraReadError("an unexpected failure", "Try again; if it stays, see the service's log.")
 
 
+def _wordless_trace(error: BaseException | None) -> str:
+    """Where it happened and to what it led; what exceptions say may hold names of files and patients."""
+    if error is None:
+        return ""
+    before = _wordless_trace(error.__cause__ or error.__context__)
+    code = f" [errno {error.errno}]" if isinstance(error, OSError) else ""
+    return before + "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__name__}{code}\n"
+
+
 def _coded_by_status(error: HTTPException) -> UltraReadError:
     if error.status_code == 404:
         return NotFound("there is nothing at this address")
     if error.status_code == 405:
         return MethodNotAllowed("this address does not take this method")
+    if error.status_code == 413:
+        return UploadTooLarge(str(error.detail), "Send less at once; files go up in parts.")
     return RequestInvalid(str(error.detail))
 
 

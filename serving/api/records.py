@@ -1,11 +1,12 @@
 """Slides, scan records and cases."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
+from ultraread.errors import CaseExists
 from ultraread.serving.api.bodies import Case, FiledSlide, NewCase, NewSlide, Page, ScanRecord, Slide
 from ultraread.serving.api.filing import file_uploads
 from ultraread.serving.api.once import Once
@@ -23,21 +24,29 @@ from ultraread.serving.store.tables import CaseRow, ScanRecordRow, SlideRow
 Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.", max_length=200)]
 Limit = Annotated[int, Query(ge=1, le=500)]
 
+THERE_ALREADY: dict[int | str, dict[str, Any]] = {
+    200: {"model": FiledSlide, "description": "The slide that the case has already."}
+}
+
 router = APIRouter(tags=["records"])
 
 
-@router.post("/v1/slides", status_code=201, response_model=FiledSlide)
+@router.post("/v1/slides", status_code=201, response_model=FiledSlide, responses=THERE_ALREADY)
 def file_slide(stated: NewSlide, service: InService, once: Once) -> JSONResponse:
-    """File uploads as one slide, with a scan record. What is no image is refused and not kept."""
+    """File uploads as one slide, with a scan record. What is no image is refused and not kept.
+
+    What the case has already is not filed again: the answer is the slide that is there, as it was filed.
+    """
 
     def create(slide_id: str) -> Answer:
         with service.store.reading() as session:
             record = scan_record_of(session, slide_id)
         record = record or file_uploads(service, stated, slide_id)
         with service.store.reading() as session:
-            slide = Slide.model_validate(find(session, SlideRow, slide_id))
+            slide = Slide.model_validate(find(session, SlideRow, record.slide_id))
         filed = FiledSlide(**slide.model_dump(), scan_record_id=record.id)
-        return Answer(201, f"/v1/slides/{slide_id}", filed.model_dump(mode="json"))
+        status = 201 if slide.id == slide_id else 200
+        return Answer(status, f"/v1/slides/{slide.id}", filed.model_dump(mode="json"))
 
     return once(stated, create)
 
@@ -79,11 +88,16 @@ def open_case(stated: NewCase, service: InService, once: Once) -> JSONResponse:
 
     def create(new_id: str) -> Answer:
         with service.store.writing() as session:
-            row = file_case(session, stated.id or new_id, WHO)
-            case = _case(session, row)
-        return Answer(201, f"/v1/cases/{case.id}", case.model_dump(mode="json"))
+            case = _case(session, file_case(session, stated.id or new_id, WHO))
+        return _opened(case)
 
-    return once(stated, create)
+    def resume(new_id: str) -> Answer:
+        try:
+            return create(new_id)
+        except CaseExists:
+            return _opened(show_case(stated.id or new_id, service))
+
+    return once(stated, create, resume)
 
 
 @router.get("/v1/cases")
@@ -100,6 +114,10 @@ def show_case(case_id: str, service: InService) -> Case:
     """One case and its slides."""
     with service.store.reading() as session:
         return _case(session, find(session, CaseRow, case_id))
+
+
+def _opened(case: Case) -> Answer:
+    return Answer(201, f"/v1/cases/{case.id}", case.model_dump(mode="json"))
 
 
 def _case(session: Session, row: CaseRow) -> Case:

@@ -40,7 +40,13 @@ def _slides(service: Service, wanted: bodies.NewRead) -> list[SlideRow]:
         slides = slides_of_case(session, wanted.case_id)
     if not slides:
         raise RequestInvalid(f"case {wanted.case_id} has no slides", "File its slides first.")
-    return slides
+    return _one_each(slides)
+
+
+def _one_each(slides: Sequence[SlideRow]) -> list[SlideRow]:
+    """Of slides with the same bytes the one filed first: a field that counts twice inflates the figures."""
+    first = {slide.sha256: slide for slide in reversed(slides)}
+    return [slide for slide in slides if first[slide.sha256] is slide]
 
 
 def _admit(settings: Settings, slide: SlideRow, model: ModelFolder, wanted: bodies.NewRead) -> None:

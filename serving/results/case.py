@@ -1,6 +1,7 @@
 """case.json: the findings over all fields of a case, weighted by area, resampled by field."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ultraread.models.registry import ModelFolder
@@ -14,15 +15,25 @@ CASE_FILE = "case.json"
 MISSING_FIELDS = "{count} slides of the case gave no result; they are listed under fields with their error."
 
 
+@dataclass(frozen=True, slots=True)
+class FailedField:
+    """A slide of the case without result: its sha256 (empty if unknown), why, and the tiles planned on it."""
+
+    sha256: str
+    code: str
+    tiles_planned: int = 0
+
+
 def case_findings(
-    slides: Sequence[ConcludedSlide], failed: Sequence[tuple[str, str]], model: ModelFolder, specimen: str
+    slides: Sequence[ConcludedSlide], failed: Sequence[FailedField], model: ModelFolder, specimen: str
 ) -> CaseFindings:
-    """The case's findings; `failed`: sha256 (empty if unknown) and error code of slides without a result."""
+    """The findings over all fields; what was planned on failed ones counts as not looked at."""
     slides = sorted(slides, key=lambda slide: slide.prepared.digest.sha256)
     images = [image for slide in slides for image in slide.images]
     admitted = [image.admitted for slide in slides for image in slide.prepared.images]
     seed = seed_of(model.card.sha256, *(slide.prepared.digest.sha256 for slide in slides))
     scope = scope_of(specimen, model.card)
+    coverage = coverage_of(images, model.card, sum(one.tiles_planned for one in failed))
     limitations = limitations_of(model.card, scope, admitted, len(images))
     missing = (MISSING_FIELDS.format(count=len(failed)),) if failed else ()
     partial = bool(failed) or any(slide.findings.state == "partial" for slide in slides)
@@ -30,9 +41,9 @@ def case_findings(
         state="partial" if partial else "succeeded",
         model=model_entry(model),
         specimen=specimen,
-        coverage=coverage_of(images, model.card),
-        findings=findings_of(images, model.card, scope, seed, in_case=True),
-        fields=(*(field for slide in slides for field in slide.fields), *_failed_fields(failed)),
+        coverage=coverage,
+        findings=findings_of(images, model.card, scope, coverage, seed, in_case=True),
+        fields=(*(field for slide in slides for field in slide.fields), *_failed_entries(failed)),
         limitations=(*missing, *limitations),
     )
 
@@ -44,8 +55,8 @@ def write_case(findings: CaseFindings, folder: Path) -> None:
     unfinished.rename(folder / CASE_FILE)
 
 
-def _failed_fields(failed: Sequence[tuple[str, str]]) -> list[FieldEntry]:
+def _failed_entries(failed: Sequence[FailedField]) -> list[FieldEntry]:
     return [
-        FieldEntry(slide_sha256=sha256, image=0, coverage=None, measurements={}, error_code=code)
-        for sha256, code in sorted(failed)
+        FieldEntry(slide_sha256=one.sha256, image=0, coverage=None, measurements={}, error_code=one.code)
+        for one in sorted(failed, key=lambda one: (one.sha256, one.code))
     ]

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import shutil
+from collections import Counter
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ultraread.datasets.corpora import sha256_of_file
+from ultraread.datasets.geometry import whole
 from ultraread.errors import InputChanged, OutputExists, StorageFull
 from ultraread.models.card import ModelCard
 from ultraread.models.registry import ModelFolder
@@ -21,13 +23,14 @@ from ultraread.serving.findings import (
     FileEntry,
     ImageEntry,
     ModelEntry,
+    RegionEntry,
     SlideEntry,
     SlideFindings,
     canonical_bytes,
     digest_of,
 )
 from ultraread.serving.limitations import limitations_of
-from ultraread.serving.read_slide import PreparedImage, PreparedSlide, scorers, tally_image
+from ultraread.serving.read_slide import PreparedImage, PreparedSlide, tally_image
 from ultraread.serving.results.overlay import Overlay, Squares
 from ultraread.serving.results.patch_map import PatchMapFile
 from ultraread.serving.results.pictures import SlidePictures
@@ -54,13 +57,14 @@ def conclude_slide(
 ) -> ConcludedSlide:
     """Write every file of the result into `folder`; `told` goes to provenance.json as it is."""
     folder.mkdir(parents=True)
+    processes: Counter[int] = Counter()
     with closing(Overlay(folder / "overlay.geojson")) as overlay:
-        concluded = _concluded(prepared, _write_tiles(prepared, store, folder, overlay))
+        concluded = _concluded(prepared, _write_tiles(prepared, store, folder, overlay, processes))
         overlay.add_evidence(concluded.findings.findings)
     findings = concluded.findings
     (folder / "findings.json").write_bytes(canonical_bytes(findings))
     _write_json(folder / "scan_record.json", _scan_record(prepared, findings))
-    provenance = _provenance(prepared, store, folder, told)
+    provenance = _provenance(prepared, processes, folder, told)
     _write_json(folder / "provenance.json", {**provenance, "digest": digest_of(provenance)})
     return concluded
 
@@ -95,7 +99,7 @@ def slide_findings(prepared: PreparedSlide, images: list[TalliedImage]) -> Slide
         specimen=request.specimen,
         coverage=coverage,
         quality=(),
-        findings=findings_of(images, model.card, scope, seed, in_case=False),
+        findings=findings_of(images, model.card, scope, coverage, seed, in_case=False),
         limitations=limitations_of(model.card, scope, [i.admitted for i in prepared.images], len(images)),
     )
 
@@ -142,14 +146,14 @@ def _concluded(prepared: PreparedSlide, images: list[TalliedImage]) -> Concluded
 
 
 def _write_tiles(
-    prepared: PreparedSlide, store: RangeStore, folder: Path, overlay: Overlay
+    prepared: PreparedSlide, store: RangeStore, folder: Path, overlay: Overlay, processes: Counter[int]
 ) -> list[TalliedImage]:
-    """One pass over the ranges feeds tables, patch map, pictures, overlay and tally."""
+    """One pass over the ranges feeds tables, patch map, pictures, overlay, tally and the count by process."""
     tallied, card = [], prepared.model.card
     with closing(TileTables(folder, card)) as tables:
         for image in prepared.images:
             with closing(_ImageFiles(image, card, folder, overlay)) as files:
-                sinks = (tables.add, *files.sinks)
+                sinks = (tables.add, *files.sinks, lambda scores, _: processes.update([scores.scored_by]))
                 tallied.append(tally_image(prepared, image, store, sinks))
     return tallied
 
@@ -193,7 +197,7 @@ def _slide_entry(prepared: PreparedSlide) -> SlideEntry:
 
 
 def _image_entry(image: PreparedImage) -> ImageEntry:
-    info, scale = image.admitted.info, image.admitted.scale
+    info, scale, region = image.admitted.info, image.admitted.scale, image.admitted.region
     return ImageEntry(
         index=info.index,
         width_px=info.size.width,
@@ -204,6 +208,7 @@ def _image_entry(image: PreparedImage) -> ImageEntry:
         nm_per_px_tolerance=scale.tolerance,
         nm_per_px_origin=scale.origin,
         nm_per_px_reason=scale.reason,
+        region=None if region == whole(info.size) else RegionEntry(**asdict(region)),
     )
 
 
@@ -220,7 +225,7 @@ def _scan_record(prepared: PreparedSlide, findings: SlideFindings) -> dict[str, 
 
 
 def _provenance(
-    prepared: PreparedSlide, store: RangeStore, folder: Path, told: dict[str, Any]
+    prepared: PreparedSlide, processes: Counter[int], folder: Path, told: dict[str, Any]
 ) -> dict[str, Any]:
     files = sorted(file for file in folder.iterdir() if file.is_file())
     return {
@@ -229,7 +234,7 @@ def _provenance(
         "file_names": [file.name for file in prepared.digest.files],
         "settings": asdict(prepared.request),
         "windows": [asdict(image.window) for image in prepared.images],
-        "ranges_by_process": {str(pid): n for pid, n in sorted(scorers(prepared, store).items())},
+        "ranges_by_process": {str(pid): n for pid, n in sorted(processes.items())},
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "machine": {"processor": platform.machine(), "cpus": os.cpu_count(), "system": platform.platform()},
         "files": {file.name: sha256_of_file(file) for file in files},

@@ -49,7 +49,7 @@ class Store:
 
 def open_store(database_url: str) -> Store:
     """Open the database, make it where there is none, and bring its tables up to this version."""
-    engine = create_engine(database_url)
+    engine = create_engine(database_url, hide_parameters=True)  # of statements, in errors: those get logged
     event.listen(engine, "connect", _prepare_connection)
     event.listen(engine, "begin", _begin)
     with _outages_coded():

@@ -23,7 +23,15 @@ class Answer:
     body: Json
 
 
-def begin(store: Store, key: str, request_sha256: str) -> Answer | str:
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """The id that what is created shall have; after an interruption it may be there already."""
+
+    subject_id: str
+    was_interrupted: bool = False
+
+
+def begin(store: Store, key: str, request_sha256: str) -> Answer | Reserved:
     """Return the answer that was given before, or the id that the thing to be created shall have.
 
     Raises IdempotencyConflict where the key came with another request, IdempotencyRunning where this one is
@@ -39,7 +47,7 @@ def begin(store: Store, key: str, request_sha256: str) -> Answer | str:
             raise IdempotencyRunning("the first request with this Idempotency-Key is being answered")
         if row.status == INTERRUPTED:
             row.status = None
-            return row.subject_id
+            return Reserved(row.subject_id, was_interrupted=True)
         return Answer(row.status, row.location or "", row.body or {})
 
 
@@ -63,7 +71,7 @@ def release_interrupted(store: Store) -> None:
         session.execute(unanswered.values(status=INTERRUPTED))
 
 
-def _reserve(session: Session, key: str, request_sha256: str) -> str:
+def _reserve(session: Session, key: str, request_sha256: str) -> Reserved:
     row = IdempotencyRow(key=key, request_sha256=request_sha256, subject_id=new_id())
     session.add(row)
-    return row.subject_id
+    return Reserved(row.subject_id)

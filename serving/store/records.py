@@ -1,5 +1,6 @@
 """What is filed: cases, slides and their scan records; and lists of rows, paged by cursor."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from ultraread.serving.store.ids import new_id
 from ultraread.serving.store.tables import CaseRow, Json, ReadRow, ScanRecordRow, SlideRow
 
 Row = TypeVar("Row", CaseRow, SlideRow, ScanRecordRow, ReadRow)
+
+_PLAIN_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 
 _WORDS = {CaseRow: "case", SlideRow: "slide", ScanRecordRow: "scan record", ReadRow: "read"}
 
@@ -97,6 +100,17 @@ def slides_of_case(session: Session, case_id: str) -> list[SlideRow]:
     return list(session.scalars(select(SlideRow).where(SlideRow.id.in_(of_case)).order_by(SlideRow.id)))
 
 
+def record_in_case(session: Session, case_id: str, slide_sha256: str) -> ScanRecordRow | None:
+    """The record that a slide of these bytes was first filed with in the case."""
+    query = (
+        select(ScanRecordRow)
+        .join(SlideRow, SlideRow.id == ScanRecordRow.slide_id)
+        .where(ScanRecordRow.case_id == case_id, SlideRow.sha256 == slide_sha256)
+        .order_by(SlideRow.id)
+    )
+    return session.scalars(query).first()
+
+
 def specimens_of(session: Session, slide_ids: Sequence[str]) -> list[str]:
     """What the slides' records state as specimen; an empty text where one states none."""
     records = session.scalars(select(ScanRecordRow).where(ScanRecordRow.slide_id.in_(slide_ids)))
@@ -105,7 +119,14 @@ def specimens_of(session: Session, slide_ids: Sequence[str]) -> list[str]:
 
 def slide_paths(slides_dir: Path, slide: SlideRow) -> list[Path]:
     """Where the slide's files lie, the one to open first."""
-    return [slides_dir / slide.id / file["name"] for file in slide.files]
+    names = (stored_name(index, file["name"]) for index, file in enumerate(slide.files))
+    return [slides_dir / slide.id / name for name in names]
+
+
+def stored_name(index: int, name: str) -> str:
+    """What a slide's file is called on disk (`0.tif`): names may identify patients, and paths get logged."""
+    suffix = Path(name).suffix.lower()
+    return f"{index}{suffix}" if _PLAIN_SUFFIX.fullmatch(suffix) else f"{index}"
 
 
 def scan_record_of(session: Session, slide_id: str) -> ScanRecordRow | None:

@@ -50,7 +50,7 @@ class CaseRow(Table):
 
 
 class SlideRow(Table):
-    """What is opened as one unit, by the first of its `files` [{name, sha256, bytes}] in slides_dir/<id>/."""
+    """What is opened as one unit, by the first of its `files` [{name, sha256, bytes}]: see `slide_paths`."""
 
     __tablename__ = "slides"
 
@@ -137,7 +137,7 @@ class OutboxRow(Table):
 
 
 class UploadRow(Table):
-    """A file on its way in: its first `received` bytes lie in uploads_dir/<id>/<file_name>."""
+    """A file on its way in: its first `received` bytes lie in uploads_dir/<id>/."""
 
     __tablename__ = "uploads"
 

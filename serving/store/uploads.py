@@ -14,6 +14,7 @@ from sqlalchemy import delete, update
 
 from ultraread.errors import NotFound, StorageFull, UploadChecksumMismatch, UploadConflict, UploadTooLarge
 from ultraread.serving.store.engine import Store
+from ultraread.serving.store.records import stored_name
 from ultraread.serving.store.tables import UploadRow
 
 
@@ -32,7 +33,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """The rows, and the bytes in `folder`/<id>/<file_name>."""
+    """The rows, and the bytes in `folder`/<id>/."""
 
     store: Store
     folder: Path
@@ -63,7 +64,7 @@ class Uploads:
         return row
 
     def path(self, row: UploadRow) -> Path:
-        return self.folder / row.id / row.file_name
+        return self.folder / row.id / stored_name(0, row.file_name)
 
     def put(self, upload_id: str, part: Part, whole_sha256: bytes | None = None) -> UploadRow:
         """Write the next part, and check the whole against its digest when it is the last one.

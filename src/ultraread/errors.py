@@ -48,6 +48,15 @@ class RequestInvalid(UltraReadError):
     remedy = "Correct the request; --help and /v1/openapi.json show what is taken."
 
 
+class OriginRefused(UltraReadError):
+    """A web page of another site sent the request."""
+
+    code = "origin_refused"
+    http_status = 403
+    exit_status = 2
+    remedy = "Ask from the service's own address, or name its reverse proxy in setting proxied_hosts."
+
+
 class NotFound(UltraReadError):
     """No such case, slide, record, read or upload."""
 

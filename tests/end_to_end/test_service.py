@@ -37,6 +37,7 @@ def test_one_replica_gives_the_bytes_of_a_local_read_and_files_its_run(
         assert _runs_of(tmp_path / "data", read["id"]) == [run_id]
         assert _registered(tmp_path / "data") == {"ultrastructure-vnc": read["model"]["onnx_sha256"]}
         _a_field_without_scale_is_filed_but_not_read(client)
+        assert _listening_beyond_loopback() == []
 
 
 def test_two_replicas_give_the_same_bytes_although_one_is_killed(
@@ -109,6 +110,14 @@ def _classifier_pids() -> list[int]:
         for process in psutil.Process().children(recursive=True)
         if any("TileClassifier" in part for part in process.cmdline())
     ]
+
+
+def _listening_beyond_loopback() -> list[str]:
+    """Open TCP ports of this process and all that it started which other machines could reach."""
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    sockets = [one for process in processes for one in process.net_connections("tcp")]
+    listening = {str(one.laddr.ip) for one in sockets if one.status == psutil.CONN_LISTEN}
+    return sorted(listening - {"127.0.0.1", "::1", "::ffff:127.0.0.1"})
 
 
 def _runs_of(data_dir: Path, read_id: str) -> list[str]:

@@ -17,7 +17,8 @@ SIMULATED = scope_of("simulated", CARD)
 def _findings(
     *images: TalliedImage, specimen: str = "simulated", in_case: bool = False
 ) -> tuple[Finding, ...]:
-    return findings_of(images, CARD, scope_of(specimen, CARD), seed=0, in_case=in_case)
+    scope, coverage = scope_of(specimen, CARD), coverage_of(images, CARD)
+    return findings_of(images, CARD, scope, coverage, seed=0, in_case=in_case)
 
 
 def _share(share: float) -> NDArray[np.float16]:

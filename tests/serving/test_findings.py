@@ -32,14 +32,15 @@ PUBLISHED: list[tuple[str, type[SlideFindings] | type[CaseFindings]]] = [
 @pytest.fixture
 def findings() -> SlideFindings:
     image = tallied(plan_of(200, 100))
+    coverage = coverage_of([image], CARD)
     return SlideFindings(
         state="succeeded",
         slide=SlideEntry(sha256="a" * 64, files=(), images=(), field_selection="a test"),
         model=ModelEntry(name="tiny", version="1.0.0", onnx_sha256="b" * 64, card_sha256="c" * 64),
         specimen="Dünndarm",
-        coverage=coverage_of([image], CARD),
+        coverage=coverage,
         quality=(),
-        findings=findings_of([image], CARD, scope_of("", CARD), seed=0, in_case=False),
+        findings=findings_of([image], CARD, scope_of("", CARD), coverage, seed=0, in_case=False),
         limitations=("simulated",),
     )
 

@@ -84,6 +84,12 @@ def test_what_is_sent_is_not_sent_again(store: Store, mlflow_uri: str) -> None:
     assert len(runs_of(mlflow_uri, read_id)) == 1
 
 
+def test_all_that_is_due_is_sent_at_once(store: Store, mlflow_uri: str) -> None:
+    reads = [ended_read(store) for _ in range(3)]
+    assert OutboxSender(store, mlflow_uri).send_pending() == 3
+    assert [len(runs_of(mlflow_uri, read_id)) for read_id in reads] == [1, 1, 1]
+
+
 def test_a_read_stays_succeeded_while_mlflow_is_down_and_is_filed_once_it_is_back(
     store: Store, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +103,16 @@ def test_a_read_stays_succeeded_while_mlflow_is_down_and_is_filed_once_it_is_bac
     assert OutboxSender(store, mlflow_uri).send_pending() == 1
     assert len(runs_of(mlflow_uri, read_id)) == 1
     assert outbox.pending(store) == []
+
+
+def test_while_mlflow_is_down_rows_that_wait_are_left_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    first, second = ended_read(store), ended_read(store)
+    sender = OutboxSender(store, NOBODY_LISTENS, first_wait_s=600)
+    assert [sender.send_pending() for _ in range(5)] == [0] * 5
+    assert {row.read_id: row.attempts for row in outbox.pending(store)} == {first: 1, second: 1}
 
 
 def test_a_sender_that_died_before_it_noted_the_run_leaves_one_run(store: Store, mlflow_uri: str) -> None:

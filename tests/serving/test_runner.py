@@ -1,7 +1,11 @@
 """The runner with a real store and a real model, its scorer in this process."""
 
+import errno
+import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from filed import end_lease
@@ -10,21 +14,22 @@ from tiny_model import tiny_model
 
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.scan_record import digest_slide
-from ultraread.errors import ReadCancelled
+from ultraread.errors import ReadCancelled, Unavailable
 from ultraread.models.classifier import OnnxClassifier
 from ultraread.models.registry import ModelFolder
-from ultraread.serving.conclusion import conclude_read
+from ultraread.serving.conclusion import ReadToConclude, conclude_read
 from ultraread.serving.runner import ReadRunner, ServedModel
 from ultraread.serving.score_tiles import RangeScorer, RangeScores, RangeTask
 from ultraread.serving.settings import Settings, prepare_folders
+from ultraread.serving.store import outbox
 from ultraread.serving.store.engine import open_store
 from ultraread.serving.store.ids import new_id
 from ultraread.serving.store.jobs import Jobs, NewRead
-from ultraread.serving.store.records import NewSlide, file_case, file_slide
+from ultraread.serving.store.records import NewSlide, file_case, file_slide, stored_name
 from ultraread.serving.store.tables import ReadRow
 
 CASE = "C-1"
-SCALE = {"nm_per_px": 4.6, "tolerance": 0.05, "reason": "simulated"}
+SCALE = {"nm_per_px": 4.6, "tolerance": 0.05, "reason": "as Dr Example said"}
 
 
 Score = Callable[[Iterable[RangeTask]], Iterator[RangeScores]]
@@ -43,12 +48,13 @@ class House:
         with self.store.writing() as session:
             file_case(session, CASE, "a test")
 
-    def file(self, path: Path) -> str:
-        """File a copy of the slide under the case."""
-        digest, slide_id = digest_slide([path]), new_id()
-        kept = self.settings.slides_dir / slide_id / path.name
-        kept.parent.mkdir()
-        kept.write_bytes(path.read_bytes())
+    def file(self, path: Path, *others: Path) -> str:
+        """File a copy of the slide, which may have more files, under the case."""
+        digest, slide_id = digest_slide([path, *others]), new_id()
+        (self.settings.slides_dir / slide_id).mkdir()
+        for number, each in enumerate((path, *others)):
+            kept = self.settings.slides_dir / slide_id / stored_name(number, each.name)
+            kept.write_bytes(each.read_bytes())
         with open_slide(path) as slide:
             images = tuple({"index": image.index} for image in slide.info.images)
         files = tuple({"name": f.name, "sha256": f.sha256, "bytes": f.bytes} for f in digest.files)
@@ -126,6 +132,85 @@ def test_a_slide_that_changed_after_filing_gives_no_result(house: House, tmp_pat
     house.runner().run_next()
     read = house.read(read_id)
     assert (read.state, read.error_code) == ("failed", "read_input_changed")
+
+
+def test_a_slide_of_several_files_is_read_and_watched_over_all_of_them(house: House, tmp_path: Path) -> None:
+    beside = tmp_path / "field.emi"
+    beside.write_bytes(b"what the instrument wrote beside the image")
+    slide = house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256)), beside)
+    first, second = house.request(slide), house.request(slide)
+    house.runner().run_next()
+    assert house.read(first).state == "succeeded"
+    flip_bit(house.settings.slides_dir / slide / stored_name(1, beside.name), 3)
+    house.runner().run_next()
+    assert house.read(second).error_code == "read_input_changed"
+
+
+def test_a_slide_that_is_gone_makes_its_case_partial(house: House, tmp_path: Path) -> None:
+    good = house.file(write_tiff(tmp_path / "good.tif", simulated_tissue(256, 256)))
+    gone = house.file(write_tiff(tmp_path / "gone.tif", simulated_tissue(256, 256, seed=1)))
+    (kept,) = (house.settings.slides_dir / gone).iterdir()
+    kept.unlink()
+    read_id = house.request(good, gone, case_id=CASE)
+    house.runner().run_next()
+    case = json.loads((house.settings.result_dir(read_id, epoch=1) / "case.json").read_text())
+    assert house.read(read_id).state == case["state"] == "partial"
+    assert [field["error_code"] for field in case["fields"]].count("slide_not_found") == 1
+
+
+def test_tiles_of_a_field_without_result_count_as_not_looked_at(house: House, tmp_path: Path) -> None:
+    good = house.file(write_tiff(tmp_path / "good.tif", simulated_tissue(256, 256)))
+    bad = house.file(_damaged(tmp_path / "bad.tif"))
+    read_id = house.request(good, bad, case_id=CASE)
+    house.runner().run_next()
+    case = json.loads((house.settings.result_dir(read_id, epoch=1) / "case.json").read_text())
+    assert (case["coverage"]["tiles_planned"], case["coverage"]["tiles_failed"]) == (16 + 256, 256)
+    assert {finding["assertion"] for finding in case["findings"]} == {"not_assessed"}
+
+
+def test_a_full_disk_ends_the_read_with_its_own_code_and_leaves_nothing(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    slide = house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256)))
+    read_id = house.request(slide)
+    monkeypatch.setattr("os.fsync", no_room)
+    house.runner().run_next()
+    assert house.read(read_id).error_code == "storage_full"
+    assert not (house.settings.reads_dir / read_id).exists()
+
+
+def test_an_aggregator_that_dies_pauses_the_read_and_the_next_attempt_ends_it(
+    house: House, tmp_path: Path
+) -> None:
+    slide = house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256)))
+    read_id = house.request(slide)
+
+    def dies(read: ReadToConclude) -> NoReturn:
+        (read.folder.with_name(f".{read.folder.name}")).mkdir(parents=True)
+        raise Unavailable("the aggregator died while it wrote a result")
+
+    replace(house.runner(), conclude=dies).run_next()
+    assert house.read(read_id).state == "running"
+    end_lease(house.store, read_id)
+    house.runner().run_next()
+    assert house.read(read_id).state == "succeeded"
+    assert [path.name for path in (house.settings.reads_dir / read_id).iterdir()] == ["result-2"]
+
+
+def test_mlflow_is_told_figures_over_all_slides_and_no_free_text(house: House, tmp_path: Path) -> None:
+    slides = [
+        house.file(write_tiff(tmp_path / f"{n}.tif", simulated_tissue(256, 256, seed=n))) for n in (1, 2)
+    ]
+    house.request(*slides)
+    house.runner().run_next()
+    taken = outbox.take_due(house.store)
+    assert taken is not None
+    assert taken.body["metrics"]["tiles_planned"] == 32
+    assert str(SCALE["reason"]) not in json.dumps(taken.body)
+    assert ".tif" not in json.dumps(taken.body)
 
 
 def test_a_cancelled_read_stops_at_its_next_range(house: House, tmp_path: Path) -> None:

@@ -2,15 +2,21 @@
 
 import base64
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from serving_api import FileSlide
 
 from ultraread.datasets.corpora import fetch, sha256_of_file
+from ultraread.serving.api.service import Service
 from ultraread.serving.settings import Settings
+from ultraread.serving.store import records as store_records
+from ultraread.serving.store.ids import new_id
+from ultraread.serving.store.records import NewSlide
 
 HERE = {"x": 0, "y": 256, "width": 512, "height": 512}
 OUTSIDE = {"x": 900, "y": 0, "width": 512, "height": 512}
@@ -40,7 +46,7 @@ def test_a_real_micrograph_is_filed_with_digest_and_scan_record(
         {"name": "00.tif", "sha256": sha256_of_file(em_field), "bytes": em_field.stat().st_size}
     ]
     assert filed["images"][0]["width_px"] == 1024
-    kept = settings.slides_dir / filed["id"] / "00.tif"
+    kept = settings.slides_dir / filed["id"] / "0.tif"
     assert kept.read_bytes() == em_field.read_bytes()
     assert list(settings.uploads_dir.iterdir()) == []
     record = http.get(f"/v1/scan-records/{filed['scan_record_id']}").json()
@@ -57,6 +63,7 @@ def test_what_is_no_image_is_refused_and_not_kept(http: httpx.Client, settings: 
     put(http, upload, 0, b"hello", 5)
     answer = http.post("/v1/slides", json={"upload_ids": [upload]})
     assert (answer.status_code, answer.json()["code"]) == (422, "slide_type_mismatch")
+    assert answer.json()["detail"].startswith("notes.tif: ")
     assert http.get("/v1/slides").json()["items"] == []
     assert http.get(f"/v1/uploads/{upload}").status_code == 404
     assert [*settings.slides_dir.iterdir(), *settings.uploads_dir.iterdir()] == []
@@ -129,15 +136,83 @@ def test_an_unsafe_read_is_refused_with_its_code(
 
 
 def test_a_case_is_read_with_all_its_slides_in_filing_order(
-    http: httpx.Client, file_slide: FileSlide, em_field: Path
+    http: httpx.Client, file_slide: FileSlide, em_fields: tuple[Path, Path]
 ) -> None:
     assert http.post("/v1/cases", json={"id": "C-1"}).status_code == 201
     empty = http.post("/v1/reads", json={"case_id": "C-1", "scale": FROM_THE_DATA_SET})
     assert empty.json()["code"] == "request_invalid"
-    slides = [file_slide(em_field, case_id="C-1")["id"] for _ in range(2)]
+    slides = [file_slide(field, case_id="C-1")["id"] for field in em_fields]
     assert http.get("/v1/cases/C-1").json()["slide_ids"] == slides
     read = http.post("/v1/reads", json={"case_id": "C-1", "scale": FROM_THE_DATA_SET}).json()
     assert (read["case_id"], read["slide_ids"]) == ("C-1", slides)
+
+
+def test_a_slide_that_is_filed_again_in_its_case_is_the_one_that_is_there(
+    http: httpx.Client, file_slide: FileSlide, em_field: Path, settings: Settings
+) -> None:
+    for case in ("C-1", "C-2"):
+        http.post("/v1/cases", json={"id": case})
+    first, again = (file_slide(em_field, case_id="C-1") for _ in range(2))
+    assert again == first
+    assert len(http.get("/v1/scan-records").json()["items"]) == 1
+    assert [path.name for path in settings.slides_dir.iterdir()] == [first["id"]]
+    assert list(settings.uploads_dir.iterdir()) == []
+    assert file_slide(em_field, case_id="C-2")["id"] != first["id"]
+    assert file_slide(em_field)["id"] != file_slide(em_field)["id"]
+
+
+def test_a_slide_that_is_sent_many_times_at_once_is_filed_in_its_case_once(
+    http: httpx.Client, file_slide: FileSlide, em_field: Path, settings: Settings
+) -> None:
+    http.post("/v1/cases", json={"id": "C-1"})
+    with ThreadPoolExecutor(6) as clients:
+        filed = list(clients.map(lambda _number: file_slide(em_field, case_id="C-1")["id"], range(6)))
+    assert http.get("/v1/cases/C-1").json()["slide_ids"] == [filed[0]]
+    assert set(filed) == {path.name for path in settings.slides_dir.iterdir()}
+
+
+def test_a_case_submitted_again_after_a_refusal_is_read_once(
+    http: httpx.Client, file_slide: FileSlide, em_field: Path
+) -> None:
+    http.post("/v1/cases", json={"id": "C-1"})
+    first = file_slide(em_field, case_id="C-1")["id"]
+    assert http.post("/v1/reads", json={"case_id": "C-1"}).json()["code"] == "slide_no_pixel_size"
+    file_slide(em_field, case_id="C-1")
+    read = http.post("/v1/reads", json={"case_id": "C-1", "scale": FROM_THE_DATA_SET}).json()
+    assert read["slide_ids"] == [first]
+
+
+def test_of_slides_that_a_case_has_twice_the_first_is_read(
+    api: FastAPI, http: httpx.Client, file_slide: FileSlide, em_fields: tuple[Path, Path]
+) -> None:
+    http.post("/v1/cases", json={"id": "C-1"})
+    filed = [file_slide(field, case_id="C-1") for field in em_fields]
+    service: Service = api.state.service
+    with service.store.writing() as session:  # past the route, which would not file it
+        twin = NewSlide(new_id(), filed[0]["sha256"], "tiff", (), (), case_id="C-1")
+        store_records.file_slide(session, twin, "a test")
+    read = http.post("/v1/reads", json={"case_id": "C-1", "scale": FROM_THE_DATA_SET}).json()
+    assert read["slide_ids"] == [slide["id"] for slide in filed]
+
+
+def test_grey_coded_as_rgb_is_filed_as_what_it_is_read_as(file_slide: FileSlide) -> None:
+    (image,) = file_slide(fetch("neutrophil_tem/ASD027--003.jpg"))["images"]
+    assert (image["samples_per_px"], image["modality"]) == (3, "tem")
+
+
+def test_no_path_on_disk_holds_the_name_of_a_file(
+    http: httpx.Client, settings: Settings, em_fields: tuple[Path, Path]
+) -> None:
+    uploads = []
+    for field, name in zip(em_fields, ("Doe^Jane 1950.TIF", "Doe^Jane"), strict=True):
+        data = field.read_bytes()
+        uploads.append(open_upload(http, name, len(data)))
+        put(http, uploads[-1], 0, data, len(data))
+    assert [path for path in settings.data_dir.rglob("*") if "Jane" in path.name] == []
+    slide = http.post("/v1/slides", json={"upload_ids": uploads}).json()
+    assert [file["name"] for file in slide["files"]] == ["Doe^Jane 1950.TIF", "Doe^Jane"]
+    kept = sorted(path.name for path in (settings.slides_dir / slide["id"]).iterdir())
+    assert kept == ["0.tif", "1"]
 
 
 def test_a_queued_read_is_cancelled(http: httpx.Client, file_slide: FileSlide, em_field: Path) -> None:

@@ -5,7 +5,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from serving_api import FileSlide
+
+from ultraread.serving.api.service import Service
+from ultraread.serving.store.idempotency import release_interrupted
+from ultraread.serving.store.tables import IdempotencyRow
 
 KEY = {"Idempotency-Key": "k-1"}
 SCALE = {"nm_per_px": 4.6, "reason": "data set's description"}
@@ -32,6 +37,22 @@ def test_a_refused_request_may_be_corrected_outside_and_sent_again(http: httpx.C
     assert http.post("/v1/reads", json=body, headers=KEY).status_code == 404
     http.post("/v1/cases", json={"id": "C-1"})
     assert http.post("/v1/reads", json=body, headers=KEY).json()["code"] == "request_invalid"
+
+
+@pytest.mark.parametrize("body", [{"id": "C-1"}, {}])
+def test_a_case_whose_answer_was_lost_in_a_crash_is_answered_with(
+    api: FastAPI, http: httpx.Client, body: dict[str, str]
+) -> None:
+    service: Service = api.state.service
+    opened = http.post("/v1/cases", json=body, headers=KEY).json()
+    with service.store.writing() as session:
+        row = session.get_one(IdempotencyRow, KEY["Idempotency-Key"])
+        row.status = row.location = row.body = None
+    release_interrupted(service.store)
+    for _ in range(2):
+        again = http.post("/v1/cases", json=body, headers=KEY)
+        assert (again.status_code, again.json()) == (201, opened)
+    assert http.post("/v1/cases", json={"id": opened["id"]}).json()["code"] == "case_exists"
 
 
 def test_a_filed_slide_is_not_filed_again(http: httpx.Client, em_field: Path) -> None:

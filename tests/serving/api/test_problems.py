@@ -13,6 +13,9 @@ from ultraread.serving.api.app import create_api
 from ultraread.serving.settings import Settings
 
 A_DEEP_BODY = "[" * 100_000
+A_NAMED_FILE = Path("/nowhere/patient.tif")
+A_LARGE_BODY = '{"id": "' + "C" * 2**20 + '"}'
+A_LARGE_PART = bytes(33 * 2**20 + 1)
 CODES = {error.code for error in every_error()}
 
 FAILURES: dict[str, tuple[int, str, Callable[[httpx.Client], httpx.Response]]] = {
@@ -34,6 +37,21 @@ FAILURES: dict[str, tuple[int, str, Callable[[httpx.Client], httpx.Response]]] =
     "a body of great depth": (422, "request_invalid", lambda http: posted(http, A_DEEP_BODY)),
     "an unknown field": (422, "request_invalid", lambda http: http.post("/v1/cases", json={"idd": "C-1"})),
     "a path as an id": (422, "request_invalid", lambda http: http.post("/v1/cases", json={"id": "../C"})),
+    "a page after the last number": (
+        422, "request_invalid", lambda http: http.get("/v1/audit", params={"cursor": 10**23})
+    ),
+    "a large JSON body": (413, "upload_too_large", lambda http: posted(http, A_LARGE_BODY, "/v1/cases")),
+    "one that does not say how large it is": (
+        413, "upload_too_large", lambda http: http.post("/v1/cases", content=in_pieces(A_LARGE_BODY.encode()))
+    ),
+    "a part larger than any": (
+        413, "upload_too_large", lambda http: http.put("/v1/uploads/u", content=in_pieces(A_LARGE_PART))
+    ),
+    "another site's page": (403, "origin_refused", lambda http: from_page(http, "https://other.example")),
+    "a page without a site": (403, "origin_refused", lambda http: from_page(http, "null")),
+    "a page of a site that sounds alike": (
+        403, "origin_refused", lambda http: from_page(http, "http://localhost.other.example:8000")
+    ),
     "a page of a million": (422, "request_invalid", lambda http: http.get("/v1/reads?limit=1000000")),
     "slides and case": (
         422, "request_invalid", lambda http: http.post("/v1/reads", json={"slide_ids": ["s"], "case_id": "c"})
@@ -53,6 +71,16 @@ def posted(http: httpx.Client, body: str, address: str = "/v1/uploads") -> httpx
     return http.post(address, content=body, headers={"Content-Type": "application/json"})
 
 
+def in_pieces(body: bytes) -> Iterator[bytes]:
+    """Sent without Content-Length."""
+    for start in range(0, len(body), 2**16):
+        yield body[start : start + 2**16]
+
+
+def from_page(http: httpx.Client, origin: str) -> httpx.Response:
+    return http.get("/v1/cases", headers={"Origin": origin})
+
+
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """One server for all requests that change nothing."""
@@ -70,17 +98,42 @@ def test_a_failure_is_a_problem_with_a_code_and_a_remedy(untouched: httpx.Client
 
 
 def test_an_unexpected_failure_shows_neither_trace_nor_path(
-    api: FastAPI, http: httpx.Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    api: FastAPI, http: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     @api.get("/v1/broken")
     def broken() -> None:
-        raise RuntimeError(f"{tmp_path}/slides/patient.tif")
+        raise RuntimeError(f"{A_NAMED_FILE}")
 
     answer = http.get("/v1/broken")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert_is_a_problem(answer)
     assert "patient" not in answer.text
-    assert "patient" in caplog.text
+    assert "patient" not in caplog.text
+    assert "RuntimeError" in caplog.text
+    assert "in broken" in caplog.text
+
+
+def test_a_failure_that_another_one_led_to_is_logged_with_both_and_without_their_words(
+    api: FastAPI, http: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    @api.get("/v1/broken")
+    def broken() -> None:
+        try:
+            A_NAMED_FILE.read_bytes()
+        except OSError as failure:
+            raise RuntimeError(f"{A_NAMED_FILE}") from failure
+
+    http.get("/v1/broken")
+    assert "patient" not in caplog.text
+    assert "FileNotFoundError [errno 2]" in caplog.text
+    assert "RuntimeError" in caplog.text
+
+
+def test_pages_of_the_service_and_of_its_proxy_are_answered(tmp_path: Path) -> None:
+    app = create_api(Settings(data_dir=tmp_path / "data", proxied_hosts=("em.hospital.example",)))
+    with served(app) as address, httpx.Client(base_url=address, timeout=30) as http:
+        for origin in (address, "http://localhost:8000", "https://em.hospital.example"):
+            assert from_page(http, origin).status_code == 200
 
 
 def test_a_full_disk_is_said_to_be_full(api: FastAPI, http: httpx.Client) -> None:

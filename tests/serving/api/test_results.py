@@ -57,10 +57,10 @@ def test_each_file_of_a_slide_has_its_address(
 
 
 def test_findings_of_a_case_are_those_over_all_slides_unless_one_is_named(
-    http: httpx.Client, service: Service, file_slide: FileSlide, em_field: Path
+    http: httpx.Client, service: Service, file_slide: FileSlide, em_fields: tuple[Path, Path]
 ) -> None:
     http.post("/v1/cases", json={"id": "C-1"})
-    slides = [file_slide(em_field, case_id="C-1")["id"] for _ in range(2)]
+    slides = [file_slide(field, case_id="C-1")["id"] for field in em_fields]
     read = finished_read(http, service, slides, of_case="C-1")
     assert http.get(f"/v1/reads/{read}/findings").json() == ["the case"]
     for slide in slides:

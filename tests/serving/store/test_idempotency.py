@@ -4,7 +4,14 @@ import pytest
 
 from ultraread.errors import IdempotencyConflict, IdempotencyRunning
 from ultraread.serving.store.engine import Store
-from ultraread.serving.store.idempotency import Answer, begin, complete, forget, release_interrupted
+from ultraread.serving.store.idempotency import (
+    Answer,
+    Reserved,
+    begin,
+    complete,
+    forget,
+    release_interrupted,
+)
 
 ANSWER = Answer(201, "/v1/cases/c", {"id": "c"})
 
@@ -30,10 +37,11 @@ def test_a_key_belongs_to_one_request(store: Store) -> None:
 def test_a_refused_request_may_be_sent_again(store: Store) -> None:
     begin(store, "key", "request")
     forget(store, "key")
-    assert isinstance(begin(store, "key", "request"), str)
+    assert isinstance(begin(store, "key", "request"), Reserved)
 
 
 def test_a_repeat_after_a_crash_makes_the_same_thing_not_a_second_one(store: Store) -> None:
     reserved = begin(store, "key", "request")
+    assert isinstance(reserved, Reserved)
     release_interrupted(store)
-    assert begin(store, "key", "request") == reserved
+    assert begin(store, "key", "request") == Reserved(reserved.subject_id, was_interrupted=True)

@@ -1,13 +1,23 @@
 """Filing: a slide, its scan record and the audit event come together or not at all."""
 
+from pathlib import Path
+
 import pytest
-from filed import file_a_slide
+from filed import A_DIGEST, file_a_slide
 from sqlalchemy import func, select
 
 from ultraread.errors import CaseExists, NotFound
 from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.engine import Store
-from ultraread.serving.store.records import file_case, find, page, slides_of_case
+from ultraread.serving.store.records import (
+    file_case,
+    find,
+    page,
+    record_in_case,
+    slide_paths,
+    slides_of_case,
+    stored_name,
+)
 from ultraread.serving.store.tables import ReadRow, ScanRecordRow, SlideRow
 
 
@@ -54,3 +64,40 @@ def test_pages_show_every_row_once_newest_first(store: Store) -> None:
 def test_an_unknown_row_is_said_to_be_unknown(store: Store) -> None:
     with store.reading() as session, pytest.raises(NotFound, match="no read r-1"):
         find(session, ReadRow, "r-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("Doe^Jane.TIF", "3.tif"),
+        ("Doe.Jane", "3.jane"),
+        ("a.ome.tiff", "3.tiff"),
+        ("Jane Doe", "3"),
+        ("a.born 1950", "3"),
+        ("a.tif\u00e9", "3"),
+        ("a.longsuffix", "3"),
+        (".tif", "3"),
+        ("a.", "3"),
+    ],
+)
+def test_a_file_is_stored_under_its_number_and_a_short_suffix(name: str, stored: str) -> None:
+    assert stored_name(3, name) == stored
+
+
+def test_a_slide_lies_in_a_folder_of_its_own(store: Store) -> None:
+    slide_id = file_a_slide(store)
+    with store.reading() as session:
+        assert slide_paths(Path("/s"), find(session, SlideRow, slide_id)) == [Path(f"/s/{slide_id}/0.tif")]
+
+
+def test_a_case_knows_the_first_slide_of_the_same_bytes(store: Store) -> None:
+    with store.writing() as session:
+        for case in ("case-1", "case-2"):
+            file_case(session, case, "a test")
+    first, _ = file_a_slide(store, "case-1"), file_a_slide(store, "case-1")
+    with store.reading() as session:
+        record = record_in_case(session, "case-1", A_DIGEST)
+        assert record is not None
+        assert record.slide_id == first
+        assert record_in_case(session, "case-2", A_DIGEST) is None
+        assert record_in_case(session, "case-1", "b" * 64) is None
