@@ -7,7 +7,9 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 from ultraread.errors import ExtraMissing, Unavailable
 from ultraread.serving.machine import check_memory, machine_cpus, share_of_replica
@@ -46,6 +48,7 @@ def running(settings: Settings) -> Iterator[str]:
         object_store_memory=OBJECT_STORE_BYTES,
         logging_level=logging.WARNING,
         log_to_driver=False,
+        runtime_env={"worker_process_setup_hook": "ultraread.serving.embedded.keep_replicas_to_loopback"},
     )
     try:
         serve.start(http_options={"host": settings.host, "port": port})
@@ -56,6 +59,16 @@ def running(settings: Settings) -> Iterator[str]:
             serve.delete(APPLICATION)
         finally:
             ray.shutdown()
+
+
+def keep_replicas_to_loopback() -> None:
+    """Run by Ray in each of its processes: Serve opens a port for calls between replicas on every interface.
+
+    Nothing here uses that port (Serve's default is calls through Ray), and it takes no token.
+    """
+    replica: Any = import_module("ray.serve._private.replica")
+    bind = replica.add_port_to_grpc_server
+    replica.add_port_to_grpc_server = lambda server, _everywhere: bind(server, "127.0.0.1:0")
 
 
 def require_service() -> None:
