@@ -16,12 +16,11 @@ from ultraread.datasets.slide import ImageInfo, Pixels, Slide, TileUnreadable
 from ultraread.datasets.tile_plan import PlannedTile, TilePlan
 from ultraread.errors import NonFinitePixels
 
-BLANK_CONTRAST = 0.02
-"""Share of the full grey range below which a tile is blank. Low on purpose: to skip tissue would be silent,
-to score empty resin only costs time. Chosen by reasoning, not fitted."""
+BLANK_GREYS = {8: 0.02 * 255, 16: 0.5, 32: 0.0}
+"""By bit depth: block means that differ by no more are blank. Low on purpose: to skip tissue would be silent,
+to score empty resin only costs time. What 16-bit and float files use of their range is not known (12 bits of
+a camera, counts of a detector), so there only constant tiles are blank. Chosen by reasoning, not fitted."""
 BLANK_BLOCK_PX = 8
-FULL_RANGE = {8: 255.0, 16: 4095.0}
-"""By bit depth. 16-bit files often hold 12 bits of a camera; taking them for 16 would call tissue blank."""
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
@@ -130,9 +129,9 @@ def pad_reflect(grey: NDArray[np.float32], side_px: int) -> NDArray[np.float32]:
 
 
 def is_blank(grey: NDArray[np.float32], bit_depth: int) -> bool:
-    """True where block means hardly differ: nothing that a model could see. Float images: constant ones."""
+    """True where block means hardly differ: nothing that a model could see."""
     means = block_means(grey, BLANK_BLOCK_PX)
-    return float(np.ptp(means)) <= BLANK_CONTRAST * FULL_RANGE.get(bit_depth, 0.0)
+    return float(np.ptp(means)) <= BLANK_GREYS[bit_depth]
 
 
 def block_means(grey: NDArray[np.float32], block_px: int) -> NDArray[np.float32]:

@@ -51,19 +51,17 @@ def find_model(ref: str, folder: Path | None = None) -> ModelFolder:
 
     Raises ModelUnknown, and ModelCardInvalid where its card cannot be read.
     """
-    if (Path(ref) / CARD_FILE).is_file():
-        return ModelFolder(Path(ref).resolve(), load_card(Path(ref)))
     name, _, version = ref.partition("/")
     matching = [
         model
         for model in list_models(folder)
         if model.card.name == name and version in ("", model.card.version)
     ]
-    if not matching and Path(ref).is_dir():
-        load_card(Path(ref))  # says that there is none
-    if not matching:
-        raise ModelUnknown(f"there is no model {ref}")
-    return matching[-1]
+    if matching:  # first, so that a folder of that name in the working directory is never taken for it
+        return matching[-1]
+    if Path(ref).is_dir():
+        return ModelFolder(Path(ref).resolve(), load_card(Path(ref)))
+    raise ModelUnknown(f"there is no model {ref}")
 
 
 def _version_key(version: str) -> tuple[int, ...]:

@@ -6,13 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ultraread.datasets.scan_record import digest_slide
 from ultraread.errors import (
     InputChanged,
     InputRefused,
+    IntegrityFailed,
     ModelRefused,
     OutputExists,
+    SlideDuplicate,
     StorageFull,
     TooManyFailedTiles,
     UltraReadError,
@@ -28,7 +31,7 @@ from ultraread.serving.read_slide import (
     prepare_slide,
     score_slide,
 )
-from ultraread.serving.results.case import CASE_FILE, case_findings, write_case
+from ultraread.serving.results.case import CASE_FILE, FailedField, case_findings, write_case
 from ultraread.serving.results.folder import (
     ConcludedSlide,
     clear,
@@ -38,6 +41,7 @@ from ultraread.serving.results.folder import (
     publish,
 )
 from ultraread.serving.score_tiles import RangeStore, ScoreRanges
+from ultraread.serving.storage import full_storage_coded
 
 StartBar = Callable[[str, int], Callable[[int], None]]
 """Called with a slide's name and its tiles; returns what is told of each range's tiles."""
@@ -51,6 +55,7 @@ class SlideOutcome:
     folder: Path
     concluded: ConcludedSlide | None = None
     error: UltraReadError | None = None
+    tiles_planned: int = 0
 
     @property
     def exit_status(self) -> int:
@@ -74,21 +79,27 @@ class LocalReader:
     def read(self, slides: Sequence[Path]) -> Iterator[SlideOutcome]:
         """Yield each slide's outcome as it ends: one bad slide never ends a batch."""
         _make_folder(self.out)
+        tiles: dict[str, int] = {}
         for slide, name in zip(slides, folder_names(slides), strict=True):
             try:
-                yield SlideOutcome(slide, self.out / name, self._read_one(slide, name))
+                yield SlideOutcome(slide, self.out / name, self._read_one(slide, name, tiles))
             except UltraReadError as error:
-                yield SlideOutcome(slide, self.out / name, error=error)
-            except OSError as failure:
-                full = StorageFull(f"{name} could not be written ({failure.strerror})")
-                yield SlideOutcome(slide, self.out / name, error=full)
+                planned = tiles.get(_sha256(slide), 0)
+                yield SlideOutcome(slide, self.out / name, error=error, tiles_planned=planned)
+            except Exception as failure:  # no slide ends a batch
+                what = f"the read failed inside UltraRead ({type(failure).__name__}: {failure})"
+                yield SlideOutcome(slide, self.out / name, error=UltraReadError(what))
 
     def conclude_case(self, outcomes: Sequence[SlideOutcome]) -> CaseFindings | None:
         """Write case.json over the slides that gave a result; None where none did."""
         concluded = [outcome.concluded for outcome in outcomes if outcome.concluded]
         if not concluded:
             return None
-        failed = [(_sha256(outcome.slide), outcome.error.code) for outcome in outcomes if outcome.error]
+        failed = [
+            FailedField(_sha256(outcome.slide), outcome.error.code, outcome.tiles_planned)
+            for outcome in outcomes
+            if outcome.error
+        ]
         case = case_findings(concluded, failed, self.model, self.request.specimen)
         write_case(case, self.out)
         for outcome in outcomes:
@@ -100,13 +111,17 @@ class LocalReader:
         if self.in_case and (self.out / CASE_FILE).exists():
             raise OutputExists(f"{self.out / CASE_FILE} exists")
 
-    def _read_one(self, slide: Path, name: str) -> ConcludedSlide:
+    def _read_one(self, slide: Path, name: str, tiles: dict[str, int]) -> ConcludedSlide:
+        """Read one slide; `tiles` notes by sha256 what was planned on it, and so which slides were seen."""
         final, workspace = self.out / name, self._workspace(name)
         if final.exists() and not self.resume:
             raise OutputExists(f"{final} exists")
         clock = Stopwatch()
         prepared = prepare_slide(slide, self.model, self.request)
         clock.lap("prepare_s")
+        if self.in_case and prepared.digest.sha256 in tiles:
+            raise SlideDuplicate(f"{slide.name} is a slide that the case holds already")
+        tiles[prepared.digest.sha256] = prepared.tiles
         if final.exists() and not self.in_case:
             return finished_before(prepared, final)
         if not self.resume:
@@ -130,8 +145,9 @@ class LocalReader:
             return _found_again(prepared, store, final, workspace)
         confirm_digest(prepared)
         clear(workspace / "result")
-        concluded = conclude_slide(prepared, store, workspace / "result", {"times": clock.told()})
-        publish(workspace / "result", final)
+        with full_storage_coded("the result"):
+            concluded = conclude_slide(prepared, store, workspace / "result", {"times": clock.told()})
+            publish(workspace / "result", final)
         return concluded
 
     def _workspace(self, name: str) -> Path:
@@ -157,7 +173,7 @@ def _bound_store(workspace: Path, prepared: PreparedSlide) -> RangeStore:
     """Open the checkpoints of a read. Raises InputChanged where they belong to something else."""
     bound_to = workspace / "binding.json"
     wanted = json.loads(json.dumps(binding(prepared)))
-    if bound_to.is_file() and json.loads(bound_to.read_text()) != wanted:
+    if bound_to.is_file() and _binding_in(bound_to) != wanted:
         raise InputChanged(
             f"{prepared.path.name}: slide, model or settings are not those of the interrupted read"
         )
@@ -166,6 +182,14 @@ def _bound_store(workspace: Path, prepared: PreparedSlide) -> RangeStore:
     unfinished.write_text(json.dumps(wanted))
     unfinished.replace(bound_to)
     return RangeStore(workspace / "ranges")
+
+
+def _binding_in(file: Path) -> Any:  # noqa: ANN401  # whatever JSON it holds
+    """Raises IntegrityFailed where the file is damaged: what it was bound to cannot be known then."""
+    try:
+        return json.loads(file.read_text())
+    except ValueError as damaged:
+        raise IntegrityFailed(f"{file} is damaged", "Read again without --resume.") from damaged
 
 
 def _found_again(prepared: PreparedSlide, store: RangeStore, final: Path, workspace: Path) -> ConcludedSlide:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,10 +96,12 @@ class RangeScorer:
             self._slide.close()
 
     def _open(self, path: Path) -> Slide:
-        if self._slide is None or path != self._path:
-            if self._slide is not None:
-                self._slide.close()
-            self._path, self._slide = path, open_slide(path)
+        if self._slide is not None and path == self._path:
+            return self._slide
+        if self._slide is not None:
+            self._slide.close()
+        self._slide = None  # a slide that is closed must not be found again if the next one does not open
+        self._path, self._slide = path, open_slide(path)
         return self._slide
 
 
@@ -167,7 +170,7 @@ class RangeStore:
             arrays["patch_maps"] = scores.patch_maps
         told = json.dumps({"failures": scores.failures, "scored_by": scores.scored_by})
         path = self._path(scores.image, scores.number)
-        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+        unfinished = path.with_suffix(f".{uuid4().hex}.tmp")
         with unfinished.open("wb") as stream:
             np.savez(stream, told=np.array(told), **arrays)
             stream.flush()

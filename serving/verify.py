@@ -20,7 +20,7 @@ def verify(path: Path) -> list[str]:
     """Return what was confirmed, one line each. Raises IntegrityFailed naming all that is damaged."""
     if not path.is_dir():
         return _verify_slide(path)
-    folders = [path] if (path / "findings.json").is_file() else _result_folders(path)
+    folders = [path] if (path / "provenance.json").is_file() else _result_folders(path)
     if not folders:
         raise IntegrityFailed(
             f"{path} holds no result", "Name a slide, a result folder or a folder of results."
@@ -28,11 +28,23 @@ def verify(path: Path) -> list[str]:
     confirmed = [line for folder in folders for line in _verify_result(folder)]
     if (path / CASE_FILE).is_file():
         confirmed.append(_verify_digest(path / CASE_FILE))
+        _verify_fields(path, folders)
     return confirmed
 
 
+def _verify_fields(path: Path, folders: list[Path]) -> None:
+    """Hold the fields of a case against the folders beside it."""
+    stated = {one["slide_sha256"] for one in _confirmed(path / CASE_FILE)["fields"] if not one["error_code"]}
+    there = {_confirmed(folder / "findings.json")["slide"]["sha256"] for folder in folders}
+    if stated - there:
+        raise IntegrityFailed(
+            f"{len(stated - there)} fields of {path.name}/{CASE_FILE} have no result folder"
+        )
+
+
 def _result_folders(path: Path) -> list[Path]:
-    return sorted(findings.parent for findings in path.glob("*/findings.json"))
+    """Every visible folder: one that lost its files is damaged, not something else."""
+    return sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
 
 
 def _verify_result(folder: Path) -> list[str]:

@@ -63,11 +63,12 @@ def _decode(path: Path, kind: str) -> Pixels:
         raise SlideTruncated(f"{path.name} cannot be decoded") from failure
     if pixels.dtype not in (np.uint8, np.uint16):
         raise SlidePixelFormat(f"pixels are {pixels.dtype}")
-    return _without_alpha(pixels)
+    return _without_alpha(pixels, kind)
 
 
-def _without_alpha(pixels: np.ndarray) -> Pixels:
-    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
+def _without_alpha(pixels: np.ndarray, kind: str) -> Pixels:
+    """Drop the alpha channel that a PNG may have; four channels of a JPEG are inks, and refused."""
+    if kind == "png" and pixels.ndim == 3 and pixels.shape[2] in (2, 4):
         pixels = pixels[..., :-1]
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]

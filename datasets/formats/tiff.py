@@ -6,7 +6,6 @@ tifffile parses the headers and decodes; bytes come by `pread`, so threads share
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -100,9 +99,11 @@ class TiffSlide:
         return cast(Pixels, pixels)
 
     def close(self) -> None:
+        """Close the file; the number of its descriptor, which may soon be another file's, is forgotten."""
         self._file.close()
-        with suppress(OSError):
+        if self._descriptor >= 0:
             os.close(self._descriptor)
+        self._descriptor = -1
 
     def __enter__(self) -> Self:
         return self
@@ -121,7 +122,10 @@ class TiffSlide:
         offset, count = plane.offsets[index], plane.byte_counts[index]
         if count == 0:  # a sparse file: nothing was written there
             return None
-        stored = os.pread(self._descriptor, count, offset)
+        try:
+            stored = os.pread(self._descriptor, count, offset)
+        except OSError as failure:
+            raise TileUnreadable(f"stored tile {index}: {failure.strerror}") from failure
         if len(stored) != count:
             raise TileUnreadable(f"stored tile {index} is cut off")
         if plane.key.compression in JPEG_CODINGS and not is_whole_jpeg(stored):

@@ -13,7 +13,7 @@ from typing import Any
 
 from ultraread.datasets.corpora import sha256_of_file
 from ultraread.datasets.geometry import whole
-from ultraread.errors import InputChanged, OutputExists, StorageFull
+from ultraread.errors import InputChanged, IntegrityFailed, OutputExists, StorageFull
 from ultraread.models.card import ModelCard
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.aggregate import coverage_of, field_entry, findings_of, rounded, scope_of
@@ -76,10 +76,12 @@ def concluded_before(prepared: PreparedSlide, store: RangeStore) -> ConcludedSli
 
 def finished_before(prepared: PreparedSlide, folder: Path) -> ConcludedSlide:
     """What a published folder holds, scoring nothing. Raises InputChanged where it is another read's."""
-    body = json.loads((folder / "findings.json").read_bytes())
-    body.pop("digest")
-    findings = SlideFindings.model_validate(body)
-    settings = json.loads((folder / "provenance.json").read_text())["settings"]
+    try:
+        body = json.loads((folder / "findings.json").read_bytes())
+        findings = SlideFindings.model_validate({name: body[name] for name in body if name != "digest"})
+        settings = json.loads((folder / "provenance.json").read_text())["settings"]
+    except (OSError, ValueError, KeyError, TypeError) as damaged:
+        raise IntegrityFailed(f"{folder} is damaged", "Move it away and read again.") from damaged
     same_read = (findings.slide, findings.model) == (_slide_entry(prepared), model_entry(prepared.model))
     if not same_read or settings != json.loads(json.dumps(asdict(prepared.request))):
         raise InputChanged(f"{folder} is of another slide, model or settings", "Choose another --out.")

@@ -219,6 +219,13 @@ class OutputExists(InputRefused):
     remedy = "Choose another --out, or move the old result away."
 
 
+class SlideDuplicate(InputRefused):
+    """The same slide twice in one case would count twice."""
+
+    code = "slide_duplicate"
+    remedy = "Name each field once."
+
+
 class RegionInvalid(InputRefused):
     """The region does not lie inside the image."""
 
