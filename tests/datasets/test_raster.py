@@ -12,7 +12,7 @@ from simulated import simulated_colours, simulated_tissue
 from ultraread.datasets.geometry import BoxPx, whole
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.slide import Pixels
-from ultraread.errors import SlideTruncated, SlideTypeMismatch
+from ultraread.errors import SlidePixelFormat, SlideTruncated, SlideTypeMismatch
 
 GREY = simulated_tissue(300, 200)
 
@@ -44,6 +44,14 @@ def test_jpeg_holds_what_other_decoders_find_in_it(tmp_path: Path) -> None:
     path = simulated.write_jpeg(tmp_path / "slide.jpg", GREY)
     found = _all_pixels(path).astype(int)
     assert np.abs(found - np.asarray(Image.open(path), int)).max() <= 1
+
+
+def test_inks_of_a_jpeg_are_refused(tmp_path: Path) -> None:
+    inks = np.stack([GREY] * 4, axis=2)
+    path = tmp_path / "inks.jpg"
+    path.write_bytes(imagecodecs.jpeg_encode(inks, colorspace="CMYK", outcolorspace="CMYK"))
+    with pytest.raises(SlidePixelFormat, match="4 samples"):
+        open_slide(path)
 
 
 def test_the_name_of_a_file_does_not_matter(tmp_path: Path) -> None:

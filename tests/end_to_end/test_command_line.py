@@ -222,6 +222,48 @@ def test_verify_finds_one_flipped_bit_in_any_file_of_a_result(tmp_path: Path, mo
     assert "missing or changed: tiles.csv" in ultraread("verify", result).err
 
 
+def test_verify_misses_a_folder_that_lost_its_findings_and_a_field_without_folder(
+    tmp_path: Path, model: Path
+) -> None:
+    fields = [
+        write_tiff(tmp_path / f"{n}.tif", simulated_tissue(128, 128, seed=n), NM_PER_PX) for n in (1, 2)
+    ]
+    out = tmp_path / "out"
+    assert ultraread("read", *fields, "--out", out, "--model", model, "--case", "C").status == 0
+    assert ultraread("verify", out).status == 0
+    (out / "1" / "findings.json").rename(tmp_path / "kept")
+    missing = ultraread("verify", out)
+    assert (missing.status, "findings.json" in missing.err) == (7, True)
+    shutil.rmtree(out / "1")
+    fewer = ultraread("verify", out)
+    assert fewer.err.startswith("error[integrity_failed]: 1 fields of out/case.json have no result folder")
+
+
+def test_a_field_that_is_named_twice_counts_once(tmp_path: Path, model: Path) -> None:
+    one = write_tiff(tmp_path / "one.tif", simulated_tissue(128, 128), NM_PER_PX)
+    copy = Path(shutil.copy(one, tmp_path / "copy.tif"))
+    ended = ultraread("read", one, copy, "--out", tmp_path / "out", "--model", model, "--case", "C", "--json")
+    told = ended.printed
+    assert (ended.status, told["slides"][1]["error"]["code"]) == (3, "slide_duplicate")
+    assert told["case"]["state"] == "partial"
+    assert told["case"]["coverage"]["tiles_scored"] == 4
+
+
+@pytest.mark.parametrize("damaged", ["findings.json", "provenance.json"])
+def test_a_damaged_result_is_named_and_does_not_end_a_batch(
+    damaged: str, tmp_path: Path, model: Path
+) -> None:
+    first, second = (
+        write_tiff(tmp_path / f"{n}.tif", simulated_tissue(128, 128, seed=n), NM_PER_PX) for n in (1, 2)
+    )
+    words = ("--out", tmp_path / "out", "--model", model)
+    assert ultraread("read", first, *words).status == 0
+    (tmp_path / "out/1" / damaged).write_text("{")
+    ended = ultraread("read", first, second, *words, "--resume", "--json")
+    assert [one["state"] for one in ended.printed["slides"]] == [None, "succeeded"]
+    assert ended.printed["slides"][0]["error"]["code"] == "integrity_failed"
+
+
 def test_verify_names_the_place_where_a_slide_cannot_be_decoded(tmp_path: Path) -> None:
     slide = write_tiff(tmp_path / "slide.tif", simulated_tissue(256, 256), compression="deflate")
     whole = ultraread("verify", slide)

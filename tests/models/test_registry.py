@@ -59,3 +59,12 @@ def test_the_shipped_model_is_the_default_and_demands_what_its_card_says() -> No
     assert model.demands.modality == Modality.TEM
     assert model.demands.nominal_nm_per_px == 4.6
     assert model.demands.tile_px == model.card.tile_px
+
+
+def test_a_folder_in_the_working_directory_never_stands_in_for_a_shipped_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_model(tmp_path / DEFAULT_MODEL)
+    monkeypatch.chdir(tmp_path)
+    assert find_model(DEFAULT_MODEL).card.name == DEFAULT_MODEL
+    assert find_model(f"./{DEFAULT_MODEL}").card.name == "tiny"

@@ -11,7 +11,9 @@ from simulated import simulated_tissue, write_tiff
 from tiny_model import STEEPNESS, STRIDE_PX, tiny_model
 
 from ultraread.datasets.geometry import BoxPx
-from ultraread.errors import InputChanged
+from ultraread.datasets.open_slide import open_slide
+from ultraread.datasets.slide import TileUnreadable
+from ultraread.errors import InputChanged, SlideNotFound
 from ultraread.models.classifier import OnnxClassifier
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.read_slide import (
@@ -162,3 +164,49 @@ def test_each_tile_gets_the_scores_of_its_own_pixels(tmp_path: Path, model: Mode
             np.testing.assert_allclose(scores.patch_maps[row], patches, atol=1e-3)
             np.testing.assert_allclose(scores.probabilities[row], patches.mean(axis=(1, 2)), atol=1e-5)
     assert blank == [(128, 128)]
+
+
+def test_a_slide_is_never_read_through_another_files_descriptor(
+    tmp_path: Path, prepared: PreparedSlide, model: ModelFolder
+) -> None:
+    scorer = RangeScorer(OnnxClassifier(model, threads=1))
+    task = RangeTask(prepared.path, prepared.images[0].plan, prepared.images[0].window, 0)
+    before = scorer(task)
+    with pytest.raises(SlideNotFound):
+        scorer(replace(task, slide=tmp_path / "gone.tif"))
+    others = [
+        write_tiff(tmp_path / f"{n}.tif", simulated_tissue(300, 200, seed=n)).open("rb") for n in (7, 8)
+    ]
+    after = scorer(task)
+    assert np.array_equal(before.probabilities, after.probabilities)
+    for other in others:
+        other.close()
+    scorer.close()
+
+
+def test_a_slide_that_was_closed_reads_nothing_any_more(prepared: PreparedSlide) -> None:
+    slide = open_slide(prepared.path)
+    slide.close()
+    slide.close()
+    with pytest.raises(TileUnreadable):
+        slide.read_box(0, 0, BoxPx(0, 0, 64, 64))
+
+
+@pytest.mark.parametrize("change", ["uint8", "uint16", "counts", "float"])
+def test_the_same_texture_is_scored_whatever_its_bit_depth_and_gain(
+    change: str, tmp_path: Path, model: ModelFolder
+) -> None:
+    grey = simulated_tissue(256, 192)
+    pixels = {
+        "uint8": grey,
+        "uint16": grey.astype(np.uint16),
+        "counts": grey.astype(np.uint16) // 4,
+        "float": grey.astype(np.float32) / 1000,
+    }[change]
+    found = prepare_slide(write_tiff(tmp_path / "slide.tif", pixels, 4.6), model, ReadRequest())
+    scorer = RangeScorer(OnnxClassifier(model, threads=1))
+    store = RangeStore(tmp_path / "ranges")
+    score_slide(found, store, lambda tasks: map(scorer, tasks), lambda tiles: None)
+    tallied = tally_image(found, found.images[0], store)
+    assert (tallied.counts.scored, tallied.counts.blank) == (12, 0)
+    scorer.close()
