@@ -4,12 +4,12 @@ The files themselves are never part of UltraRead; `corpora.csv` lists where each
 """
 
 import csv
-import hashlib
 import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from ultraread.datasets.digest import sha256_of_file
 from ultraread.errors import CorpusUnreachable, IntegrityFailed
 
 MIRROR_VARIABLE = "ULTRAREAD_DATA_MIRROR"
@@ -54,12 +54,6 @@ def fetch(path: str) -> Path:
         if (mirror / path).is_file():
             return _confirmed(mirror / path, pinned)
     return _download(pinned)
-
-
-def sha256_of_file(path: Path) -> str:
-    """Hex digest of a file, read in pieces."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _corpus_file(row: dict[str, str]) -> CorpusFile:

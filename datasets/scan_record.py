@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ultraread.datasets.corpora import sha256_of_file
+from ultraread.datasets.digest import sha256_of_file
 
 
 @dataclass(frozen=True, slots=True)

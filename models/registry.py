@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ultraread.datasets.admission import ReadDemands
-from ultraread.datasets.corpora import sha256_of_file
+from ultraread.datasets.digest import sha256_of_file
 from ultraread.errors import ModelUnknown
 from ultraread.models.card import CARD_FILE, ModelCard, load_card
 

@@ -38,6 +38,7 @@ from ultraread.serving.results.folder import (
     conclude_slide,
     concluded_before,
     finished_before,
+    fsync,
     publish,
 )
 from ultraread.serving.score_tiles import RangeStore, ScoreRanges
@@ -180,6 +181,7 @@ def _bound_store(workspace: Path, prepared: PreparedSlide) -> RangeStore:
     workspace.mkdir(parents=True, exist_ok=True)
     unfinished = bound_to.with_suffix(".tmp")
     unfinished.write_text(json.dumps(wanted))
+    fsync(unfinished)
     unfinished.replace(bound_to)
     return RangeStore(workspace / "ranges")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ultraread.datasets.corpora import sha256_of_file
+from ultraread.datasets.digest import sha256_of_file
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.slide import TileUnreadable

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ultraread.datasets.corpora import sha256_of_file
+from ultraread.datasets.digest import sha256_of_file
 from ultraread.errors import RequestInvalid
 from ultraread.models.card import ScaleRange
 

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from ultraread.datasets.corpora import sha256_of_file
+from ultraread.datasets.digest import sha256_of_file
 from ultraread.datasets.simulated import simulated_texture
 from ultraread.models.card import GoldenPair
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ultraread.datasets.corpora import sha256_of_file
+from ultraread.datasets.digest import sha256_of_file
 from ultraread.datasets.slide import Modality
 from ultraread.models.card import (
     Abstention,

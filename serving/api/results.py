@@ -10,10 +10,10 @@ from fastapi.responses import FileResponse, StreamingResponse
 
 from ultraread.errors import NotFound, ReadNotFinished, RequestInvalid
 from ultraread.serving.api.service import InService, Service
+from ultraread.serving.results.case import CASE_FILE
 from ultraread.serving.store.records import find
 from ultraread.serving.store.tables import ReadRow, ReadState
 
-CASE_FILE = "case.json"
 PIECE_BYTES = 2**20
 ALREADY_COMPRESSED = (".tif", ".png")
 

@@ -9,7 +9,7 @@ from ultraread.serving.aggregate import coverage_of, findings_of, scope_of
 from ultraread.serving.estimates import seed_of
 from ultraread.serving.findings import CaseFindings, FieldEntry, canonical_bytes
 from ultraread.serving.limitations import limitations_of
-from ultraread.serving.results.folder import ConcludedSlide, model_entry
+from ultraread.serving.results.folder import ConcludedSlide, fsync, model_entry
 
 CASE_FILE = "case.json"
 MISSING_FIELDS = "{count} slides of the case gave no result; they are listed under fields with their error."
@@ -52,6 +52,7 @@ def write_case(findings: CaseFindings, folder: Path) -> None:
     """Write `folder`/case.json in canonical form, whole or not at all."""
     unfinished = folder / f".{CASE_FILE}.tmp"
     unfinished.write_bytes(canonical_bytes(findings))
+    fsync(unfinished)
     unfinished.rename(folder / CASE_FILE)
 
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ultraread.datasets.corpora import sha256_of_file
+from ultraread.datasets.digest import sha256_of_file
 from ultraread.datasets.geometry import whole
 from ultraread.errors import InputChanged, IntegrityFailed, OutputExists, StorageFull
 from ultraread.models.card import ModelCard
@@ -123,11 +123,10 @@ def publish(unfinished: Path, final: Path) -> None:
     if final.exists():
         raise OutputExists(f"{final} exists")
     try:
-        for file in unfinished.rglob("*"):
-            if file.is_file():
-                _fsync(file)
+        for path in (*unfinished.rglob("*"), unfinished):
+            fsync(path)
         unfinished.rename(final)
-        _fsync(final.parent)
+        fsync(final.parent)
     except OSError as failure:
         raise StorageFull(f"{final} could not be written ({failure.strerror})") from failure
 
@@ -248,7 +247,8 @@ def _write_json(path: Path, body: dict[str, Any]) -> None:
     path.write_text(json.dumps(body, indent=2) + "\n")
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Make a file, or the names in a folder, outlast a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

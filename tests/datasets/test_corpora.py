@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ultraread.datasets import corpora
-from ultraread.datasets.corpora import fetch, files_under, pinned_files, sha256_of_file
+from ultraread.datasets.corpora import fetch, files_under, pinned_files
+from ultraread.datasets.digest import sha256_of_file
 from ultraread.datasets.scan_record import digest_slide
 from ultraread.errors import CorpusUnreachable, IntegrityFailed
 

@@ -16,7 +16,8 @@ from command_line import ultraread
 from simulated import simulated_tissue, write_tiff
 from tiny_model import change_card, replace_graph, tiny_graph, write_tiny_model
 
-from ultraread.datasets.corpora import fetch, sha256_of_file
+from ultraread.datasets.corpora import fetch
+from ultraread.datasets.digest import sha256_of_file
 
 NM_PER_PX = 4.6
 

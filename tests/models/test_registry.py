@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tiny_model import write_tiny_model
 
-from ultraread.datasets.corpora import sha256_of_file
+from ultraread.datasets.digest import sha256_of_file
 from ultraread.datasets.slide import Modality
 from ultraread.errors import ModelCardInvalid, ModelUnknown
 from ultraread.models.registry import DEFAULT_MODEL, find_model, list_models

@@ -5,7 +5,7 @@ import onnx
 import pytest
 import torch
 
-from ultraread.datasets.corpora import sha256_of_file
+from ultraread.datasets.digest import sha256_of_file
 from ultraread.errors import ModelInvalid, ModelOperatorNotAllowed
 from ultraread.models.card import load_card
 from ultraread.training.config import TrainingConfig

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ultraread.datasets.corpora import sha256_of_file
+from ultraread.datasets.digest import sha256_of_file
 from ultraread.models.card import load_card
 from ultraread.training.config import load_config
 from ultraread.training.evaluate import CrossValidation, load_cross_validation

@@ -11,7 +11,8 @@ import pytest
 from fastapi import FastAPI
 from serving_api import FileSlide
 
-from ultraread.datasets.corpora import fetch, sha256_of_file
+from ultraread.datasets.corpora import fetch
+from ultraread.datasets.digest import sha256_of_file
 from ultraread.serving.api.service import Service
 from ultraread.serving.settings import Settings
 from ultraread.serving.store import records as store_records
