@@ -41,7 +41,9 @@ def interrupted(large: Path, model: Path, tmp_path_factory: pytest.TempPathFacto
     """The --out folder of a read of `large` that Ctrl-C stopped between the second range and the last."""
     out = tmp_path_factory.mktemp("interrupted")
     words = ("read", large, "--out", out, "--model", model)
-    started = subprocess.Popen([SCRIPT, *map(str, words)], stderr=subprocess.PIPE, text=True)
+    started = subprocess.Popen(
+        [SCRIPT, *map(str, words)], stderr=subprocess.PIPE, text=True, preexec_fn=_listen_to_ctrl_c
+    )
     ranges = out / ".large.partial" / "ranges"
     until = time.monotonic() + 60
     while len(list(ranges.glob("*.npz"))) < 2 and started.poll() is None and time.monotonic() < until:
@@ -51,6 +53,11 @@ def interrupted(large: Path, model: Path, tmp_path_factory: pytest.TempPathFacto
     assert started.returncode == 130, told
     assert "error[interrupted]: stopped; what was scored is kept. Go on with the same command" in told
     return out
+
+
+def _listen_to_ctrl_c() -> None:
+    """A shell that runs the tests in the background lets them, and so the command, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
