@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,8 @@ def interrupted(large: Path, model: Path, tmp_path_factory: pytest.TempPathFacto
     """The --out folder of a read of `large` that Ctrl-C stopped between the second range and the last."""
     out = tmp_path_factory.mktemp("interrupted")
     words = ("read", large, "--out", out, "--model", model)
-    started = subprocess.Popen(
-        [SCRIPT, *map(str, words)], stderr=subprocess.PIPE, text=True, preexec_fn=_listen_to_ctrl_c
-    )
+    with _ctrl_c_is_heard():
+        started = subprocess.Popen([SCRIPT, *map(str, words)], stderr=subprocess.PIPE, text=True)
     ranges = out / ".large.partial" / "ranges"
     until = time.monotonic() + 60
     while len(list(ranges.glob("*.npz"))) < 2 and started.poll() is None and time.monotonic() < until:
@@ -55,9 +55,12 @@ def interrupted(large: Path, model: Path, tmp_path_factory: pytest.TempPathFacto
     return out
 
 
-def _listen_to_ctrl_c() -> None:
-    """A shell that runs the tests in the background lets them, and so the command, ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+@contextmanager
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """A shell that runs the tests in the background lets them, and what they start, ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
