@@ -24,7 +24,7 @@ def list_all(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps([_summary(card.model_dump(mode="json")) for card in cards]))
         return
-    table = Table("model", "classes", "nm/px", "made for", "licence of the weights")
+    table = _table("model", "classes", "nm/px", "made for", "licence of the weights")
     for card in cards:
         scale = f"{card.nm_per_px.nominal:g} ({card.nm_per_px.min:g} to {card.nm_per_px.max:g})"
         names = ", ".join(one.name for one in card.classes)
@@ -47,7 +47,7 @@ def card(ref: Ref, as_json: AsJson = False) -> None:
     console = Console()
     console.print(f"[bold]{found.ref}[/]  {found.intended_use}\n[bold]Not for:[/] {found.not_intended_use}")
     console.print(f"[bold]Licence of the weights:[/] {found.licence.name}. {found.licence.binds_users_to}")
-    table = Table("metric", "class", "value [95 %]", "n", "data")
+    table = _table("metric", "class", "value [95 %]", "n", "data")
     for metric in found.metrics:
         interval = rf"{metric.value:.4g} \[{metric.ci95[0]:.4g}, {metric.ci95[1]:.4g}]"
         table.add_row(metric.metric, metric.code, interval, f"{metric.n} {metric.n_of}", metric.dataset)
@@ -78,3 +78,11 @@ def _summary(card: dict[str, Any]) -> dict[str, Any]:
         key: card[key]
         for key in ("name", "version", "sha256", "classes", "nm_per_px", "specimens", "licence")
     }
+
+
+def _table(*headings: str) -> Table:
+    """Cells wrap and are never cut: a name that is cut cannot be typed."""
+    table = Table()
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table

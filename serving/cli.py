@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ultraread.serving.local_read import LocalReader, SlideOutcome
     from ultraread.serving.score_tiles import RangeScorer, RangeScores, RangeTask
 
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with an interrupted read, which is else begun anew.")
+]
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")]
 DECODING_THREADS = 1
 
@@ -34,7 +37,12 @@ def read(
     region: options.Region = None,
     specimen: options.Specimen = "",
     case: Annotated[str, typer.Option("--case", help="Take the slides as fields of this case.")] = "",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted read.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with an interrupted read; without it, what was scored is thrown away."
+        ),
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Read slides in this process: one result folder a slide, and case.json with --case.
@@ -117,7 +125,7 @@ def doctor(config: Config = None, as_json: options.AsJson = False) -> None:
 
 def print_error(error: UltraReadError, subject: str = "") -> None:
     """`error[code]: what happened. What to do.` on stderr."""
-    of = f"{subject}: " if subject else ""
+    of = f"{subject}: " if subject and not error.what.startswith(subject) else ""
     typer.echo(f"error[{error.code}]: {of}{error.what}. {error.remedy}", err=True)
 
 
@@ -175,7 +183,7 @@ def _tell(
         read = next(one.concluded for one in outcomes if one.concluded)
         scale = scale_in_words(read.findings.model_dump(mode="json")["slide"]["images"][0])
         where = [f"Case file: {outcomes[0].folder.parent / 'case.json'}"]
-        title = f"case {case}: {len(findings.fields)} fields"
+        title = f"case {case}: {sum(not one.error_code for one in findings.fields)} fields"
         print_findings(console, findings.model_dump(mode="json"), title, scale, where)
 
 

@@ -48,7 +48,7 @@ def submit(
 
     A slide that may not be read stays filed and viewable. Several slides are one read.
 
-    Example: ultraread submit fields/*.tif --case C-17 --nm-per-px 4.6 --reason "calibrated" --wait
+    Example: ultraread submit a.tif b.tif --case C-17 --nm-per-px 4.6 --reason "calibrated" --wait
     """
     from ultraread.serving.client import Client
 
@@ -73,6 +73,7 @@ def submit(
         )
         if wait:
             read = _follow(client, read["id"])
+        typer.echo(f"Then: ultraread fetch {read['id']} --out FOLDER", err=True)
         _tell(read, as_json)
 
 

@@ -85,7 +85,7 @@ class LocalReader:
             try:
                 yield SlideOutcome(slide, self.out / name, self._read_one(slide, name, tiles))
             except UltraReadError as error:
-                planned = tiles.get(_sha256(slide), 0)
+                planned = 0 if isinstance(error, SlideDuplicate) else tiles.get(_sha256(slide), 0)
                 yield SlideOutcome(slide, self.out / name, error=error, tiles_planned=planned)
             except Exception as failure:  # no slide ends a batch
                 what = f"the read failed inside UltraRead ({type(failure).__name__}: {failure})"

@@ -29,6 +29,9 @@ def print_findings(console: Console, result: Json, title: str, scale: str, where
     console.print(table)
     console.print(_coverage(result["coverage"]), highlight=False)
     console.print(_model(result["model"]), highlight=False)
+    for limit in result["limitations"]:
+        if limit.startswith("The specimen"):
+            console.print(limit, style="bold yellow", highlight=False, markup=False)
     for line in where:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     console.print(NOTICE)

@@ -44,7 +44,8 @@ def _verify_fields(path: Path, folders: list[Path]) -> None:
 
 def _result_folders(path: Path) -> list[Path]:
     """Every visible folder: one that lost its files is damaged, not something else."""
-    return sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    folders = [folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
+    return sorted(folder for folder in folders if any(folder.iterdir()))
 
 
 def _verify_result(folder: Path) -> list[str]:

@@ -105,7 +105,8 @@ def _finished(service: Service, read_id: str) -> ReadRow:
     with service.store.reading() as session:
         row = find(session, ReadRow, read_id)
     if not ReadState(row.state).has_result:
-        raise ReadNotFinished(f"read {row.id} is {row.state}")
+        ended = "It gives no result; request it again." if ReadState(row.state).has_ended else ""
+        raise ReadNotFinished(f"read {row.id} is {row.state}", ended)
     return row
 
 
