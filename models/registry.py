@@ -51,11 +51,11 @@ def find_model(ref: str, folder: Path | None = None) -> ModelFolder:
 
     Raises ModelUnknown, and ModelCardInvalid where its card cannot be read.
     """
-    name, _, version = ref.partition("/")
+    name, slash, version = ref.partition("/")
     matching = [
         model
         for model in list_models(folder)
-        if model.card.name == name and version in ("", model.card.version)
+        if model.card.name == name and version == (model.card.version if slash else "")
     ]
     if matching:  # first, so that a folder of that name in the working directory is never taken for it
         return matching[-1]

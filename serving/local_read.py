@@ -1,5 +1,6 @@
 """Read slides in this process, one folder a slide; what is interrupted goes on with `resume`."""
 
+import errno
 import json
 import os
 from collections import Counter
@@ -19,6 +20,7 @@ from ultraread.errors import (
     StorageFull,
     TooManyFailedTiles,
     UltraReadError,
+    Unavailable,
 )
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.findings import CaseFindings, canonical_bytes
@@ -83,13 +85,12 @@ class LocalReader:
         tiles: dict[str, int] = {}
         for slide, name in zip(slides, folder_names(slides), strict=True):
             try:
-                yield SlideOutcome(slide, self.out / name, self._read_one(slide, name, tiles))
-            except UltraReadError as error:
-                planned = 0 if isinstance(error, SlideDuplicate) else tiles.get(_sha256(slide), 0)
-                yield SlideOutcome(slide, self.out / name, error=error, tiles_planned=planned)
-            except Exception as failure:  # no slide ends a batch
-                what = f"the read failed inside UltraRead ({type(failure).__name__}: {failure})"
-                yield SlideOutcome(slide, self.out / name, error=UltraReadError(what))
+                outcome = SlideOutcome(slide, self.out / name, self._read_one(slide, name, tiles))
+            except Exception as failure:  # the last net: no slide ends a batch
+                is_extra = isinstance(failure, SlideDuplicate)  # its tiles are those of the first
+                planned = 0 if is_extra else tiles.get(_sha256(slide), 0)
+                outcome = SlideOutcome(slide, self.out / name, error=_coded(failure), tiles_planned=planned)
+            yield outcome
 
     def conclude_case(self, outcomes: Sequence[SlideOutcome]) -> CaseFindings | None:
         """Write case.json over the slides that gave a result; None where none did."""
@@ -102,7 +103,8 @@ class LocalReader:
             if outcome.error
         ]
         case = case_findings(concluded, failed, self.model, self.request.specimen)
-        write_case(case, self.out)
+        with full_storage_coded(CASE_FILE):
+            write_case(case, self.out)
         for outcome in outcomes:
             clear(self._workspace(outcome.folder.name))
         return case
@@ -115,16 +117,18 @@ class LocalReader:
     def _read_one(self, slide: Path, name: str, tiles: dict[str, int]) -> ConcludedSlide:
         """Read one slide; `tiles` notes by sha256 what was planned on it, and so which slides were seen."""
         final, workspace = self.out / name, self._workspace(name)
+        if self.in_case and _sha256(slide) in tiles:
+            raise SlideDuplicate(f"{slide.name} is a slide that the case holds already")
         if final.exists() and not self.resume:
             raise OutputExists(f"{final} exists")
         clock = Stopwatch()
         prepared = prepare_slide(slide, self.model, self.request)
         clock.lap("prepare_s")
-        if self.in_case and prepared.digest.sha256 in tiles:
-            raise SlideDuplicate(f"{slide.name} is a slide that the case holds already")
         tiles[prepared.digest.sha256] = prepared.tiles
-        if final.exists() and not self.in_case:
-            return finished_before(prepared, final)
+        if final.exists():
+            finished = finished_before(prepared, final)
+            if not self.in_case:
+                return finished
         if not self.resume:
             clear(workspace)
         try:
@@ -166,8 +170,23 @@ def _distinct_name(slide: Path) -> str:
 
 
 def _sha256(slide: Path) -> str:
-    """Of a slide that may not even be there."""
-    return digest_slide([slide]).sha256 if slide.is_file() else ""
+    """Of a slide that may not even be there, or not be readable."""
+    try:
+        return digest_slide([slide]).sha256 if slide.is_file() else ""
+    except OSError:
+        return ""
+
+
+def _coded(failure: Exception) -> UltraReadError:
+    """What went wrong with one slide, as the error that its reader is told."""
+    if isinstance(failure, UltraReadError):
+        return failure
+    if isinstance(failure, OSError) and failure.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return StorageFull("there is no room to write")
+    if isinstance(failure, OSError) and failure.strerror:
+        what = f"the slide could not be read, or its result not be written ({failure.strerror})"
+        return UltraReadError(what, "Check the disk, and who may read and write there.")
+    return UltraReadError(f"the read failed inside UltraRead: {type(failure).__name__}")
 
 
 def _bound_store(workspace: Path, prepared: PreparedSlide) -> RangeStore:
@@ -207,8 +226,10 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as failure:
-        raise StorageFull(
+        if failure.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StorageFull(f"there is no room for {folder}") from failure
+        raise Unavailable(
             f"{folder} cannot be made ({failure.strerror})", "Choose another --out."
         ) from failure
     if not os.access(folder, os.W_OK):
-        raise StorageFull(f"{folder} cannot be written to", "Choose another --out.")
+        raise Unavailable(f"{folder} cannot be written to", "Choose another --out.")

@@ -100,8 +100,9 @@ class RangeScorer:
             return self._slide
         if self._slide is not None:
             self._slide.close()
-        self._slide = None  # a slide that is closed must not be found again if the next one does not open
-        self._path, self._slide = path, open_slide(path)
+        self._path = self._slide = None  # what is closed must not be found again if the next does not open
+        self._slide = open_slide(path)
+        self._path = path
         return self._slide
 
 
@@ -160,7 +161,7 @@ class RangeStore:
         folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, scores: RangeScores) -> None:
-        """Write, fsync, rename."""
+        """Write, fsync, rename. Two threads may save the same range at once."""
         arrays: dict[str, Any] = {
             "status": scores.status,
             "probabilities": scores.probabilities,
@@ -171,11 +172,14 @@ class RangeStore:
         told = json.dumps({"failures": scores.failures, "scored_by": scores.scored_by})
         path = self._path(scores.image, scores.number)
         unfinished = path.with_suffix(f".{uuid4().hex}.tmp")
-        with unfinished.open("wb") as stream:
-            np.savez(stream, told=np.array(told), **arrays)
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.replace(path)
+        try:
+            with unfinished.open("wb") as stream:
+                np.savez(stream, told=np.array(told), **arrays)
+                stream.flush()
+                os.fsync(stream.fileno())
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)  # on a full disk, retries must not pile up
 
     def has(self, image: int, number: int) -> bool:
         return self._path(image, number).is_file()

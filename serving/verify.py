@@ -14,13 +14,14 @@ from ultraread.serving.findings import digest_of
 from ultraread.serving.results.case import CASE_FILE
 
 STEP_PX = 1024
+OF_A_RESULT = ("provenance.json", "findings.json")
 
 
 def verify(path: Path) -> list[str]:
     """Return what was confirmed, one line each. Raises IntegrityFailed naming all that is damaged."""
     if not path.is_dir():
         return _verify_slide(path)
-    folders = [path] if (path / "provenance.json").is_file() else _result_folders(path)
+    folders = [path] if any((path / name).is_file() for name in OF_A_RESULT) else _result_folders(path)
     if not folders:
         raise IntegrityFailed(
             f"{path} holds no result", "Name a slide, a result folder or a folder of results."

@@ -8,7 +8,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ultraread.datasets.formats.tiff import MAX_STORED_TILE_PX, is_whole_jpeg
+from ultraread.datasets.formats.limits import MAX_STORED_TILE_PX, is_whole_jpeg
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideInfo
 from ultraread.errors import SlidePixelFormat, SlideTooLarge, SlideTruncated, SlideTypeMismatch

@@ -17,6 +17,7 @@ import numpy as np
 import tifffile
 from tifffile import COMPRESSION, PHOTOMETRIC, TIFF, TiffFile, TiffPage, TiffPageSeries
 
+from ultraread.datasets.formats.limits import MAX_STORED_TILE_PX, is_whole_jpeg
 from ultraread.datasets.formats.tiff_scale import scales_of_series
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.scale import StatedScale
@@ -32,7 +33,6 @@ from ultraread.errors import (
     UltraReadError,
 )
 
-MAX_STORED_TILE_PX = 64 * 2**20
 MAX_DECLARED_PER_HELD_BYTE = 10
 """A header that declares more than ten times what the file holds is refused, not read as damage."""
 CACHE_BYTES = 64 * 2**20
@@ -87,6 +87,8 @@ class TiffSlide:
             raise SlideTruncated(f"the TIFF header cannot be read ({type(failure).__name__})") from failure
 
     def read_box(self, image: int, level: int, box: BoxPx) -> Pixels:
+        if self._descriptor < 0:
+            raise ValueError("read of a closed slide")
         plane = self._images[image][level]
         shape = (box.height, box.width, 3) if plane.key.samplesperpixel == 3 else (box.height, box.width)
         pixels = np.zeros(shape, plane.dtype)
@@ -101,9 +103,9 @@ class TiffSlide:
     def close(self) -> None:
         """Close the file; the number of its descriptor, which may soon be another file's, is forgotten."""
         self._file.close()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -124,7 +126,7 @@ class TiffSlide:
             return None
         try:
             stored = os.pread(self._descriptor, count, offset)
-        except OSError as failure:
+        except OSError as failure:  # a fault of the disk is that of one tile, too
             raise TileUnreadable(f"stored tile {index}: {failure.strerror}") from failure
         if len(stored) != count:
             raise TileUnreadable(f"stored tile {index} is cut off")
@@ -163,11 +165,6 @@ class _SegmentCache:
             while self._bytes > CACHE_BYTES and len(self._kept) > 1:
                 _, dropped = self._kept.popitem(last=False)
                 self._bytes -= 0 if dropped is None else dropped.nbytes
-
-
-def is_whole_jpeg(stored: bytes) -> bool:
-    """Whether the end marker follows the last scan: libjpeg paints what is missing grey without a word."""
-    return stored.find(b"\xff\xd9", max(0, stored.rfind(b"\xff\xda"))) >= 0
 
 
 def _open_headers(path: Path) -> TiffFile:

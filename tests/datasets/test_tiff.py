@@ -1,5 +1,7 @@
 """The TIFF reader gives the pixels that tifffile and tiffslide give, for every layout it takes."""
 
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -135,6 +137,26 @@ def test_a_damaged_tile_is_named_and_the_others_are_read(tmp_path: Path) -> None
     simulated.damage_stored_tiles(path, [1])
     with open_slide(path) as slide:
         with pytest.raises(TileUnreadable, match="stored tile 1"):
+            slide.read_box(0, 0, BoxPx(64, 0, 64, 64))
+        np.testing.assert_array_equal(slide.read_box(0, 0, BoxPx(0, 0, 64, 64)), GREY[:64, :64])
+
+
+def test_a_read_error_of_the_disk_is_one_unreadable_tile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_tiff(tmp_path / "slide.tif", GREY)
+    with tifffile.TiffFile(path) as file:
+        bad = file.pages.first.dataoffsets[1]
+    pread = os.pread
+
+    def failing(descriptor: int, count: int, offset: int) -> bytes:
+        if offset == bad:
+            raise OSError(errno.EIO, "Input/output error")
+        return pread(descriptor, count, offset)
+
+    monkeypatch.setattr("os.pread", failing)
+    with open_slide(path) as slide:
+        with pytest.raises(TileUnreadable, match="stored tile 1: Input/output error"):
             slide.read_box(0, 0, BoxPx(64, 0, 64, 64))
         np.testing.assert_array_equal(slide.read_box(0, 0, BoxPx(0, 0, 64, 64)), GREY[:64, :64])
 

@@ -1,11 +1,13 @@
 """What cannot be read safely is refused, with a code, an exit status and what to do; the rest is read."""
 
 import csv
+import errno
 import json
 import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,6 +20,7 @@ from tiny_model import change_card, replace_graph, tiny_graph, write_tiny_model
 
 from ultraread.datasets.corpora import fetch
 from ultraread.datasets.digest import sha256_of_file
+from ultraread.serving.read_slide import PreparedSlide, prepare_slide
 
 NM_PER_PX = 4.6
 
@@ -258,6 +261,59 @@ def test_one_bad_slide_does_not_end_a_batch(tmp_path: Path, model: Path) -> None
     assert "error[slide_no_pixel_size]: bad.tif: " in ended.err
     assert (tmp_path / "out/good/findings.json").is_file()
     assert not (tmp_path / "out/bad").exists()
+
+
+FAULTS: dict[str, tuple[Exception, int, str]] = {
+    "no room": (OSError(errno.ENOSPC, "No space left"), 6, "error[storage_full]: bad.tif: there is no room"),
+    "no quota": (OSError(errno.EDQUOT, "Quota exceeded"), 6, "error[storage_full]: bad.tif: there is no"),
+    "a broken disk": (OSError(errno.EIO, "Input/output error"), 1, "(Input/output error). Check the disk"),
+    "a fault of ours": (ZeroDivisionError("x"), 1, "the read failed inside UltraRead: ZeroDivisionError"),
+}
+
+
+@pytest.mark.parametrize("what", FAULTS)
+def test_no_fault_of_one_slide_ends_a_batch(
+    what: str, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault, status, told = FAULTS[what]
+    good, bad = (
+        write_tiff(tmp_path / f"{name}.tif", simulated_tissue(128, 128), NM_PER_PX)
+        for name in ("good", "bad")
+    )
+
+    def failing(path: Path, *rest: Any) -> PreparedSlide:  # noqa: ANN401  # as it was called
+        if path == bad:
+            raise fault
+        return prepare_slide(path, *rest)
+
+    monkeypatch.setattr("ultraread.serving.local_read.prepare_slide", failing)
+    ended = ultraread("read", bad, good, "--out", tmp_path / "out", "--model", model)
+    assert told in ended.err
+    assert ended.status == status
+    assert (tmp_path / "out/good/findings.json").is_file()
+
+
+def test_slides_of_one_stem_that_cannot_be_digested_do_not_end_a_batch(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(paths: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("ultraread.serving.local_read.digest_slide", unreadable)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write_tiff(tmp_path / folder / "field.tif", simulated_tissue(128, 128))
+    ended = ultraread("read", *tmp_path.glob("?/field.tif"), "--out", tmp_path / "out", "--model", model)
+    assert ended.err.count("error[slide_no_pixel_size]: ") == 2
+    assert ended.status == 3
+
+
+def test_an_out_that_cannot_be_a_folder_is_not_called_a_full_disk(tmp_path: Path, model: Path) -> None:
+    slide = write_tiff(tmp_path / "slide.tif", simulated_tissue(128, 128), NM_PER_PX)
+    ended = ultraread("read", slide, "--out", slide / "out", "--model", model)
+    assert "error[service_unavailable]: " in ended.err
+    assert "Choose another --out" in ended.err
+    assert ended.status == 6
 
 
 def _external_data(folder: Path) -> None:

@@ -98,6 +98,17 @@ def test_what_was_kept_is_never_mixed_with_other_settings(half_done: Path, large
     assert not (half_done / "large").exists()
 
 
+@pytest.mark.parametrize("content", ["", "{", "[1]"])
+def test_a_damaged_binding_is_named_with_the_way_out(
+    content: str, half_done: Path, large: Path, model: Path
+) -> None:
+    (half_done / ".large.partial/binding.json").write_text(content)
+    ended = ultraread("read", large, "--out", half_done, "--model", model, "--resume")
+    assert "binding.json" in ended.err or "error[read_input_changed]" in ended.err
+    assert "without --resume" in ended.err
+    assert ended.status == 7
+
+
 def test_resuming_a_read_that_had_ended_changes_nothing(tmp_path: Path, model: Path) -> None:
     slide = write_tiff(tmp_path / "slide.tif", simulated_tissue(256, 128), NM_PER_PX)
     words = ("read", slide, "--out", tmp_path / "out", "--model", model)
@@ -257,6 +268,27 @@ def test_a_field_that_is_named_twice_counts_once(tmp_path: Path, model: Path) ->
     assert (ended.status, told["slides"][1]["error"]["code"]) == (3, "slide_duplicate")
     assert told["case"]["state"] == "partial"
     assert told["case"]["coverage"]["tiles_scored"] == 4
+
+
+def test_a_field_of_the_same_name_in_another_folder_is_a_duplicate_too(tmp_path: Path, model: Path) -> None:
+    one = write_tiff(tmp_path / "one.tif", simulated_tissue(128, 128), NM_PER_PX)
+    (tmp_path / "copy").mkdir()
+    copy = Path(shutil.copy(one, tmp_path / "copy/one.tif"))
+    ended = ultraread("read", one, copy, "--out", tmp_path / "out", "--model", model, "--case", "C", "--json")
+    told = ended.printed
+    assert told["slides"][1]["error"]["code"] == "slide_duplicate"
+    assert told["case"]["coverage"]["tiles_planned"] == 4, "what was planned once counts once"
+
+
+@pytest.mark.parametrize("damaged", ["findings.json", "provenance.json"])
+def test_a_damaged_field_is_named_when_its_case_is_resumed(damaged: str, tmp_path: Path, model: Path) -> None:
+    field = write_tiff(tmp_path / "field.tif", simulated_tissue(128, 128), NM_PER_PX)
+    words = ("read", field, "--out", tmp_path / "out", "--model", model, "--json")
+    assert ultraread(*words).status == 0
+    (tmp_path / "out/field" / damaged).unlink()
+    ended = ultraread(*words, "--case", "C", "--resume")
+    error = ended.printed["slides"][0]["error"]
+    assert (error["code"], error["remedy"]) == ("integrity_failed", "Move it away and read again.")
 
 
 @pytest.mark.parametrize("damaged", ["findings.json", "provenance.json"])

@@ -67,4 +67,5 @@ def test_a_folder_in_the_working_directory_never_stands_in_for_a_shipped_model(
     write_tiny_model(tmp_path / DEFAULT_MODEL)
     monkeypatch.chdir(tmp_path)
     assert find_model(DEFAULT_MODEL).card.name == DEFAULT_MODEL
-    assert find_model(f"./{DEFAULT_MODEL}").card.name == "tiny"
+    for path in (f"./{DEFAULT_MODEL}", f"{DEFAULT_MODEL}/", str(tmp_path / DEFAULT_MODEL)):
+        assert find_model(path).card.name == "tiny"

@@ -1,6 +1,8 @@
 """What a read is made of before and while its tiles are scored: window, binding, ranges and checkpoints."""
 
+import errno
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,7 +14,6 @@ from tiny_model import STEEPNESS, STRIDE_PX, tiny_model
 
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.open_slide import open_slide
-from ultraread.datasets.slide import TileUnreadable
 from ultraread.errors import InputChanged, SlideNotFound
 from ultraread.models.classifier import OnnxClassifier
 from ultraread.models.registry import ModelFolder
@@ -186,10 +187,14 @@ def test_a_slide_is_never_read_through_another_files_descriptor(
 
 def test_a_slide_that_was_closed_reads_nothing_any_more(prepared: PreparedSlide) -> None:
     slide = open_slide(prepared.path)
+    box = BoxPx(0, 0, 64, 64)
+    slide.read_box(0, 0, box)
     slide.close()
-    slide.close()
-    with pytest.raises(TileUnreadable):
-        slide.read_box(0, 0, BoxPx(0, 0, 64, 64))
+    with prepared.path.open("rb") as other:  # which may have got the number of the closed descriptor
+        slide.close()
+        with pytest.raises(ValueError, match="closed slide"):
+            slide.read_box(0, 0, box)
+        assert other.read(2) == b"II"
 
 
 @pytest.mark.parametrize("change", ["uint8", "uint16", "counts", "float"])
@@ -197,6 +202,7 @@ def test_the_same_texture_is_scored_whatever_its_bit_depth_and_gain(
     change: str, tmp_path: Path, model: ModelFolder
 ) -> None:
     grey = simulated_tissue(256, 192)
+    grey[64:128, 128:192] = 100
     pixels = {
         "uint8": grey,
         "uint16": grey.astype(np.uint16),
@@ -208,5 +214,34 @@ def test_the_same_texture_is_scored_whatever_its_bit_depth_and_gain(
     store = RangeStore(tmp_path / "ranges")
     score_slide(found, store, lambda tasks: map(scorer, tasks), lambda tiles: None)
     tallied = tally_image(found, found.images[0], store)
-    assert (tallied.counts.scored, tallied.counts.blank) == (12, 0)
     scorer.close()
+    assert (tallied.counts.scored, tallied.counts.blank) == (11, 1)
+    scores = store.load(0, 0)
+    tiles = planned_tiles(found.images[0].plan, 0)
+    (blank,) = np.flatnonzero(scores.status == BLANK)
+    assert (tiles[blank].box.x, tiles[blank].box.y) == (128, 64)
+
+
+def _scores_of_nothing() -> RangeScores:
+    empty = np.zeros((1, 2), np.float32)
+    return RangeScores(0, 0, np.zeros(1, np.uint8), empty, None, np.zeros((1, 4, 4), np.uint8), {}, 1)
+
+
+def test_threads_of_one_process_may_save_the_same_range_at_once(tmp_path: Path) -> None:
+    store = RangeStore(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(store.save, [_scores_of_nothing()] * 64))
+    assert store.load(0, 0).status.tolist() == [0]
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npz"]
+
+
+def test_a_checkpoint_that_finds_no_room_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        RangeStore(tmp_path).save(_scores_of_nothing())
+    assert list(tmp_path.iterdir()) == []

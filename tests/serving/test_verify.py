@@ -1,0 +1,57 @@
+"""Verifying a folder of results passes over nothing that was there."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ultraread.errors import IntegrityFailed
+from ultraread.serving.findings import digest_of
+from ultraread.serving.verify import verify
+
+
+def _write(path: Path, body: dict[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**body, "digest": digest_of(body)}))
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Simulated: a case of two slides, one of them refused, and an interrupted read, which is no result."""
+    _write(tmp_path / "one/findings.json", {"slide": {"sha256": "aa"}})
+    _write(tmp_path / "one/provenance.json", {"files": {}})
+    fields = [{"slide_sha256": "aa", "error_code": ""}, {"slide_sha256": "bb", "error_code": "slide_empty"}]
+    _write(tmp_path / "case.json", {"fields": fields})
+    (tmp_path / ".two.partial").mkdir()
+    return tmp_path
+
+
+def test_a_case_with_all_its_folders_is_confirmed(results: Path) -> None:
+    confirmed = verify(results)
+    assert confirmed[1:] == [
+        "one/findings.json: digest confirmed",
+        f"{results.name}/case.json: digest confirmed",
+    ]
+
+
+@pytest.mark.parametrize("lost", ["findings.json", "provenance.json"])
+@pytest.mark.parametrize("named", [lambda results: results, lambda results: results / "one"])
+def test_a_result_that_lost_a_file_is_named_with_it(
+    named: Callable[[Path], Path], lost: str, results: Path
+) -> None:
+    (results / "one" / lost).unlink()
+    with pytest.raises(IntegrityFailed, match=f"one/{lost} is missing"):
+        verify(named(results))
+
+
+def test_an_empty_folder_among_results_is_a_result_that_lost_everything(results: Path) -> None:
+    (results / "three").mkdir()
+    with pytest.raises(IntegrityFailed, match=r"three/provenance\.json is missing"):
+        verify(results)
+
+
+def test_a_field_of_the_case_without_a_folder_is_missed(results: Path) -> None:
+    _write(results / "one/findings.json", {"slide": {"sha256": "cc"}})
+    with pytest.raises(IntegrityFailed, match="1 fields of .*case.json have no result folder"):
+        verify(results)
