@@ -45,13 +45,14 @@ def test_a_result_that_lost_a_file_is_named_with_it(
         verify(named(results))
 
 
-def test_an_empty_folder_among_results_is_a_result_that_lost_everything(results: Path) -> None:
+def test_a_folder_among_results_that_lost_both_is_damaged_and_not_something_else(results: Path) -> None:
     (results / "three").mkdir()
+    (results / "three/tiles.csv").write_text("minx,miny,width,height\n")
     with pytest.raises(IntegrityFailed, match=r"three/provenance\.json is missing"):
         verify(results)
 
 
 def test_a_field_of_the_case_without_a_folder_is_missed(results: Path) -> None:
     _write(results / "one/findings.json", {"slide": {"sha256": "cc"}})
-    with pytest.raises(IntegrityFailed, match="1 fields of .*case.json have no result folder"):
+    with pytest.raises(IntegrityFailed, match=r"1 fields of .*case\.json have no result folder"):
         verify(results)
