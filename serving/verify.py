@@ -44,7 +44,7 @@ def _verify_fields(path: Path, folders: list[Path]) -> None:
 
 
 def _result_folders(path: Path) -> list[Path]:
-    """Every visible folder: one that lost its files is damaged, not something else."""
+    """Every visible folder that holds anything: one that lost some of its files is damaged."""
     folders = [folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
     return sorted(folder for folder in folders if any(folder.iterdir()))
 

@@ -78,6 +78,8 @@ def finished_before(prepared: PreparedSlide, folder: Path) -> ConcludedSlide:
     """What a published folder holds, scoring nothing. Raises InputChanged where it is another read's."""
     try:
         body = json.loads((folder / "findings.json").read_bytes())
+        if body["digest"] != digest_of(body):
+            raise ValueError("not what its digest says")
         findings = SlideFindings.model_validate({name: body[name] for name in body if name != "digest"})
         settings = json.loads((folder / "provenance.json").read_text())["settings"]
     except (OSError, ValueError, KeyError, TypeError) as damaged:
