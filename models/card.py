@@ -61,6 +61,9 @@ class Outputs(CardPart):
 
     probabilities: str
     patch_map: PatchMap | None = None
+    out_of_domain: str | None = Field(
+        default=None, description="(N,) float32: how unlike the training data a tile is; higher is stranger."
+    )
 
 
 class Normalisation(CardPart):
@@ -81,7 +84,10 @@ class Threshold(CardPart):
     code: str
     present: Fraction
     not_seen: Fraction
-    operating_point: str = Field(description="What the thresholds were chosen for, and on what data.")
+    operating_point: Annotated[
+        str,
+        Field(min_length=1, pattern=r"\S", description="What the limits were chosen for, and on what data."),
+    ]
 
 
 class Aggregation(CardPart):
@@ -103,18 +109,71 @@ class DerivedMeasurement(CardPart):
     source: str
 
 
+class ClassCalibration(CardPart):
+    """One class: its logits are divided by `temperature` and shifted by `bias` inside the ONNX graph.
+
+    Expected calibration error and Brier score of patches, before and after; after is cross-fitted, so no
+    patch is judged by a temperature that it helped to choose.
+    """
+
+    code: str
+    temperature: Annotated[float, Field(gt=0)]
+    bias: float
+    ece_before: Fraction
+    ece_after: Fraction
+    brier_before: Fraction
+    brier_after: Fraction
+
+
 class Calibration(CardPart):
     """What was done to make probabilities frequencies; `none` where nothing was."""
 
-    method: Literal["none"]
+    method: Literal["none", "temperature"]
+    classes: tuple[ClassCalibration, ...] = ()
     note: str
+
+
+class ConformalClass(CardPart):
+    """One class of a split-conformal rule over fields: how many fields it stands on, and what it holds on.
+
+    `misses` of `fields_with` fields that show the class were called not_seen, `false_calls` of
+    `fields_without` were called present, on each data set that was left out.
+    """
+
+    code: str
+    dataset: str
+    fields_with: Annotated[int, Field(ge=0)]
+    misses: Annotated[int, Field(ge=0)]
+    fields_without: Annotated[int, Field(ge=0)]
+    false_calls: Annotated[int, Field(ge=0)]
+    abstained: Annotated[int, Field(ge=0)] = Field(description="Fields called indeterminate.")
 
 
 class Abstention(CardPart):
-    """When a finding is not assessed although tiles were scored."""
+    """When a finding is not assessed although tiles were scored.
+
+    `error_rate` is what the conformal rule allows in each direction; it holds on average for fields that are
+    exchangeable with those it was chosen on, and `coverage` shows what it gave elsewhere.
+    """
 
     min_coverage_fraction: Fraction
+    error_rate: Fraction | None = None
+    assumes: str = ""
+    cannot_cover: str = ""
+    coverage: tuple[ConformalClass, ...] = ()
     note: str
+
+
+class OutOfDomain(CardPart):
+    """Tiles whose `out_of_domain` output is above `threshold` are flagged as unlike the training data.
+
+    Where more than `max_flagged_fraction` of the scored tiles are flagged, no finding is assessed.
+    """
+
+    score: str = Field(description="What the output is, with its source.")
+    threshold: float
+    max_flagged_fraction: Fraction
+    operating_point: Annotated[str, Field(min_length=1)]
 
 
 class TrainingData(CardPart):
@@ -162,6 +221,28 @@ class GoldenPair(CardPart):
     input_origin: str
 
 
+class Quantisation(CardPart):
+    """How an int8 model was made from its fp32 twin, and what it costs.
+
+    `auc_difference` is int8 minus fp32 by class code, on the same tiles; the gate allows 0.003 either way.
+    """
+
+    scheme: str
+    calibration_set: str
+    calibration_tiles: Annotated[int, Field(gt=0)]
+    calibration_sha256: Sha256
+    auc_difference: dict[str, float]
+    measured_on: str
+
+
+class Twin(CardPart):
+    """The same network in float32, for processors where the int8 model does not hold its golden pair."""
+
+    file: str
+    sha256: Sha256
+    golden_pair: GoldenPair
+
+
 class ModelCard(CardPart):
     """The whole card."""
 
@@ -197,6 +278,10 @@ class ModelCard(CardPart):
     training_run: TrainingRun
     metrics: tuple[Metric, ...]
     golden_pair: GoldenPair
+    precision: Literal["fp32", "int8"] = "fp32"
+    quantisation: Quantisation | None = None
+    fp32_twin: Twin | None = None
+    out_of_domain: OutOfDomain | None = None
     limitations: tuple[str, ...]
 
     @property
@@ -242,5 +327,9 @@ def _refuse_unless_consistent(card: ModelCard) -> None:
         raise ModelCardInvalid(f"{card.ref}: a not_seen limit lies above the present limit")
     if not card.nm_per_px.min <= card.nm_per_px.nominal <= card.nm_per_px.max:
         raise ModelCardInvalid(f"{card.ref}: nominal nm/px lies outside its range")
+    if (card.outputs.out_of_domain is None) != (card.out_of_domain is None):
+        raise ModelCardInvalid(f"{card.ref}: an out_of_domain output and its threshold go together")
+    if (card.precision == "int8") != (card.quantisation is not None):
+        raise ModelCardInvalid(f"{card.ref}: int8 models, and no others, say how they were quantised")
     if card.outputs.patch_map and card.tile_px % card.outputs.patch_map.stride_px:
         raise ModelCardInvalid(f"{card.ref}: the tile is no whole number of patches")

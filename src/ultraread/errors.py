@@ -291,6 +291,51 @@ class NonFinitePixels(ReadRefused):
     remedy = "Export the image without NaN or infinite values."
 
 
+# --- labelled data that is refused ----------------------------------------------------------------------
+
+
+class LabelsRefused(InputRefused):
+    """The labelled data cannot be trained on or judged by."""
+
+    code = "labels_refused"
+    remedy = "`ultraread datasets check MANIFEST` tells what is wrong."
+
+
+class ManifestInvalid(LabelsRefused):
+    """The dataset manifest does not follow its schema."""
+
+    code = "manifest_invalid"
+    remedy = "Correct the named row; datasets/manifest.schema.json describes the columns."
+
+
+class LabelCodeUnknown(LabelsRefused):
+    """A label image holds a code that its code table does not name."""
+
+    code = "label_code_unknown"
+    remedy = "Name the code in the manifest's `codes`, if only with 0 for background."
+
+
+class MaskSizeMismatch(LabelsRefused):
+    """A mask has another size than its image."""
+
+    code = "mask_size_mismatch"
+    remedy = "Export the mask at the image's full size."
+
+
+class SplitLeak(LabelsRefused):
+    """One specimen, block or picture stands in two splits."""
+
+    code = "split_leak"
+    remedy = "Split by specimen, or by block with a gap: `ultraread datasets split MANIFEST`."
+
+
+class ClassEmpty(LabelsRefused):
+    """A class that no labelled pixel shows cannot be learned or judged."""
+
+    code = "class_empty"
+    remedy = "Label the class, or leave it out of the recipe."
+
+
 # --- models that are refused ----------------------------------------------------------------------------
 
 
@@ -378,6 +423,43 @@ class ModelOutputInvalid(ModelRefused):
 
     code = "model_output_invalid"
     remedy = "Withdraw this model version."
+
+
+class LossNotFinite(ModelRefused):
+    """The loss became NaN or infinite; training stopped at the named step."""
+
+    code = "training_loss_not_finite"
+    remedy = "Look at the named images, or lower learning_rate; the last checkpoint is from before."
+
+
+class ModelParityFailed(ModelRefused):
+    """The exported model does not compute what the trained network computes."""
+
+    code = "model_parity_failed"
+    remedy = "Nothing was written. Compare the versions of torch, onnx and ONNX Runtime with the card's."
+
+
+class EvaluationInvalid(ModelRefused):
+    """The evaluation is missing, unreadable, or of another model."""
+
+    code = "evaluation_invalid"
+    remedy = "Run `ultraread evaluate` on this model."
+
+
+class PromotionRefused(ModelRefused):
+    """The model version has not passed the gates of the alias."""
+
+    code = "promotion_refused"
+    http_status = 409
+    remedy = "The named gates must pass first; the alias stays where it was."
+
+
+class ModelWithdrawn(ModelRefused):
+    """The model version was withdrawn; nothing new is read with it."""
+
+    code = "model_withdrawn"
+    http_status = 409
+    remedy = "Choose another version; `ultraread models ls` shows the reason."
 
 
 # --- the machine, the service and its stores ------------------------------------------------------------
