@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+from ultraread.datasets.manifest import manifest_schema
 from ultraread.models.card import card_schema
 from ultraread.serving.findings import CaseFindings, SlideFindings, findings_schema
 
 SCHEMAS = Path(__file__).parent
 CARD_SCHEMA = SCHEMAS.parents[1] / "models" / "card.schema.json"
+MANIFEST_SCHEMA = SCHEMAS.parents[1] / "datasets" / "manifest.schema.json"
 
 
 def main() -> None:
@@ -16,6 +18,7 @@ def main() -> None:
         (SCHEMAS / "findings.schema.json", findings_schema(SlideFindings)),
         (SCHEMAS / "case.schema.json", findings_schema(CaseFindings)),
         (CARD_SCHEMA, card_schema()),
+        (MANIFEST_SCHEMA, manifest_schema()),
     ):
         path.write_text(json.dumps(schema, indent=2) + "\n")
 
