@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 from ultraread.datasets.geometry import BoxPx, SizePx, whole
 from ultraread.datasets.scale import Scale, StatedScale, check_scale_range, choose_scale
 from ultraread.datasets.slide import ImageInfo, Modality, Pixels, Slide, TileUnreadable
-from ultraread.errors import ModalityMismatch, NonFinitePixels, RegionInvalid, SlideTooSmall
+from ultraread.errors import (
+    BitDepthMismatch,
+    ModalityMismatch,
+    NonFinitePixels,
+    RegionInvalid,
+    SlideTooSmall,
+)
 
 GREY_WITHIN = 8
 """8-bit steps by which channels of grey coded as RGB may differ (JPEG chroma rounding)."""
@@ -27,6 +33,7 @@ class ReadDemands:
     min_nm_per_px: float
     max_nm_per_px: float
     tile_px: int
+    bit_depths: tuple[int, ...] = (8, 16, 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +71,18 @@ def _admit_image(
         raise ModalityMismatch(
             f"image {image.index} is {_in_words(modality)}; the model reads {demands.modality}"
         )
+    if image.bit_depth not in demands.bit_depths:
+        read = " and ".join(map(str, demands.bit_depths))
+        raise BitDepthMismatch(f"image {image.index} has {image.bit_depth} bit; the model reads {read} bit")
     scale = choose_scale([*image.scales, *([stated] if stated else [])])
     check_scale_range(scale, demands.min_nm_per_px, demands.max_nm_per_px)
-    read = region or whole(image.size)
-    if not read.lies_in(image.size):
-        raise RegionInvalid(f"{read} does not lie in {image.size.width} x {image.size.height} px")
+    part = region or whole(image.size)
+    if not part.lies_in(image.size):
+        raise RegionInvalid(f"{part} does not lie in {image.size.width} x {image.size.height} px")
     zoom = demands.nominal_nm_per_px / scale.nm_per_px
-    _refuse_too_small(read, zoom, demands.tile_px)
+    _refuse_too_small(part, zoom, demands.tile_px)
     _refuse_nonfinite(slide, image)
-    return AdmittedImage(image, modality, scale, read, zoom)
+    return AdmittedImage(image, modality, scale, part, zoom)
 
 
 def _in_words(modality: Modality) -> str:

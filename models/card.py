@@ -66,16 +66,34 @@ class Outputs(CardPart):
     )
 
 
-class Normalisation(CardPart):
-    """How intensities reach the network.
+class ImageMeanStd(CardPart):
+    """Intensities reach the network in standard deviations of their image.
 
-    `image_mean_std`: subtract the image's mean and divide by its standard deviation, both estimated over at
-    most `sample_tiles` non-blank tiles spread over the image; clip to +-`clip`.
+    Subtract the image's mean and divide by its standard deviation, both estimated over at most
+    `sample_tiles` non-blank tiles spread over the image; clip to +-`clip`.
     """
 
     rule: Literal["image_mean_std"]
     sample_tiles: Annotated[int, Field(gt=0)]
     clip: Annotated[float, Field(gt=0)]
+
+
+class FullRange(CardPart):
+    """Intensities reach the network as 0 to 1: divided by the full range of their bit depth.
+
+    The range of 32-bit float pixels is not known, so `bit_depths` then leaves 32 out. An image that uses only
+    a part of its range (12 bits of a camera in a 16-bit file) reaches the network darker than it looks.
+    """
+
+    rule: Literal["full_range"]
+
+    @property
+    def clip(self) -> float:
+        """No value lies above it."""
+        return 1.0
+
+
+Normalisation = Annotated[ImageMeanStd | FullRange, Field(discriminator="rule")]
 
 
 class Threshold(CardPart):
@@ -260,13 +278,15 @@ class ModelCard(CardPart):
     tile_px: Annotated[int, Field(gt=0)]
     batch_size: Annotated[int, Field(gt=0)] = Field(description="Fixed; the last batch is padded.")
     channels: Literal[1]
-    bit_depths: tuple[Literal[8, 16, 32], ...]
+    bit_depths: tuple[Literal[8, 16, 32], ...] = Field(description="Images of others are refused.")
     window_rule: str
     normalisation: Normalisation
     pad_rule: Literal["reflect"]
     max_failed_fraction: Fraction
     classes: tuple[ClassOfModel, ...]
-    activation: Literal["sigmoid"]
+    activation: Literal["sigmoid", "softmax", "none"] = Field(
+        description="What makes the probabilities inside the graph; none: nothing that UltraRead knows of."
+    )
     input: str = Field(description="Name of the ONNX input, (N, 1, tile_px, tile_px) float32.")
     outputs: Outputs
     aggregation: Aggregation
@@ -275,7 +295,7 @@ class ModelCard(CardPart):
     thresholds: tuple[Threshold, ...]
     abstention: Abstention
     training_data: tuple[TrainingData, ...]
-    training_run: TrainingRun
+    training_run: TrainingRun | None = Field(default=None, description="null where it is not known.")
     metrics: tuple[Metric, ...]
     golden_pair: GoldenPair
     precision: Literal["fp32", "int8"] = "fp32"
@@ -331,5 +351,7 @@ def _refuse_unless_consistent(card: ModelCard) -> None:
         raise ModelCardInvalid(f"{card.ref}: an out_of_domain output and its threshold go together")
     if (card.precision == "int8") != (card.quantisation is not None):
         raise ModelCardInvalid(f"{card.ref}: int8 models, and no others, say how they were quantised")
+    if isinstance(card.normalisation, FullRange) and 32 in card.bit_depths:
+        raise ModelCardInvalid(f"{card.ref}: full_range cannot be told of 32-bit float pixels")
     if card.outputs.patch_map and card.tile_px % card.outputs.patch_map.stride_px:
         raise ModelCardInvalid(f"{card.ref}: the tile is no whole number of patches")

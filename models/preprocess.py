@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ultraread.models.card import FullRange, ImageMeanStd
+
 SHOWN_STANDARD_DEVIATIONS = 3.0
 
 
@@ -32,6 +34,18 @@ def measure_window(tiles: Iterable[NDArray[np.float32]]) -> Window:
         return Window(0.0, 1.0)
     mean = total / count
     return Window(mean, max(squares / count - mean * mean, 0.0) ** 0.5)
+
+
+def full_range_window(bit_depth: int) -> Window:
+    """The window with which `normalise` divides by the full range of unsigned integers: 0 to 1."""
+    return Window(0.0, 2.0**bit_depth - 1)
+
+
+def window_to_show(window: Window, rule: ImageMeanStd | FullRange) -> Window:
+    """The window with which `for_showing` shows people what the network gets."""
+    if isinstance(rule, FullRange):
+        return Window(window.std / 2, window.std / (2 * SHOWN_STANDARD_DEVIATIONS))
+    return window
 
 
 def normalise(tiles: NDArray[np.float32], window: Window, clip: float) -> NDArray[np.float32]:

@@ -30,8 +30,10 @@ class ModelFolder:
 
     @property
     def demands(self) -> ReadDemands:
-        scale = self.card.nm_per_px
-        return ReadDemands(self.card.modality, scale.nominal, scale.min, scale.max, self.card.tile_px)
+        card, scale = self.card, self.card.nm_per_px
+        return ReadDemands(
+            card.modality, scale.nominal, scale.min, scale.max, card.tile_px, tuple(card.bit_depths)
+        )
 
 
 def zoo() -> Path:

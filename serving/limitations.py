@@ -45,6 +45,8 @@ def _of_scale(image: AdmittedImage) -> str:
 
 
 def _of_specimen(card: ModelCard, scope: Scope) -> str:
+    if not card.specimens:
+        return "The model's card names no specimen that it was made for."
     made_for = ", ".join(card.specimens)
     if not scope.specimen:
         return f"The specimen was not stated; the model was made for {made_for} only."

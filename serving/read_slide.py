@@ -18,7 +18,8 @@ from ultraread.datasets.slide import Slide
 from ultraread.datasets.tile_plan import TilePlan
 from ultraread.datasets.tile_stream import TileReader, stream
 from ultraread.errors import InputChanged, TooManyFailedTiles
-from ultraread.models.preprocess import Window, measure_window
+from ultraread.models.card import FullRange
+from ultraread.models.preprocess import Window, full_range_window, measure_window
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.score_tiles import RangeSink, RangeStore, RangeTask, ScoreRanges, planned_tiles
 from ultraread.serving.storage import full_storage_coded
@@ -150,10 +151,13 @@ def _prepare_image(
     plan = TilePlan(
         admitted.info.index, admitted.region, admitted.zoom, model.card.tile_px, request.range_tiles
     )
-    return PreparedImage(admitted, plan, _window(slide, plan, model.card.normalisation.sample_tiles))
+    rule = model.card.normalisation
+    if isinstance(rule, FullRange):
+        return PreparedImage(admitted, plan, full_range_window(admitted.info.bit_depth))
+    return PreparedImage(admitted, plan, _measured_window(slide, plan, rule.sample_tiles))
 
 
-def _window(slide: Slide, plan: TilePlan, sample_tiles: int) -> Window:
+def _measured_window(slide: Slide, plan: TilePlan, sample_tiles: int) -> Window:
     """Measured on the first tiles with structure, coarse to fine: they are spread over the whole image."""
     reader = TileReader(slide, plan)
     with ThreadPoolExecutor(1) as pool:

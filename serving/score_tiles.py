@@ -18,7 +18,7 @@ from ultraread.datasets.tile_plan import PlannedTile, TilePlan
 from ultraread.datasets.tile_stream import TilePixels, TileReader, block_means, stream
 from ultraread.models.card import ModelCard
 from ultraread.models.classifier import Scores
-from ultraread.models.preprocess import Window, for_showing, normalise
+from ultraread.models.preprocess import Window, for_showing, normalise, window_to_show
 
 SCORED, BLANK, FAILED = np.uint8(0), np.uint8(1), np.uint8(2)
 PICTURE_PX = 1024
@@ -112,6 +112,7 @@ class _Collected:
     def __init__(self, task: RangeTask, tiles: int, card: ModelCard) -> None:
         self._task = task
         self._clip = card.normalisation.clip
+        self._shown_window = window_to_show(task.window, card.normalisation)
         classes, patch_map = len(card.classes), card.outputs.patch_map
         side = card.tile_px // patch_map.stride_px if patch_map else 0
         self._shown_stride = picture_stride(task.plan)
@@ -130,7 +131,7 @@ class _Collected:
         if pixels.is_blank:
             self._status[place] = BLANK
         means = block_means(pixels.grey, self._shown_stride)
-        self._thumbnails[place] = for_showing(means, self._task.window)
+        self._thumbnails[place] = for_showing(means, self._shown_window)
 
     def score(self, batch: Sequence[tuple[int, NDArray[np.float32]]], classify: Classifier) -> None:
         places = [place for place, _ in batch]

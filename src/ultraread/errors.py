@@ -277,6 +277,13 @@ class ModalityMismatch(ReadRefused):
     remedy = "Choose a model for this modality; the slide itself stays viewable."
 
 
+class BitDepthMismatch(ReadRefused):
+    """The model was not made for pixels of this bit depth."""
+
+    code = "slide_bit_depth_mismatch"
+    remedy = "Choose a model that takes it, or export the image as 8-bit or 16-bit grey."
+
+
 class SlideTooSmall(ReadRefused):
     """Smaller than one tile of the model."""
 
@@ -334,6 +341,13 @@ class ClassEmpty(LabelsRefused):
 
     code = "class_empty"
     remedy = "Label the class, or leave it out of the recipe."
+
+
+class ContrastInverted(LabelsRefused):
+    """An electron-dense class is brighter than what is around it: the picture is a negative."""
+
+    code = "contrast_inverted"
+    remedy = "Invert the image, or say electron_dense = false for the class in the recipe."
 
 
 # --- models that are refused ----------------------------------------------------------------------------
@@ -423,6 +437,13 @@ class ModelOutputInvalid(ModelRefused):
 
     code = "model_output_invalid"
     remedy = "Withdraw this model version."
+
+
+class ModelConfigInvalid(ModelRefused):
+    """The configuration that came with the model is not one that is understood."""
+
+    code = "model_config_invalid"
+    remedy = "Correct it, or leave it out and state its values as options: `ultraread models init --help`."
 
 
 class LossNotFinite(ModelRefused):

@@ -1,5 +1,6 @@
 """The second door: what a model demands of an image before it may read it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.scale import ScaleOrigin, operator_scale
 from ultraread.datasets.slide import Modality
-from ultraread.errors import ModalityMismatch, RegionInvalid, SlideTooSmall
+from ultraread.errors import BitDepthMismatch, ModalityMismatch, RegionInvalid, SlideTooSmall
 
 DEMANDS = ReadDemands(Modality.TEM, nominal_nm_per_px=4.6, min_nm_per_px=3.3, max_nm_per_px=6.5, tile_px=64)
 
@@ -57,6 +58,18 @@ def test_colour_is_refused_as_what_it_is(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "slide.tif", simulated.simulated_colours(256, 256))
     with pytest.raises(ModalityMismatch, match="colour photograph"):
         _admitted(path)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_a_bit_depth_that_the_model_was_not_made_for_is_refused(kind: type, tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "slide.tif", simulated_tissue(300, 200).astype(kind))
+    bits = 8 * np.dtype(kind).itemsize
+    assert _admitted(path, replace(DEMANDS, bit_depths=(bits,))).info.bit_depth == bits
+    others = tuple({8, 16, 32} - {bits})
+    with pytest.raises(BitDepthMismatch, match=f"has {bits} bit") as refused:
+        _admitted(path, replace(DEMANDS, bit_depths=others))
+    assert refused.value.code == "slide_bit_depth_mismatch"
+    assert "8-bit or 16-bit grey" in refused.value.remedy
 
 
 def test_an_admitted_image_knows_scale_zoom_and_what_to_read(tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "a digest that is none": (_card(sha256="abc"), "sha256"),
     "a probability above one": (_card(thresholds=_thresholds(present=1.5)), "present"),
     "colour": (_card(channels=3), "channels"),
+    "the full range of float pixels": (_card(normalisation={"rule": "full_range"}), "32-bit float"),
+    "a rule for intensities that is none": (_card(normalisation={"rule": "none"}), "normalisation"),
 }
 
 

@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ultraread.models.preprocess import Window, for_showing, measure_window, normalise
+from ultraread.models.card import FullRange, ImageMeanStd
+from ultraread.models.preprocess import (
+    Window,
+    for_showing,
+    full_range_window,
+    measure_window,
+    normalise,
+    window_to_show,
+)
+
+FULL_RANGE = FullRange(rule="full_range")
 
 
 def test_the_window_is_mean_and_standard_deviation_of_all_tiles_together() -> None:
@@ -50,3 +60,18 @@ def test_a_constant_image_becomes_zeros_and_no_nan() -> None:
 def test_people_see_three_standard_deviations_to_either_side() -> None:
     grey = np.array([[40, 100, 160, 0, 999]], np.float32)
     assert for_showing(grey, Window(100, 20)).ravel().tolist() == [0, 128, 255, 0, 255]
+
+
+@pytest.mark.parametrize(("bit_depth", "white"), [(8, 255), (16, 65535)])
+def test_the_full_range_is_zero_to_one_and_is_shown_as_it_is(bit_depth: int, white: int) -> None:
+    grey = np.array([[0, white // 2, white]], np.float32)
+    window = full_range_window(bit_depth)
+    network = normalise(grey[None], window, FULL_RANGE.clip)
+    assert network.ravel() == pytest.approx(grey.ravel() / white)
+    shown = for_showing(grey, window_to_show(window, FULL_RANGE))
+    assert shown.ravel().tolist() == [0, 127, 255]
+
+
+def test_what_is_in_standard_deviations_is_shown_by_its_own_window() -> None:
+    rule = ImageMeanStd(rule="image_mean_std", sample_tiles=1, clip=4.0)
+    assert window_to_show(Window(100, 20), rule) == Window(100, 20)

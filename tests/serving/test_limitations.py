@@ -1,6 +1,7 @@
 """What a result says of its own limits."""
 
 from pathlib import Path
+from typing import Any
 
 from simulated import simulated_tissue, write_tiff
 from tiny_model import tiny_model
@@ -11,8 +12,14 @@ from ultraread.serving.limitations import ONE_IMAGE, PART_ONLY, limitations_of
 from ultraread.serving.read_slide import ReadRequest, prepare_slide
 
 
-def said(tmp_path: Path, region: BoxPx | None, images: int, specimen: str = "") -> str:
-    model = tiny_model(tmp_path / "model")
+def said(
+    tmp_path: Path,
+    region: BoxPx | None,
+    images: int,
+    specimen: str = "",
+    **card: Any,  # noqa: ANN401
+) -> str:
+    model = tiny_model(tmp_path / "model", **card)
     slide = write_tiff(tmp_path / "slide.tif", simulated_tissue(256, 256), 4.6)
     prepared = prepare_slide(slide, model, ReadRequest(region=region))
     admitted = [image.admitted for image in prepared.images]
@@ -36,3 +43,7 @@ def test_an_unstated_a_known_and_a_foreign_specimen_are_told_apart(tmp_path: Pat
     assert "The specimen was not stated" in said(tmp_path / "a", None, 2)
     assert "all findings out of scope" in said(tmp_path / "b", None, 2, "human kidney")
     assert "The model was made for simulated." in said(tmp_path / "c", None, 2, "Simulated")
+
+
+def test_a_card_that_names_no_specimen_is_said_to(tmp_path: Path) -> None:
+    assert "names no specimen that it was made for" in said(tmp_path, None, 2, specimens=[])

@@ -14,7 +14,8 @@ from tiny_model import STEEPNESS, STRIDE_PX, tiny_model
 
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.open_slide import open_slide
-from ultraread.errors import InputChanged, SlideNotFound
+from ultraread.errors import BitDepthMismatch, InputChanged, SlideNotFound
+from ultraread.models.card import ImageMeanStd
 from ultraread.models.classifier import OnnxClassifier
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.read_slide import (
@@ -66,9 +67,23 @@ def test_the_window_is_that_of_the_tissue_where_most_of_a_slide_is_empty(
 def test_the_window_is_that_of_as_many_tiles_as_the_card_says(tmp_path: Path, model: ModelFolder) -> None:
     pixels = simulated_tissue(256, 256)
     (image,) = prepare_slide(write_tiff(tmp_path / "slide.tif", pixels, 4.6), model, ReadRequest()).images
+    assert isinstance(model.card.normalisation, ImageMeanStd)
     assert len(image.plan) == model.card.normalisation.sample_tiles == 16
     assert image.window.mean == pytest.approx(pixels.mean())
     assert image.window.std == pytest.approx(pixels.std())
+
+
+def test_a_model_of_the_full_range_gets_every_image_by_its_bit_depth_alone(tmp_path: Path) -> None:
+    rule = {"rule": "full_range"}
+    whole = tiny_model(tmp_path / "tiny", normalisation=rule, bit_depths=[8, 16])
+    pixels = simulated_tissue(256, 256)
+    for kind, white in ((np.uint8, 255), (np.uint16, 65535)):
+        slide = write_tiff(tmp_path / "slide.tif", pixels.astype(kind), 4.6)
+        (image,) = prepare_slide(slide, whole, ReadRequest()).images
+        assert (image.window.mean, image.window.std) == (0, white)
+    slide = write_tiff(tmp_path / "slide.tif", pixels.astype(np.float32), 4.6)
+    with pytest.raises(BitDepthMismatch):
+        prepare_slide(slide, whole, ReadRequest())
 
 
 def test_checkpoints_are_bound_to_slide_model_plan_and_window(
