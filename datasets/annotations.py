@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def read_geojson(row: AnnotationRow, file: Path, size: SizePx) -> dict[str, Mask
         if kind not in ("Polygon", "MultiPolygon"):
             raise LabelsRefused(f"{row.annotation} holds a {kind}, not a polygon", "Export areas only.")
         for polygon in [coordinates] if kind == "Polygon" else coordinates:
-            _fill(mask, [np.asarray(ring, float)[:, :2] for ring in polygon])
+            _fill(mask, [_corners(row, ring) for ring in polygon])
     return {row.code: mask}
 
 
@@ -94,6 +95,8 @@ def read_points(row: AnnotationRow, file: Path, size: SizePx) -> dict[str, Mask]
     mask = np.zeros((size.height, size.width), bool)
     radius_px = max(1.0, POINT_RADIUS_NM / row.nm_per_px)
     for x, y in _csv_points(row, file) if file.suffix == ".csv" else _geojson_points(row, file):
+        if not (math.isfinite(x) and math.isfinite(y)):
+            raise LabelsRefused(f"{row.annotation} holds a point that is nowhere")
         _fill_disc(mask, x, y, radius_px)
     return {row.code: mask}
 
@@ -152,8 +155,22 @@ def _geojson_points(row: AnnotationRow, file: Path) -> Iterator[tuple[float, flo
     for kind, coordinates in _geometries(row, file):
         if kind not in ("Point", "MultiPoint"):
             raise LabelsRefused(f"{row.annotation} holds a {kind}, not a point", "Export points only.")
-        for x, y, *_ in [coordinates] if kind == "Point" else coordinates:
-            yield float(x), float(y)
+        try:
+            for x, y, *_ in [coordinates] if kind == "Point" else coordinates:
+                yield float(x), float(y)
+        except (ValueError, TypeError) as failure:
+            raise LabelsRefused(f"{row.annotation} holds a point without x and y") from failure
+
+
+def _corners(row: AnnotationRow, ring: Iterable[Any]) -> NDArray[np.float64]:
+    """(corners, 2) x and y in pixels, from whatever the file holds there."""
+    try:
+        corners = np.array([(corner[0], corner[1]) for corner in ring], float)
+    except (ValueError, TypeError, IndexError) as failure:
+        raise LabelsRefused(f"{row.annotation} holds an outline that is no list of points") from failure
+    if len(corners) < 3 or not np.isfinite(corners).all():
+        raise LabelsRefused(f"{row.annotation} holds an outline of fewer than three finite points")
+    return corners
 
 
 def _csv_points(row: AnnotationRow, file: Path) -> Iterator[tuple[float, float]]:

@@ -1,7 +1,8 @@
 """A dataset manifest: which images are labelled, by which files, from whom, at what scale, in which split."""
 
 import csv
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -144,6 +145,24 @@ def load_manifest(path: Path) -> Manifest:
     if not rows:
         raise ManifestInvalid(f"{path.name} has no rows")
     return Manifest(path.stem, sha256_of_file(path), _fields(rows, path.parent))
+
+
+def rows_of(field: LabelledField) -> Iterator[AnnotationRow]:
+    """The rows that say what a field says; one without annotation has one row of no kind."""
+    told = {column: getattr(field, column) for column in IMAGE_COLUMNS}
+    if not field.annotations:
+        yield AnnotationRow(**told)
+    for row in field.annotations:
+        yield row.model_copy(update=told)
+
+
+def as_csv(rows: Iterable[AnnotationRow]) -> str:
+    """A manifest's text, with every column."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(AnnotationRow.model_fields), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row.model_dump(mode="json") for row in rows)
+    return text.getvalue()
 
 
 def manifest_schema() -> dict[str, Any]:

@@ -1,12 +1,10 @@
 """Write the manifests of the pinned corpora: python -m ultraread.datasets.manifests.make_manifests."""
 
-import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from ultraread.datasets.corpora import files_under, pinned_files
-from ultraread.datasets.manifest import CORPUS, AnnotationRow, Kind, Split
+from ultraread.datasets.manifest import CORPUS, AnnotationRow, Kind, Split, as_csv
 
 HERE = Path(__file__).parent
 VNC_MASKS = {"mitochondria": "UR-MITO", "synapses": "UR-SYN", "membranes": "UR-MEM"}
@@ -31,11 +29,11 @@ def main() -> None:
 def manifests() -> dict[str, str]:
     """The text of each manifest by its file name."""
     return {
-        "drosophila_vnc.csv": _as_csv(_drosophila_vnc()),
-        "hela_sbfsem.csv": _as_csv(_hela_sbfsem()),
-        "isbi2012.csv": _as_csv(_isbi2012()),
-        "nerve_myelin.csv": _as_csv(_nerve_myelin()),
-        "out_of_domain.csv": _as_csv(_out_of_domain()),
+        "drosophila_vnc.csv": as_csv(_drosophila_vnc()),
+        "hela_sbfsem.csv": as_csv(_hela_sbfsem()),
+        "isbi2012.csv": as_csv(_isbi2012()),
+        "nerve_myelin.csv": as_csv(_nerve_myelin()),
+        "out_of_domain.csv": as_csv(_out_of_domain()),
     }
 
 
@@ -124,14 +122,6 @@ def _row(
         split=split,
         licence=pinned_files()[image].licence,
     )
-
-
-def _as_csv(rows: Iterator[AnnotationRow]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(AnnotationRow.model_fields), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row.model_dump(mode="json") for row in rows)
-    return text.getvalue()
 
 
 if __name__ == "__main__":
