@@ -88,7 +88,7 @@ def log_read(entry: RunEntry, tracking_uri: str) -> str:
 
     A run that an interrupted sender left behind is found by its tag and completed.
     """
-    client = _client(tracking_uri)
+    client = mlflow_client(tracking_uri)
     experiment_id = _experiment(client, tracking_uri)
     run = _run_of(client, experiment_id, entry.read_id)
     if run is None:
@@ -116,7 +116,7 @@ def entry_of(taken: outbox.PendingRun) -> RunEntry:
 
 def register_model(card: ModelCard, folder: Path, tracking_uri: str) -> str:
     """Register the model version with its card and return MLflow's number for it; once done, it stays so."""
-    client = _client(tracking_uri)
+    client = mlflow_client(tracking_uri)
     tags = {
         "card_version": card.version,
         "onnx_sha256": card.sha256,
@@ -125,7 +125,8 @@ def register_model(card: ModelCard, folder: Path, tracking_uri: str) -> str:
     return _version_with(client, card.name, tags) or _create_version(client, card, folder, tags)
 
 
-def _client(tracking_uri: str) -> "MlflowClient":
+def mlflow_client(tracking_uri: str) -> "MlflowClient":
+    """A client of tracking and registry alike."""
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)

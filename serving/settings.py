@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from ultraread.errors import ConfigInsecure, RequestInvalid
+from ultraread.models.promotion import HigherIsBetter, PromotionPolicy
 
 HOSTS = ("127.0.0.1", "localhost")
 """Loopback, where every part of the service and its clients look for it."""
@@ -39,7 +40,8 @@ class Settings(BaseSettings):
     models: tuple[str, ...] = Field(
         default=("ultrastructure-vnc",),
         min_length=1,
-        description="Models to serve (name, name/version or folder); the first one is the default.",
+        description="Models to serve (name, name/version or folder); the first one is the default. At the "
+        "first start they become champions of their names; from then on the registry decides.",
     )
     replicas: int = Field(
         default=1, ge=1, description="Classifier replicas a model; each takes cpus / replicas."
@@ -69,6 +71,27 @@ class Settings(BaseSettings):
     max_running_reads: int = Field(
         default=1, ge=1, description="Reads that run at once; one already uses all cores."
     )
+    promotion_sets: tuple[str, ...] = Field(
+        default=("hela_sbfsem", "isbi2012"),
+        min_length=1,
+        description="Data sets that a champion has to be evaluated on; its training must not have seen them.",
+    )
+    promotion_metric: HigherIsBetter = Field(
+        default=HigherIsBetter.AUC_PATCH,
+        description="What a champion is compared by: auc_tile, auc_patch, average_precision, f1 or dice.",
+    )
+    promotion_margin: float = Field(
+        default=0.02,
+        ge=0,
+        lt=1,
+        description="How far the 95 % interval of the difference to the champion may reach below 0.",
+    )
+    shadow_fraction: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Share of succeeded reads that the version with alias shadow repeats, unseen.",
+    )
 
     @model_validator(mode="after")
     def _refuse_unsafe(self) -> Self:
@@ -85,7 +108,11 @@ class Settings(BaseSettings):
 
     @property
     def database_url(self) -> str:
-        return f"sqlite:///{self.data_dir.resolve()}/ultraread.db"
+        return f"sqlite:///{self.database_file}"
+
+    @property
+    def database_file(self) -> Path:
+        return self.data_dir.resolve() / "ultraread.db"
 
     @property
     def mlflow_uri(self) -> str:
@@ -102,6 +129,19 @@ class Settings(BaseSettings):
     @property
     def reads_dir(self) -> Path:
         return self.data_dir / "reads"
+
+    @property
+    def models_dir(self) -> Path:
+        return self.data_dir / "models"
+
+    @property
+    def shadows_dir(self) -> Path:
+        """Work of shadow versions, deleted when it is compared."""
+        return self.data_dir / "shadows"
+
+    @property
+    def promotion_policy(self) -> PromotionPolicy:
+        return PromotionPolicy(self.promotion_sets, self.promotion_metric, self.promotion_margin)
 
     def result_dir(self, read_id: str, epoch: int) -> Path:
         """Where the owner that claimed a read with this epoch publishes: no other owner writes there."""
@@ -134,7 +174,8 @@ def prepare_folders(settings: Settings) -> None:
     _make_private(settings.data_dir)
     if settings.data_dir.stat().st_mode & OTHERS:
         raise ConfigInsecure(f"others may enter {settings.data_dir}", "chmod 700 it, or set data_dir.")
-    for folder in (settings.slides_dir, settings.uploads_dir, settings.reads_dir):
+    of_files = (settings.slides_dir, settings.uploads_dir, settings.reads_dir)
+    for folder in (*of_files, settings.models_dir, settings.shadows_dir):
         _make_private(folder)
 
 

@@ -163,6 +163,72 @@ class IdempotencyRow(Table):
     created: Mapped[str] = mapped_column(default=utc_now())
 
 
+class ModelRow(Table):
+    """A model by its name. `revision` rises with every change; MLflow has heard of them up to `told`."""
+
+    __tablename__ = "models"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(default=0)
+    told: Mapped[int] = mapped_column(default=0)
+
+
+class ModelVersionRow(Table):
+    """A registered version; its files lie in models_dir/<name>/<version>/ and never change."""
+
+    __tablename__ = "model_versions"
+
+    name: Mapped[str] = mapped_column(ForeignKey("models.name"), primary_key=True)
+    version: Mapped[str] = mapped_column(primary_key=True)
+    onnx_sha256: Mapped[str]
+    card_sha256: Mapped[str]
+    evaluation_sha256: Mapped[str | None]
+    withdrawn: Mapped[str | None]
+    """When; nothing new is read with it since."""
+    withdrawn_reason: Mapped[str | None]
+    created: Mapped[str] = mapped_column(default=utc_now())
+
+    @property
+    def ref(self) -> str:
+        return f"{self.name}/{self.version}"
+
+
+class AliasChangeRow(Table):
+    """An alias from now on points to `version`, or to none; the last row of an alias is what holds.
+
+    `before` is the change that a rollback goes back to: rows form a chain, which rolling back shortens.
+    """
+
+    __tablename__ = "alias_changes"
+    __table_args__ = (Index("alias_changes_by_alias", "name", "alias"), {"sqlite_autoincrement": True})
+
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[str] = mapped_column(default=utc_now())
+    name: Mapped[str] = mapped_column(ForeignKey("models.name"))
+    alias: Mapped[str]
+    version: Mapped[str | None]
+    before: Mapped[int | None] = mapped_column(ForeignKey("alias_changes.sequence"))
+    who: Mapped[str]
+    reason: Mapped[str]
+
+
+class ShadowReadRow(Table):
+    """An ended read that a shadow version repeats beside the champion; no route shows anything of it."""
+
+    __tablename__ = "shadow_reads"
+
+    read_id: Mapped[str] = mapped_column(ForeignKey("reads.id"), primary_key=True)
+    model_name: Mapped[str]
+    model_version: Mapped[str]
+    model_onnx_sha256: Mapped[str]
+    state: Mapped[str] = mapped_column(index=True)
+    """waiting, done, failed or dropped."""
+    attempts: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None]
+    created: Mapped[str] = mapped_column(default=utc_now())
+    ended: Mapped[str | None]
+
+
 class AuditRow(Table):
     """Who did what to which subject. Triggers refuse to change or remove a row."""
 

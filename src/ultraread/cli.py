@@ -6,10 +6,12 @@ import sys
 import typer
 
 from ultraread.datasets.cli import info
+from ultraread.datasets.cli_datasets import app as datasets
 from ultraread.errors import Interrupted, UltraReadError
 from ultraread.models.cli import app as models
 from ultraread.serving.cli import doctor, print_error, read, serve, verify
 from ultraread.serving.cli_client import cancel, fetch, status, submit
+from ultraread.serving.cli_models import attach as attach_registry
 from ultraread.training.cli import cross_validate, train
 
 app = typer.Typer(
@@ -23,7 +25,9 @@ for command in (read, info, verify, serve, submit, status, fetch, cancel, doctor
     app.command()(command)
 app.command()(train)
 app.command("cross-validate")(cross_validate)
+attach_registry(models)
 app.add_typer(models, name="models")
+app.add_typer(datasets, name="datasets")
 
 
 def main() -> None:

@@ -475,6 +475,14 @@ class PromotionRefused(ModelRefused):
     remedy = "The named gates must pass first; the alias stays where it was."
 
 
+class ModelVersionTaken(ModelRefused):
+    """Another model is registered under this name and version."""
+
+    code = "model_version_taken"
+    http_status = 409
+    remedy = "Give the card a new version and export again; what is registered never changes."
+
+
 class ModelWithdrawn(ModelRefused):
     """The model version was withdrawn; nothing new is read with it."""
 
