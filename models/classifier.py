@@ -87,19 +87,29 @@ class OnnxClassifier:
 
 def check_files(model: ModelFolder) -> None:
     """Raise the ModelRefused that applies to the files, before any runtime opens them."""
-    if not model.onnx.is_file():
-        raise ModelUnknown(f"{model.path} has no {model.onnx.name}")
-    if model.onnx.stat().st_size > MAX_MODEL_BYTES:
-        raise ModelTooLarge(f"{model.onnx.name} has {model.onnx.stat().st_size:,} bytes")
-    with model.onnx.open("rb") as stream:
-        if stream.read(2).startswith(PICKLE_OR_ZIP):
-            raise ModelFormatForbidden(f"{model.onnx.name} is a pickle or archive, not ONNX")
+    _check_bytes(model.onnx)
     if sha256_of_file(model.onnx) != model.card.sha256:
         raise ModelHashMismatch(f"{model.onnx.name} is not the file that the card of {model.card.ref} names")
     _check_graph(model.onnx)
 
 
-def _check_graph(path: Path) -> None:
+def load_graph(path: Path) -> "onnx.ModelProto":
+    """Read an ONNX file that has no card yet. Raises the ModelRefused that applies to its bytes and graph."""
+    _check_bytes(path)
+    return _check_graph(path)
+
+
+def _check_bytes(path: Path) -> None:
+    if not path.is_file():
+        raise ModelUnknown(f"{path.parent} has no {path.name}")
+    if path.stat().st_size > MAX_MODEL_BYTES:
+        raise ModelTooLarge(f"{path.name} has {path.stat().st_size:,} bytes")
+    with path.open("rb") as stream:
+        if stream.read(2).startswith(PICKLE_OR_ZIP):
+            raise ModelFormatForbidden(f"{path.name} is a pickle or archive, not ONNX")
+
+
+def _check_graph(path: Path) -> "onnx.ModelProto":
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from onnx.external_data_helper import uses_external_data
@@ -114,6 +124,7 @@ def _check_graph(path: Path) -> None:
     foreign = {node.domain for graph in graphs for node in graph.node} - set(STANDARD_DOMAINS)
     if foreign:
         raise ModelOperatorNotAllowed(f"{path.name} uses operators of {', '.join(sorted(foreign))}")
+    return model
 
 
 def _with_subgraphs(graph: Any) -> Iterator[Any]:  # noqa: ANN401  # GraphProto or FunctionProto
