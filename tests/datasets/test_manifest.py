@@ -37,7 +37,7 @@ def test_the_published_schema_is_the_type() -> None:
 def test_the_corpora_hold_what_their_origins_say() -> None:
     counted = {path.stem: len(load_manifest(path).fields) for path in COMMITTED}
     assert counted == {
-        "drosophila_vnc": 15, "hela_sbfsem": 7, "isbi2012": 30, "nerve_myelin": 11, "out_of_domain": 8,
+        "drosophila_vnc": 15, "hela_sbfsem": 3, "isbi2012": 30, "nerve_myelin": 11, "out_of_domain": 8,
     }  # fmt: skip
 
 

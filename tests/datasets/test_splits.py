@@ -23,8 +23,8 @@ def fields(*places: tuple[str, str, int]) -> list[LabelledField]:
     return [
         LabelledField(
             name=f"{number}.png", image=f"{number}.png", image_sha256="a" * 64, specimen=specimen,
-            block=block, section=section, laboratory="ours", nm_per_px=5, split="train", licence="CC0-1.0", annotations=(),
-            folder=Path(),
+            block=block, section=section, laboratory="ours", nm_per_px=5, split="train",
+            licence="CC0-1.0", annotations=(), folder=Path(),
         )
         for number, (specimen, block, section) in enumerate(places)
     ]  # fmt: skip
