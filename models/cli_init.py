@@ -101,7 +101,11 @@ def _tell(ref: str, out: Path, missing: Sequence["Missing"], *, as_json: bool) -
 
 
 def _next_commands(out: Path) -> list[str]:
-    return [f"ultraread models validate {out}", f"ultraread read SLIDE --out results --model {out}"]
+    return [
+        f"ultraread models validate {out}",
+        f"ultraread read SLIDE --out results --model {out}",
+        f"ultraread models register {out}",
+    ]
 
 
 def _class(text: str) -> tuple[str, str]:
