@@ -46,7 +46,7 @@ def split_fields(fields: Sequence[LabelledField], by: Unit, fractions: Fractions
     Sections of one block that lie within `gap` of a section of another split are left out, on both sides.
     Raises LabelsRefused where a split would stay empty.
     """
-    wanted = {split: fractions[split] for split in SPLITS if fractions.get(split, 0) > 0}
+    wanted: dict[Split, float] = {split: fractions[split] for split in SPLITS if fractions.get(split, 0) > 0}
     chosen = _by_runs(fields, wanted) if by == Unit.SECTION else _by_groups(fields, by, wanted)
     assigned = [_moved(field, chosen[field.name]) for field in fields]
     near = too_near(assigned, gap)
@@ -79,8 +79,8 @@ def _by_groups(fields: Sequence[LabelledField], by: Unit, fractions: Fractions) 
     sizes, counts = Counter(names), Counter[Split]()
     chosen: dict[str, Split] = {}
     for left, group in zip(range(len(sizes), 0, -1), _by_size(sizes), strict=True):
-        empty = [split for split in fractions if not counts[split]]
-        candidates = empty if left <= len(empty) else list(fractions)
+        empty: list[Split] = [split for split in fractions if not counts[split]]
+        candidates: list[Split] = empty if left <= len(empty) else list(fractions)
         chosen[group] = max(candidates, key=lambda split: fractions[split] * len(fields) - counts[split])
         counts[chosen[group]] += sizes[group]
     return {field.name: chosen[name] for field, name in zip(fields, names, strict=True)}
@@ -92,7 +92,7 @@ def _by_runs(fields: Sequence[LabelledField], fractions: Fractions) -> dict[str,
     for block in {_group(field, Unit.BLOCK) for field in fields}:
         members = [field for field in fields if _group(field, Unit.BLOCK) == block]
         sections = sorted({field.section for field in members})
-        split_of = {
+        split_of: dict[int, Split] = {
             section: _at((place + 0.5) / len(sections), fractions) for place, section in enumerate(sections)
         }
         chosen |= {field.name: split_of[field.section] for field in members}
@@ -101,10 +101,9 @@ def _by_runs(fields: Sequence[LabelledField], fractions: Fractions) -> dict[str,
 
 def _at(depth: float, fractions: Fractions) -> Split:
     """The split that holds the sections at `depth`, from 0 (first section) to 1 (last)."""
-    ends = accumulate(fractions.values())
-    return next(
-        (split for split, end in zip(fractions, ends, strict=True) if depth < end), list(fractions)[-1]
-    )
+    splits: list[Split] = list(fractions)
+    within = sum(end <= depth for end in accumulate(fractions.values()))
+    return splits[min(within, len(splits) - 1)]
 
 
 def _group(field: LabelledField, by: Unit) -> str:
