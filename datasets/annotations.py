@@ -85,8 +85,8 @@ def read_geojson(row: AnnotationRow, file: Path, size: SizePx) -> dict[str, Mask
     for kind, coordinates in _geometries(row, file):
         if kind not in ("Polygon", "MultiPolygon"):
             raise LabelsRefused(f"{row.annotation} holds a {kind}, not a polygon", "Export areas only.")
-        for polygon in [coordinates] if kind == "Polygon" else coordinates:
-            _fill(mask, [_corners(row, ring) for ring in polygon])
+        for rings in _outlines(row, [coordinates] if kind == "Polygon" else coordinates):
+            _fill(mask, rings)
     return {row.code: mask}
 
 
@@ -147,7 +147,7 @@ def _geometries(row: AnnotationRow, file: Path) -> Iterator[tuple[str, Any]]:
             named = (feature.get("properties") or {}).get("classification") or {}
             if not named.get("name") or named["name"].casefold() == row.code.casefold():
                 yield feature["geometry"]["type"], feature["geometry"]["coordinates"]
-    except (ValueError, KeyError, TypeError, AttributeError) as failure:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as failure:
         raise LabelsRefused(f"{row.annotation} is no GeoJSON FeatureCollection") from failure
 
 
@@ -162,15 +162,22 @@ def _geojson_points(row: AnnotationRow, file: Path) -> Iterator[tuple[float, flo
             raise LabelsRefused(f"{row.annotation} holds a point without x and y") from failure
 
 
-def _corners(row: AnnotationRow, ring: Iterable[Any]) -> NDArray[np.float64]:
-    """(corners, 2) x and y in pixels, from whatever the file holds there."""
+def _outlines(row: AnnotationRow, polygons: Iterable[Any]) -> list[list[NDArray[np.float64]]]:
+    """For each polygon its outline and its holes, each (corners, 2): x and y in pixels."""
     try:
-        corners = np.array([(corner[0], corner[1]) for corner in ring], float)
-    except (ValueError, TypeError, IndexError) as failure:
+        rings = [
+            [np.array([(corner[0], corner[1]) for corner in ring], float) for ring in polygon]
+            for polygon in polygons
+        ]
+    except (ValueError, TypeError, IndexError, KeyError) as failure:
         raise LabelsRefused(f"{row.annotation} holds an outline that is no list of points") from failure
-    if len(corners) < 3 or not np.isfinite(corners).all():
+    if not all(polygon and all(map(_is_outline, polygon)) for polygon in rings):
         raise LabelsRefused(f"{row.annotation} holds an outline of fewer than three finite points")
-    return corners
+    return rings
+
+
+def _is_outline(corners: NDArray[np.float64]) -> bool:
+    return len(corners) >= 3 and bool(np.isfinite(corners).all())
 
 
 def _csv_points(row: AnnotationRow, file: Path) -> Iterator[tuple[float, float]]:
