@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ultraread.datasets.slide import Modality
 from ultraread.errors import ModelCardInvalid
+from ultraread.models.formula import parse_formula
 
 CARD_FILE = "card.json"
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -46,6 +47,9 @@ class ClassOfModel(CardPart):
     code: str = Field(description="Local code of scheme 99ULTRAREAD, e.g. UR-MITO.")
     name: str = Field(description="Column name, lower snake case, e.g. mitochondria.")
     label: str = Field(description="What a pathologist reads.")
+    positive_fraction: Fraction = Field(
+        default=0.05, description="Area of a tile from which on it shows the class, in figures and limits."
+    )
 
 
 class PatchMap(CardPart):
@@ -119,10 +123,16 @@ class Aggregation(CardPart):
 
 
 class DerivedMeasurement(CardPart):
-    """A quantity computed from area fractions, e.g. aggregate_g_ratio."""
+    """A quantity computed from area fractions, e.g. aggregate_g_ratio.
+
+    It belongs to the finding of the class that its formula names first.
+    """
 
     name: str
-    formula: str
+    formula: str = Field(
+        description="Of area fractions, 0 to 1, by class name, with + - * / and sqrt, "
+        "e.g. sqrt(axon / (axon + myelin))."
+    )
     unit: str
     source: str
 
@@ -353,5 +363,13 @@ def _refuse_unless_consistent(card: ModelCard) -> None:
         raise ModelCardInvalid(f"{card.ref}: int8 models, and no others, say how they were quantised")
     if isinstance(card.normalisation, FullRange) and 32 in card.bit_depths:
         raise ModelCardInvalid(f"{card.ref}: full_range cannot be told of 32-bit float pixels")
+    _refuse_formulas_without_sense(card)
     if card.outputs.patch_map and card.tile_px % card.outputs.patch_map.stride_px:
         raise ModelCardInvalid(f"{card.ref}: the tile is no whole number of patches")
+
+
+def _refuse_formulas_without_sense(card: ModelCard) -> None:
+    if card.derived_measurements and card.outputs.patch_map is None:
+        raise ModelCardInvalid(f"{card.ref}: without a patch map there are no areas to derive from")
+    for one in card.derived_measurements:
+        parse_formula(one.formula, [each.name for each in card.classes])

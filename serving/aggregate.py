@@ -1,9 +1,10 @@
 """From tallies to suggested findings: tiles -> image -> slide -> case."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ultraread.models.card import ClassOfModel, ModelCard
+from ultraread.models.formula import parse_formula
 from ultraread.serving.estimates import Bootstrap, Estimate
 from ultraread.serving.findings import (
     MAX_EVIDENCE,
@@ -101,7 +102,19 @@ class _Measurer:
         return (
             self._measurement("area_fraction", STEREOLOGY, fraction, "%"),
             self._measurement("profile_area", PROFILE_AREA, widened, "um2"),
+            *self._derived(index),
         )
+
+    def _derived(self, index: int) -> Iterator[Measurement]:
+        """What the card derives from area fractions, at the class that the formula names first."""
+        names = [one.name for one in self.card.classes]
+        for one in self.card.derived_measurements:
+            formula = parse_formula(one.formula, names)
+            if formula.names[0] != names[index]:
+                continue
+            estimate = self.bootstrap.derived(formula, names)
+            if estimate is not None:
+                yield self._measurement(one.name, f"{one.formula}; {one.source}", estimate, one.unit)
 
     def _measurement(self, name: str, method: str, estimate: Estimate, unit: str) -> Measurement:
         return Measurement(

@@ -5,10 +5,12 @@ image share its section and its staining, so their interval is narrower than the
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ultraread.models.formula import Formula
 from ultraread.serving.tally import Floats, Sums
 
 REPLICATES = 1000
@@ -70,6 +72,16 @@ class Bootstrap:
         """Area that the class covers in the scored tiles, in square model pixels."""
         fraction = self.area_fraction(class_index)
         return fraction.scaled(float(self._sums.area.sum()))
+
+    def derived(self, formula: Formula, class_names: Sequence[str]) -> Estimate | None:
+        """A formula over area fractions, on each resample by itself; None where one leaves it undefined.
+
+        Its interval is that of the formula: areas of one field belong together, and are drawn together.
+        """
+        area = self._resampled(self._sums.area)
+        covered = self._resampled(self._sums.structure)
+        values = formula({name: covered[:, index] / area for index, name in enumerate(class_names)})
+        return self._estimate(values) if np.isfinite(values).all() else None
 
     def top_mean(self, class_index: int, top_fraction: float) -> Estimate:
         """Area-weighted mean of the highest `top_fraction` of tile probabilities."""

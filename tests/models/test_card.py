@@ -61,6 +61,10 @@ def _thresholds(**of_bright: float) -> list[dict[str, Any]]:
     return [bright | of_bright, dark]
 
 
+def _derived(formula: str) -> dict[str, str]:
+    return {"name": "ratio", "formula": formula, "unit": "1", "source": "a test"}
+
+
 CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "a threshold too few": (_card(thresholds=tiny_card()["thresholds"][:1]), "thresholds"),
     "a threshold of another class": (_card(thresholds=_thresholds(code="T-OTHER")), "thresholds"),  # type: ignore[arg-type]
@@ -82,6 +86,11 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "a digest that is none": (_card(sha256="abc"), "sha256"),
     "a probability above one": (_card(thresholds=_thresholds(present=1.5)), "present"),
     "colour": (_card(channels=3), "channels"),
+    "a formula of no class": (_card(derived_measurements=[_derived("sqrt(axon)")]), "axon is not known"),
+    "areas without a patch map": (
+        _card(derived_measurements=[_derived("bright")], outputs={"probabilities": "probabilities"}),
+        "no areas to derive from",
+    ),
     "the full range of float pixels": (_card(normalisation={"rule": "full_range"}), "32-bit float"),
     "a rule for intensities that is none": (_card(normalisation={"rule": "none"}), "normalisation"),
 }

@@ -87,12 +87,14 @@ def _evaluated(model: ModelFolder, onnx_sha256: str) -> None:
     write_evaluation(evaluation, model.path / EVALUATION_FILE)
 
 
-def test_an_evaluation_counts_only_for_these_weights(bare: Path) -> None:
+def test_an_evaluation_counts_only_for_these_weights_and_this_card(bare: Path) -> None:
     model = find_model(str(bare))
     _evaluated(model, "0" * 64)
     assert "evaluation" in _gaps(bare)
     _evaluated(model, model.card.sha256)
     assert "evaluation" not in _gaps(bare)
+    change_card(bare, intended_use="Tests.")
+    assert "evaluation" in _gaps(bare)
 
 
 def test_nothing_is_missing_where_all_is_said(bare: Path) -> None:

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from ranges import CARD, SIDE, plan_of, tallied
 
 from ultraread.datasets.tile_plan import PlannedTile
+from ultraread.models.card import DerivedMeasurement
 from ultraread.serving.aggregate import coverage_of, field_entry, findings_of, rounded, scope_of
 from ultraread.serving.findings import MAX_EVIDENCE, Assertion, CaseEvidence, Finding
 from ultraread.serving.score_tiles import BLANK, FAILED, SCORED
@@ -146,3 +147,18 @@ def test_evidence_of_a_case_names_its_slide() -> None:
 def test_numbers_have_six_digits() -> None:
     assert rounded(1234567.0) == 1234570.0
     assert rounded(0.1 + 0.2) == 0.3
+
+
+def test_what_the_card_derives_stands_at_the_class_that_its_formula_names_first() -> None:
+    derived = DerivedMeasurement(
+        name="ratio", formula="sqrt(dark / (dark + bright))", unit="1", source="Chomiak and Hu 2009"
+    )
+    card = CARD.model_copy(update={"derived_measurements": (derived,)})
+    images = [tallied(plan_of(100, 70))]
+    bright, dark = findings_of(images, card, SIMULATED, coverage_of(images, card), seed=0, in_case=False)
+    assert [one.name for one in bright.measurements] == ["area_fraction", "profile_area"]
+    ratio = dark.measurements[2]
+    assert (ratio.name, ratio.unit, ratio.n_of) == ("ratio", "1", "ranges")
+    assert ratio.value == rounded((0.5 / 0.75) ** 0.5)
+    assert ratio.method == "sqrt(dark / (dark + bright)); Chomiak and Hu 2009"
+    assert field_entry(images[0], card, seed=0).measurements["T-DARK"][2] == ratio

@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ultraread.models.formula import parse_formula
 from ultraread.serving.estimates import Bootstrap, Estimate, seed_of
 from ultraread.serving.tally import BINS, Floats, Sums
+
+NERVE = ("axon", "myelin")
 
 
 def _sums(area: Floats, structure: Floats) -> Sums:
@@ -104,3 +107,37 @@ def test_a_seed_depends_on_each_digest_and_on_their_order() -> None:
 def test_a_second_source_of_error_pulls_the_ends_apart() -> None:
     assert Estimate(10, (8, 12)).widened(0.9, 1.1) == Estimate(10, (8 * 0.9, 12 * 1.1))
     assert Estimate(10, None).widened(0.9, 1.1).ci95 is None
+
+
+def _two_classes(axon: Floats, myelin: Floats) -> Sums:
+    """Groups of area 1 with the fractions of two classes."""
+    histogram = np.zeros((len(axon), 2, BINS))
+    return Sums(np.ones(len(axon)), np.stack([axon, myelin], axis=1), histogram, histogram)
+
+
+def test_a_g_ratio_has_the_interval_of_its_formula() -> None:
+    """Axon and myelin rise and fall together: the ratio is known far better than either area."""
+    fibres = np.random.default_rng(5).uniform(0.2, 1.0, 30)
+    bootstrap = Bootstrap(_two_classes(0.36 * fibres, 0.64 * fibres), seed=5)
+    g_ratio = bootstrap.derived(parse_formula("sqrt(axon / (axon + myelin))", NERVE), NERVE)
+    assert g_ratio is not None
+    assert g_ratio.value == pytest.approx(0.6)
+    assert g_ratio.ci95 == pytest.approx((0.6, 0.6))
+    area = bootstrap.area_fraction(0)
+    assert area.ci95 is not None
+    assert area.ci95[1] - area.ci95[0] > 0.02
+
+
+def test_a_formula_is_that_of_each_resample() -> None:
+    chance = np.random.default_rng(6)
+    bootstrap = Bootstrap(_two_classes(chance.uniform(0.1, 0.4, 12), chance.uniform(0.1, 0.4, 12)), seed=6)
+    twice = bootstrap.derived(parse_formula("2 * myelin - 0 * axon", NERVE), NERVE)
+    assert twice is not None
+    assert twice.value == pytest.approx(2 * bootstrap.area_fraction(1).value)
+    assert twice.ci95 == pytest.approx(bootstrap.area_fraction(1).scaled(2).ci95)
+
+
+@pytest.mark.parametrize("formula", ["axon / myelin", "sqrt(myelin - axon)"])
+def test_what_is_not_defined_is_not_measured(formula: str) -> None:
+    nothing = Bootstrap(_two_classes(np.full(4, 0.2), np.zeros(4)), seed=0)
+    assert nothing.derived(parse_formula(formula, NERVE), NERVE) is None
