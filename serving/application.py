@@ -1,29 +1,35 @@
-"""The Ray Serve application: thin wrappers around the stages; everything that thinks is elsewhere.
+"""The Ray Serve applications: thin wrappers around the stages; everything that thinks is elsewhere.
 
-Ingress (HTTP), one classifier deployment for each live model version, aggregator, read runner, outbox sender.
-The store is where they meet: the ingress writes reads into it, the runner finds them there.
+One application holds ingress (HTTP), aggregator, read runner and outbox sender. Each live model version has
+its own, so that versions come and go while the rest stays untouched. They meet in the store: the ingress
+writes reads into it, the runner finds them there.
 """
 
 import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.handle import DeploymentHandle
 
 from ultraread.datasets.tile_stream import stream
 from ultraread.errors import UltraReadError, Unavailable
-from ultraread.models.registry import ModelFolder, find_model
+from ultraread.models.registry import ModelFolder
 from ultraread.serving.conclusion import ReadToConclude, conclude_read
-from ultraread.serving.machine import SUPPORT_CPUS, Share, share_of_replica
-from ultraread.serving.mlflow_log import OutboxSender, register_model
-from ultraread.serving.runner import ReadRunner, ServedModel
+from ultraread.serving.live_models import LiveModels
+from ultraread.serving.machine import SUPPORT_CPUS, Share, live_versions, share_of_replica
+from ultraread.serving.mlflow_log import OutboxSender
+from ultraread.serving.model_files import ModelFiles
+from ultraread.serving.model_mirror import ModelMirror
+from ultraread.serving.model_registry import open_registry
+from ultraread.serving.runner import ReadRunner
 from ultraread.serving.score_tiles import RangeScorer, RangeScores, RangeTask
 from ultraread.serving.settings import Settings, prepare_folders
 from ultraread.serving.store.engine import open_store
@@ -37,6 +43,8 @@ Handle = DeploymentHandle[Any]
 ATTEMPTS_A_RANGE = 5
 """A range is tried again on another replica when its replica dies; more deaths than this end the read."""
 WAIT_AFTER_OUTAGE_S = 5.0
+START_S = 120.0
+CONSTRUCTOR_TRIES = 3
 SUPPORT = {"num_cpus": SUPPORT_CPUS}
 
 
@@ -73,40 +81,54 @@ class Aggregator:
 
 
 class Runner:
-    """Takes reads from the queue, in as many threads as reads may run at once."""
+    """Takes reads from the queue, as many as may run at once, and keeps the models live that they need."""
 
-    def __init__(self, settings: Settings, classifiers: Mapping[str, Handle], aggregator: Handle) -> None:
+    def __init__(self, settings: Settings, aggregator: Handle) -> None:
         store = open_store(settings.database_url)
-        in_flight = 2 * settings.replicas
-        served = {
-            ref: ServedModel(find_model(_ref_of(settings, ref)), ReplicaScorer(handle, in_flight))
-            for ref, handle in classifiers.items()
-        }
+        live = LiveModels(open_registry(settings, store), ServeClassifiers(settings), live_versions(settings))
         runner = ReadRunner(
             settings=settings,
             jobs=Jobs(store, settings.lease_s, settings.max_attempts),
-            served=served,
+            take_model=live.take,
             conclude=lambda read: _concluded(aggregator, read),
             owner=f"runner-{os.getpid()}-{new_id()}",
         )
         self._loops = [_Loop(runner.run_next, settings.poll_s) for _ in range(settings.max_running_reads)]
+        self._loops.append(_Loop(live.follow, settings.poll_s))
 
 
 class Outbox:
-    """Tells MLflow of ended reads and of the models that are served."""
+    """Tells MLflow of ended reads and of changes of the registry."""
 
     def __init__(self, settings: Settings) -> None:
-        sender = OutboxSender(open_store(settings.database_url), settings.mlflow_uri)
-        unregistered = [find_model(ref) for ref in settings.models]
+        store = open_store(settings.database_url)
+        sender = OutboxSender(store, settings.mlflow_uri)
+        mirror = ModelMirror(store, ModelFiles(settings.models_dir), settings.mlflow_uri)
+        self._loop = _Loop(lambda: sender.send_pending() + mirror.tell() > 0, settings.poll_s)
 
-        def send() -> bool:
-            sent = sender.send_pending()
-            while unregistered:
-                register_model(unregistered[-1].card, unregistered[-1].path, settings.mlflow_uri)
-                unregistered.pop()
-            return sent > 0
 
-        self._loop = _Loop(send, settings.poll_s)
+class ServeClassifiers:
+    """Starts and stops the application of a model version."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def start(self, model: ModelFolder) -> "ReplicaScorer":
+        """Adopts an application that is there: the service's first, or that of a runner that died."""
+        name = application_of(model.card.ref)
+        try:
+            if name in serve.status().applications:
+                handle = _running(name)
+            else:
+                handle = serve.run(classifier(model, self._settings), name=name, route_prefix=None)
+        except (RuntimeError, RayError) as failure:
+            serve.delete(name)
+            told = f"the classifier of {model.card.ref} does not start ({type(failure).__name__})"
+            raise Unavailable(told, "See the service's log.") from failure
+        return ReplicaScorer(handle, in_flight=2 * self._settings.replicas)
+
+    def stop(self, ref: str) -> None:
+        serve.delete(application_of(ref))
 
 
 class ReplicaScorer:
@@ -154,13 +176,9 @@ class _Loop:
 
 
 def build(settings: Settings) -> serve.Application:
-    """Bind the deployments. Raises MachineTooSmall for what would wait in DEPLOYING for ever."""
-    share = share_of_replica(settings)
+    """Bind all deployments but the classifiers."""
     prepare_folders(settings)
-    classifiers = {
-        model.card.ref: _classifier(model, settings, share) for model in map(find_model, settings.models)
-    }
-    runner = _deploy(Runner).bind(settings, classifiers, _deploy(Aggregator).bind())
+    runner = _deploy(Runner).bind(settings, _deploy(Aggregator).bind())
     ingress = _deploy(serve.ingress()(Ingress), max_ongoing_requests=64)
     application: serve.Application = ingress.bind(settings, runner, _deploy(Outbox).bind(settings))
     return application
@@ -171,20 +189,35 @@ def _deploy(deployed: type, **options: Any) -> Any:  # noqa: ANN401  # Ray hides
     return serve.deployment(**(booked | options))(deployed)
 
 
-def _classifier(model: ModelFolder, settings: Settings, share: Share) -> Any:  # noqa: ANN401  # as above
+def classifier(model: ModelFolder, settings: Settings) -> serve.Application:
+    """Bind a model version. Raises MachineTooSmall for what would wait in DEPLOYING for ever."""
+    share = share_of_replica(settings)
     deployment = _deploy(
         TileClassifier,
         name=f"TileClassifier-{model.card.name}-{model.card.version}",
         num_replicas=settings.replicas,
         ray_actor_options={"num_cpus": share.cpus},
         max_ongoing_requests=2,
+        max_constructor_retry_count=CONSTRUCTOR_TRIES,
     )
-    return deployment.bind(model, share)
+    application: serve.Application = deployment.bind(model, share)
+    return application
 
 
-def _ref_of(settings: Settings, card_ref: str) -> str:
-    """The setting that names this model: it may be a path."""
-    return next(ref for ref in settings.models if find_model(ref).card.ref == card_ref)
+def application_of(ref: str) -> str:
+    """The name of a version's application."""
+    return f"model-{ref.replace('/', '-')}"
+
+
+def _running(name: str) -> Handle:
+    """The handle of an application that is there, once it runs. Raises RuntimeError where it does not."""
+    until = time.monotonic() + START_S
+    while (status := serve.status().applications[name].status) != "RUNNING":
+        if status in {"DEPLOY_FAILED", "DELETING"} or time.monotonic() > until:
+            raise RuntimeError(f"{name} is {status}")
+        time.sleep(0.1)
+    handle: Handle = serve.get_app_handle(name)
+    return handle
 
 
 def _concluded(aggregator: Handle, read: ReadToConclude) -> tuple[EndState, ReadResult]:

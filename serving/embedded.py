@@ -12,8 +12,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from ultraread.errors import ExtraMissing, Unavailable
-from ultraread.serving.machine import check_memory, machine_cpus, share_of_replica
-from ultraread.serving.settings import Settings
+from ultraread.models.registry import ModelFolder
+from ultraread.serving.machine import check_memory, live_versions, machine_cpus, share_of_replica
+from ultraread.serving.settings import Settings, prepare_folders
 
 APPLICATION = "ultraread"
 SERVICE = ("ray", "fastapi", "sqlalchemy", "alembic", "mlflow")
@@ -29,15 +30,15 @@ def running(settings: Settings) -> Iterator[str]:
     """
     share_of_replica(settings)
     check_memory(settings)
-    _prove_models(settings)
+    require_service()
+    models = _prove_models(settings)
     port = settings.port or _free_port(settings.host)
     _refuse_taken_port(settings.host, port)
     _prepare_environment()
-    require_service()
     import ray
     from ray import serve
 
-    from ultraread.serving.application import build
+    from ultraread.serving.application import application_of, build, classifier
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
 
@@ -52,7 +53,11 @@ def running(settings: Settings) -> Iterator[str]:
     )
     try:
         serve.start(http_options={"host": settings.host, "port": port})
-        serve.run(build(settings), name=APPLICATION, route_prefix="/")
+        classifiers = [
+            serve.RunTarget(classifier(model, settings), application_of(model.card.ref), route_prefix=None)
+            for model in models
+        ]
+        serve.run_many([serve.RunTarget(build(settings), APPLICATION, "/"), *classifiers])
         yield f"http://{settings.host}:{port}"
     finally:
         try:
@@ -86,13 +91,27 @@ def wait_for_stop() -> None:
     stop.wait()
 
 
-def _prove_models(settings: Settings) -> None:
-    """Load each model once here: a replica that refuses its model could only die, again and again."""
-    from ultraread.models.classifier import OnnxClassifier
-    from ultraread.models.registry import find_model
+def _prove_models(settings: Settings) -> list[ModelFolder]:
+    """Register the models of the settings; return what the registry says is to be live, loaded once here.
 
-    for ref in settings.models:
-        OnnxClassifier(find_model(ref), threads=1)
+    A replica that refuses its model could only die, again and again.
+    """
+    from ultraread.serving.live_models import versions_to_start_with
+    from ultraread.serving.model_files import prove_here
+    from ultraread.serving.model_registry import open_registry, serve_models
+    from ultraread.serving.store.engine import open_store
+
+    prepare_folders(settings)
+    store = open_store(settings.database_url)
+    try:
+        registry = open_registry(settings, store)
+        serve_models(settings, registry, prove_here)
+        models = [registry.files.open(row) for row in versions_to_start_with(registry)]
+        for model in models:
+            prove_here(model)
+        return models[: live_versions(settings)]
+    finally:
+        store.close()
 
 
 def _prepare_environment() -> None:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from math import floor
 
 import psutil
 
@@ -34,8 +35,21 @@ def machine_cpus(settings: Settings) -> int:
     return settings.cpus or own_cpus()
 
 
+def live_versions(settings: Settings) -> int:
+    """How many model versions may have classifiers at once.
+
+    One a model, one for each further read that runs, one that takes over or is a shadow, and one for a queued
+    read of an older version.
+    """
+    return len(settings.models) + (settings.max_running_reads - 1) + 2
+
+
 def share_of_replica(settings: Settings) -> Share:
-    """Divide the cores. Raises MachineTooSmall naming the setting that asks for too much."""
+    """Divide the cores. Raises MachineTooSmall naming the setting that asks for too much.
+
+    What is booked with Ray only decides what may start: it leaves room for every version that may be live.
+    The threads do the work. While two versions score at once, they share the cores by the system's scheduler.
+    """
     cpus, replicas = machine_cpus(settings), settings.replicas * len(settings.models)
     free = cpus - SUPPORT_CPUS * SUPPORT_DEPLOYMENTS
     if replicas > cpus or free <= 0:
@@ -44,12 +58,13 @@ def share_of_replica(settings: Settings) -> Share:
             f"need a core each, and the rest {SUPPORT_CPUS * SUPPORT_DEPLOYMENTS:g}; there are {cpus:g}",
             "Lower `replicas` or the number of `models`.",
         )
-    return Share(cpus=round(free / replicas, 3), threads=max(1, cpus // replicas))
+    booked = floor(1000 * free / (settings.replicas * live_versions(settings))) / 1000
+    return Share(cpus=booked, threads=max(1, cpus // replicas))
 
 
 def check_memory(settings: Settings) -> None:
     """Raise MachineTooSmall where the memory that is free now will not do."""
-    replicas = settings.replicas * len(settings.models)
+    replicas = settings.replicas * (len(settings.models) + 1)  # one takes over while the old one is live
     needed = MEMORY_BYTES + replicas * MEMORY_BYTES_A_REPLICA
     available = psutil.virtual_memory().available
     if available < needed:

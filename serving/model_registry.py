@@ -4,7 +4,7 @@ The store decides; MLflow is told of it (`model_mirror`), so that no read depend
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from ultraread.errors import (
 )
 from ultraread.models.evaluation import EVALUATION_FILE, Evaluation, load_evaluation
 from ultraread.models.promotion import Alias, Gate, PromotionPolicy, Proof, failed, gates_of
-from ultraread.models.registry import ModelFolder
+from ultraread.models.registry import ModelFolder, find_model
 from ultraread.serving.model_files import ModelFiles, Prove, prove_here
 from ultraread.serving.settings import Settings
 from ultraread.serving.store import versions as rows
@@ -172,6 +172,22 @@ class ModelRegistry:
         with self.store.reading() as session:
             return rows.find_version(session, model.card.name, model.card.version).withdrawn_reason
 
+    def usable(self, name: str, version: str) -> ModelVersionRow:
+        """A registered version that was not withdrawn. Raises ModelUnknown and ModelWithdrawn."""
+        with self.store.reading() as session:
+            return self._usable(session, Ref(name, version))
+
+    def readable(self, ref: str, also: Collection[str] = ()) -> ModelFolder:
+        """The version that a new read of `ref` takes: one that is champion, or was, or is one of `also`.
+
+        Raises ModelUnknown, ModelWithdrawn, and PromotionRefused for one that never passed the gates.
+        """
+        with self.store.reading() as session:
+            row = self._usable(session, parse_ref(ref))
+            if row.ref not in also and not rows.was_champion(session, row):
+                raise PromotionRefused(f"{row.ref} was never champion here", "Promote it or ask for another.")
+        return self.files.open(row)
+
     def find(self, ref: str) -> ModelFolder:
         """The registered version that `ref` names, withdrawn or not. Raises ModelUnknown."""
         with self.store.reading() as session:
@@ -261,10 +277,14 @@ class ModelRegistry:
     def _named(self, session: Session, ref: Ref) -> ModelVersionRow:
         if ref.version is not None:
             return rows.find_version(session, ref.name, ref.version)
-        version = rows.version_at(session, ref.name, ref.alias or Alias.CHAMPION)
-        if version is None:
-            raise ModelUnknown(f"{ref.name}@{ref.alias or Alias.CHAMPION} points to no version")
-        return rows.find_version(session, ref.name, version)
+        alias = ref.alias or Alias.CHAMPION
+        change = rows.change_of(session, ref.name, alias)
+        if change is None:
+            raise ModelUnknown(f"{ref.name}@{alias} points to no version")
+        if change.version is None:
+            told = f"{ref.name}@{alias} points to no version any more: {change.reason}"
+            raise ModelWithdrawn(told, "Roll back, or promote another version.")
+        return rows.find_version(session, ref.name, change.version)
 
     def _usable(self, session: Session, ref: Ref) -> ModelVersionRow:
         row = self._named(session, ref)
@@ -276,6 +296,14 @@ class ModelRegistry:
 def open_registry(settings: Settings, store: Store, prove: Prove = prove_here) -> ModelRegistry:
     """The registry of a data folder."""
     return ModelRegistry(store, ModelFiles(settings.models_dir), settings.promotion_policy, prove)
+
+
+def serve_models(settings: Settings, registry: ModelRegistry, prove: Prove) -> list[ModelFolder]:
+    """Register the models of the settings; return them, the default first."""
+    models = [find_model(ref) for ref in settings.models]
+    for model in models:
+        registry.serve(model, prove)
+    return models
 
 
 def parse_ref(ref: str) -> Ref:

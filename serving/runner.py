@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,10 +15,11 @@ from ultraread.datasets.scan_record import FileDigest, SlideDigest
 from ultraread.errors import ModelUnknown, ReadCancelled, StorageFull, UltraReadError, Unavailable
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.conclusion import ReadToConclude, SlideToConclude
+from ultraread.serving.live_models import ServedModel
 from ultraread.serving.provenance import Stopwatch
 from ultraread.serving.read_slide import ReadRequest, binding, prepare_slide, score_slide
 from ultraread.serving.results.folder import clear
-from ultraread.serving.score_tiles import RangeStore, ScoreRanges
+from ultraread.serving.score_tiles import RangeStore
 from ultraread.serving.settings import Settings
 from ultraread.serving.store.jobs import ClaimedRead, EndState, Jobs, LostLease, Progress, ReadResult
 from ultraread.serving.store.records import find_all, slide_paths, specimens_of
@@ -29,13 +30,8 @@ log = logging.getLogger(__name__)
 Conclude = Callable[[ReadToConclude], tuple[EndState, ReadResult]]
 """Writes the result folders; returns the read's state and what MLflow shows of it."""
 
-
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """A live model version and how its replicas are reached."""
-
-    model: ModelFolder
-    score_ranges: ScoreRanges
+TakeModel = Callable[[str, str], ServedModel]
+"""Name and version of a model to its live classifiers, started where they are not. Raises ModelRefused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +40,7 @@ class ReadRunner:
 
     settings: Settings
     jobs: Jobs
-    served: Mapping[str, ServedModel]
+    take_model: TakeModel
     conclude: Conclude
     owner: str
 
@@ -164,9 +160,11 @@ class _OneRead:
         return self.runner.settings.result_dir(self._read.id, self.claim.epoch)
 
     def _served(self) -> ServedModel:
-        served = self.runner.served.get(f"{self._read.model_name}/{self._read.model_version}")
-        if served is None or served.model.card.sha256 != self._read.model_onnx_sha256:
-            raise ModelUnknown(f"{self._read.model_name}/{self._read.model_version} is not served any more")
+        """Exactly the version that the read was asked with: name, version and digests."""
+        served = self.runner.take_model(self._read.model_name, self._read.model_version)
+        pinned = (self._read.model_onnx_sha256, self._read.model_card_sha256)
+        if (served.model.card.sha256, served.model.card_sha256) != pinned:
+            raise ModelUnknown(f"{served.model.card.ref} is not the model that the read was asked with")
         return served
 
     def _prepare(self, model: ModelFolder) -> list[SlideToConclude]:

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from ultraread.serving.api import operation, reads, records, uploads
+from ultraread.serving.api import models, operation, reads, records, uploads
 from ultraread.serving.api.edge import Edge
 from ultraread.serving.api.problems import PROBLEM_RESPONSES, answer_failures_with_problems
 from ultraread.serving.api.results import results_router
@@ -36,6 +36,7 @@ def create_api(settings: Settings) -> FastAPI:
     app.state.service = service
     app.add_middleware(Edge, proxied_hosts=settings.proxied_hosts)
     answer_failures_with_problems(app)
-    for router in (uploads.router, records.router, reads.router, results_router(), operation.router):
-        app.include_router(router)
+    for routes in (uploads, records, reads, models, operation):
+        app.include_router(routes.router)
+    app.include_router(results_router())
     return app

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from ultraread.models.registry import ModelFolder
+from ultraread.models.promotion import Alias
+from ultraread.serving.model_registry import Standing
 from ultraread.serving.store.tables import ReadRow
 
 LONGEST_FILE_NAME = 200  # bytes; file systems take 255
@@ -29,7 +30,7 @@ def _file_name(name: str) -> str:
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)]
 FileName = Annotated[str, Field(min_length=1), AfterValidator(_plain), AfterValidator(_file_name)]
-ModelRef = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*(/\d+\.\d+\.\d+)?$")]
+ModelRef = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*(/\d+\.\d+\.\d+|@[a-z]+)?$")]
 Pixels = Annotated[int, Field(ge=0, le=2**31)]
 
 
@@ -103,6 +104,19 @@ class NewRead(Body):
         if len(set(self.slide_ids)) != len(self.slide_ids):
             raise ValueError("a slide is named twice")
         return self
+
+
+class NewAlias(Body):
+    """Where an alias shall point, and why; the audit trail keeps the reason. No patient data."""
+
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    reason: Line
+
+
+class Withdrawal(Body):
+    """Why a version is withdrawn; no patient data."""
+
+    reason: Line
 
 
 class Shown(BaseModel):
@@ -207,14 +221,48 @@ class AuditEvent(Shown):
 
 
 class Model(Shown):
-    """A model that is served, with its whole card."""
+    """A registered model version, with its whole card; the default is what a read without `model` takes."""
 
     name: str
     version: str
     onnx_sha256: str
     card_sha256: str
     is_default: bool
+    aliases: list[Alias]
+    withdrawn: str | None
+    withdrawn_reason: str | None
     card: dict[str, Any]
+
+
+class PassedGate(Shown):
+    """One condition of a promotion, and what was found."""
+
+    name: str
+    passed: bool
+    told: str
+
+
+class Promoted(Shown):
+    """An alias that points to a version now."""
+
+    model: Model
+    alias: Alias
+    gates: list[PassedGate]
+
+
+class TouchedRead(Shown):
+    """A read that was asked of a withdrawn version, whatever became of it."""
+
+    id: str
+    state: str
+    case_id: str | None
+
+
+class Withdrawn(Shown):
+    """A version that nothing new is read with, and the reads that were."""
+
+    model: Model
+    reads: list[TouchedRead]
 
 
 Item = TypeVar("Item", bound=Shown)
@@ -239,14 +287,18 @@ def read_shown(row: ReadRow) -> Read:
     return Read.model_validate(columns | row.request | {"model": model, "error": _error_shown(row)})
 
 
-def model_shown(model: ModelFolder, is_default: bool) -> Model:
+def model_shown(one: Standing, default_name: str) -> Model:
+    row = one.row
     return Model(
-        name=model.card.name,
-        version=model.card.version,
-        onnx_sha256=model.card.sha256,
-        card_sha256=model.card_sha256,
-        is_default=is_default,
-        card=model.card.model_dump(mode="json"),
+        name=row.name,
+        version=row.version,
+        onnx_sha256=row.onnx_sha256,
+        card_sha256=row.card_sha256,
+        is_default=row.name == default_name and Alias.CHAMPION in one.aliases,
+        aliases=list(one.aliases),
+        withdrawn=row.withdrawn,
+        withdrawn_reason=row.withdrawn_reason,
+        card=one.model.card.model_dump(mode="json"),
     )
 
 

@@ -1,40 +1,16 @@
-"""Models that are served, the audit trail, and whether the service is well."""
+"""The audit trail, and whether the service is well."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from sqlalchemy import text
 
-from ultraread.errors import ModelUnknown
-from ultraread.serving.api.bodies import AuditEvent, Model, Page, model_shown
+from ultraread.serving.api.bodies import AuditEvent, Page
 from ultraread.serving.api.records import Limit
 from ultraread.serving.api.service import InService
 from ultraread.serving.store.audit import AuditLog
 
 router = APIRouter(tags=["operation"])
-
-
-@router.get("/v1/models")
-def list_models(service: InService) -> Page[Model]:
-    """Every served model version; the default is the one that a read without `model` takes."""
-    items = [model_shown(model, model is service.models[0]) for model in service.models]
-    return Page[Model](items=items, next_cursor=None)
-
-
-@router.get("/v1/models/{name}")
-def show_versions(name: str, service: InService) -> Page[Model]:
-    """The served versions of one model."""
-    items = [model for model in list_models(service).items if model.name == name]
-    if not items:
-        raise ModelUnknown(f"{name} is not served here", "GET /v1/models lists what is.")
-    return Page[Model](items=items, next_cursor=None)
-
-
-@router.get("/v1/models/{name}/{version}")
-def show_model(name: str, version: str, service: InService) -> Model:
-    """One model version and its card."""
-    model = service.model(f"{name}/{version}")
-    return model_shown(model, model is service.models[0])
 
 
 @router.get("/v1/audit")

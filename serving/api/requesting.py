@@ -20,7 +20,7 @@ from ultraread.serving.store.tables import ReadRow, SlideRow
 def request_read(service: Service, wanted: bodies.NewRead, read_id: str) -> ReadRow:
     """Admit every slide and put the read into the queue.
 
-    Raises the ReadRefused that applies, which the audit trail then tells; NotFound; ModelUnknown.
+    Raises the ReadRefused that applies, which the audit trail then tells; NotFound; a ModelRefused.
     """
     model = service.model(wanted.model)
     slides = _slides(service, wanted)

@@ -5,8 +5,8 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from ultraread.errors import ModelUnknown
-from ultraread.models.registry import ModelFolder, find_model
+from ultraread.models.registry import ModelFolder
+from ultraread.serving.model_registry import ModelRegistry, open_registry, serve_models
 from ultraread.serving.settings import Settings, prepare_folders
 from ultraread.serving.store.engine import Store, open_store
 from ultraread.serving.store.idempotency import release_interrupted
@@ -25,33 +25,37 @@ class Service:
     store: Store
     jobs: Jobs
     uploads: Uploads
-    models: tuple[ModelFolder, ...]
+    registry: ModelRegistry
+    served: tuple[ModelFolder, ...]
+    """The models of the settings, the default first."""
 
     def model(self, ref: str | None) -> ModelFolder:
-        """The served model `name` or `name/version`; the first one where none is asked for.
+        """The registered version `name`, `name/version` or `name@alias`; without one, the default's champion.
 
-        Raises ModelUnknown. Paths are no references here: who sends a request must not choose files.
+        Raises ModelUnknown, ModelWithdrawn, PromotionRefused. Paths are no references here: who sends a
+        request must not choose files.
         """
-        if ref is None:
-            return self.models[0]
-        for model in self.models:
-            if ref in (model.card.name, model.card.ref):
-                return model
-        raise ModelUnknown(f"{ref} is not served here", "GET /v1/models lists what is.")
+        also = [model.card.ref for model in self.served]
+        return self.registry.readable(ref or self.default_name, also)
+
+    @property
+    def default_name(self) -> str:
+        return self.served[0].card.name
 
 
 def open_service(settings: Settings) -> Service:
     """Make folders and database where there are none. Raises what keeps the service from starting."""
-    models = tuple(find_model(ref) for ref in settings.models)
     prepare_folders(settings)
     store = open_store(settings.database_url)
     release_interrupted(store)
+    registry = open_registry(settings, store)
     return Service(
         settings=settings,
         store=store,
         jobs=Jobs(store, settings.lease_s, settings.max_attempts),
         uploads=Uploads(store, settings.uploads_dir, settings.max_upload_bytes),
-        models=models,
+        registry=registry,
+        served=tuple(serve_models(settings, registry, lambda _proved_when_the_service_started: 0.0)),
     )
 
 

@@ -18,7 +18,8 @@ from ultraread.errors import ReadCancelled, Unavailable
 from ultraread.models.classifier import OnnxClassifier
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.conclusion import ReadToConclude, conclude_read
-from ultraread.serving.runner import ReadRunner, ServedModel
+from ultraread.serving.live_models import ServedModel
+from ultraread.serving.runner import ReadRunner
 from ultraread.serving.score_tiles import RangeScorer, RangeScores, RangeTask
 from ultraread.serving.settings import Settings, prepare_folders
 from ultraread.serving.store import outbox
@@ -75,7 +76,7 @@ class House:
 
     def runner(self, score: Score | None = None) -> ReadRunner:
         served = ServedModel(self.model, score or (lambda tasks: map(self.scorer, tasks)))
-        return ReadRunner(self.settings, self.jobs, {self.model.card.ref: served}, conclude_read, "a runner")
+        return ReadRunner(self.settings, self.jobs, lambda *_: served, conclude_read, "a runner")
 
     def read(self, read_id: str) -> ReadRow:
         with self.store.reading() as session:
