@@ -32,6 +32,7 @@ from ultraread.serving.model_registry import open_registry
 from ultraread.serving.runner import ReadRunner
 from ultraread.serving.score_tiles import RangeScorer, RangeScores, RangeTask
 from ultraread.serving.settings import Settings, prepare_folders
+from ultraread.serving.shadow import ShadowRunner
 from ultraread.serving.store.engine import open_store
 from ultraread.serving.store.ids import new_id
 from ultraread.serving.store.jobs import EndState, Jobs, ReadResult
@@ -88,13 +89,14 @@ class Runner:
         live = LiveModels(open_registry(settings, store), ServeClassifiers(settings), live_versions(settings))
         runner = ReadRunner(
             settings=settings,
-            jobs=Jobs(store, settings.lease_s, settings.max_attempts),
+            jobs=Jobs(store, settings.lease_s, settings.max_attempts, settings.shadow_fraction),
             take_model=live.take,
             conclude=lambda read: _concluded(aggregator, read),
             owner=f"runner-{os.getpid()}-{new_id()}",
         )
         self._loops = [_Loop(runner.run_next, settings.poll_s) for _ in range(settings.max_running_reads)]
-        self._loops.append(_Loop(live.follow, settings.poll_s))
+        shadow = ShadowRunner(settings, store, live.take)
+        self._loops += [_Loop(step, settings.poll_s) for step in (live.follow, shadow.run_next)]
 
 
 class Outbox:

@@ -18,7 +18,14 @@ from ultraread.models.registry import ModelFolder
 from ultraread.serving.model_registry import ModelRegistry
 from ultraread.serving.score_tiles import ScoreRanges
 from ultraread.serving.store import versions as rows
-from ultraread.serving.store.tables import ModelRow, ModelVersionRow, ReadRow, ReadState
+from ultraread.serving.store.tables import (
+    ModelRow,
+    ModelVersionRow,
+    ReadRow,
+    ReadState,
+    ShadowReadRow,
+    ShadowState,
+)
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +43,11 @@ class Classifiers(Protocol):
 
     def start(self, model: ModelFolder) -> ScoreRanges:
         """Return when they answer. Raises Unavailable where they do not come up."""
+        ...
 
     def stop(self, ref: str) -> None:
         """Return when they are gone."""
+        ...
 
 
 class LiveModels:
@@ -135,8 +144,12 @@ def _pointed_to(session: Session) -> Iterator[ModelVersionRow]:
 
 
 def _refs_of_reads(session: Session, states: Iterable[ReadState]) -> Iterator[str]:
-    query = select(ReadRow.model_name, ReadRow.model_version).where(ReadRow.state.in_([*states])).distinct()
-    for name, version in session.execute(query):
+    """Versions of reads in these states, and of the shadow that runs."""
+    of_reads = select(ReadRow.model_name, ReadRow.model_version).where(ReadRow.state.in_([*states]))
+    of_shadows = select(ShadowReadRow.model_name, ShadowReadRow.model_version).where(
+        ShadowReadRow.state == ShadowState.RUNNING
+    )
+    for name, version in session.execute(of_reads.union(of_shadows)):
         yield f"{name}/{version}"
 
 

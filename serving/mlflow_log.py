@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 EXPERIMENT = "ultraread"
+READ, SHADOW = "read", "shadow"
+"""Tag `kind` of a run."""
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
 """Characters that MLflow takes; a longer list of scan records is cut, the store has it whole."""
@@ -31,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RunEntry:
-    """One ended read, as MLflow shows it."""
+    """One ended read, or its repetition by a shadow (`kind`), as MLflow shows it."""
 
     read_id: str
     scan_record_ids: tuple[str, ...]
@@ -42,6 +44,8 @@ class RunEntry:
     error_code: str | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    kind: str = READ
+    more_tags: Mapping[str, str] = field(default_factory=dict)
 
     def tags(self) -> dict[str, str]:
         tags = {
@@ -51,7 +55,9 @@ class RunEntry:
             "model_version": self.model_version,
             "model_onnx_sha256": self.model_onnx_sha256,
             "state": self.state.value,
+            "kind": self.kind,
             "research_use_only": "true",
+            **self.more_tags,
         }
         return tags | ({"error_code": self.error_code} if self.error_code else {})
 
@@ -79,7 +85,7 @@ class OutboxSender:
             error = f"{type(failure).__name__}: {failure}"[:1000]
             outbox.mark_failed(self.store, taken, error, self.first_wait_s)
             return False
-        outbox.mark_sent(self.store, taken.read.id, run_id)
+        outbox.mark_sent(self.store, taken, run_id)
         return True
 
 
@@ -90,9 +96,9 @@ def log_read(entry: RunEntry, tracking_uri: str) -> str:
     """
     client = mlflow_client(tracking_uri)
     experiment_id = _experiment(client, tracking_uri)
-    run = _run_of(client, experiment_id, entry.read_id)
+    run = _run_of(client, experiment_id, entry)
     if run is None:
-        run = client.create_run(experiment_id, tags=entry.tags(), run_name=f"read {entry.read_id}")
+        run = client.create_run(experiment_id, tags=entry.tags(), run_name=f"{entry.kind} {entry.read_id}")
     if run.info.status == "RUNNING":
         _complete(client, run, entry)
     return str(run.info.run_id)
@@ -100,17 +106,20 @@ def log_read(entry: RunEntry, tracking_uri: str) -> str:
 
 def entry_of(taken: outbox.PendingRun) -> RunEntry:
     """What the outbox holds, as MLflow shows it."""
-    read = taken.read
+    read, is_shadow = taken.read, taken.kind == outbox.SHADOW_RUN
+    error_code = taken.body["error_code"] if is_shadow else read.error_code
     return RunEntry(
         read_id=read.id,
         scan_record_ids=taken.scan_record_ids,
         model_name=read.model_name,
         model_version=read.model_version,
         model_onnx_sha256=read.model_onnx_sha256,
-        state=ReadState(read.state),
-        error_code=read.error_code,
+        state=ReadState.FAILED if is_shadow and error_code else ReadState(read.state),
+        error_code=error_code,
         params=taken.body["params"],
         metrics=taken.body["metrics"],
+        kind=SHADOW if is_shadow else READ,
+        more_tags=taken.body.get("tags", {}),
     )
 
 
@@ -143,9 +152,10 @@ def _artifacts(tracking_uri: str) -> str | None:
     return None if file == tracking_uri else (Path(file).parent / "mlflow-artifacts").as_uri()
 
 
-def _run_of(client: "MlflowClient", experiment_id: str, read_id: str) -> "Run | None":
-    found = client.search_runs([experiment_id], f"tags.read_id = '{read_id}'", max_results=1)
-    return found[0] if found else None
+def _run_of(client: "MlflowClient", experiment_id: str, entry: RunEntry) -> "Run | None":
+    """A read has at most one run of each kind; the first versions of UltraRead had no kinds."""
+    found = client.search_runs([experiment_id], f"tags.read_id = '{entry.read_id}'")
+    return next((run for run in found if run.data.tags.get("kind", READ) == entry.kind), None)
 
 
 def _complete(client: "MlflowClient", run: "Run", entry: RunEntry) -> None:

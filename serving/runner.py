@@ -172,7 +172,7 @@ class _OneRead:
         with self.runner.jobs.store.reading() as session:
             slides = find_all(session, SlideRow, self._read.slide_ids)
             specimens = specimens_of(session, self._read.slide_ids)
-        request = _request(self._read, specimens, self.runner.settings.range_tiles)
+        request = request_of(self._read, specimens, self.runner.settings.range_tiles)
         return [self._prepare_one(slide, model, request) for slide in slides]
 
     def _prepare_one(self, row: SlideRow, model: ModelFolder, request: ReadRequest) -> SlideToConclude:
@@ -218,7 +218,7 @@ class _OneRead:
                 clear(path)
 
 
-def _request(read: ReadRow, specimens: list[str], range_tiles: int) -> ReadRequest:
+def request_of(read: ReadRow, specimens: list[str], range_tiles: int) -> ReadRequest:
     """What the caller asked; a specimen counts where all records agree on it."""
     scale, region = read.request.get("scale"), read.request.get("region")
     return ReadRequest(

@@ -90,7 +90,7 @@ class Settings(BaseSettings):
         default=0.1,
         ge=0,
         le=1,
-        description="Share of succeeded reads that the version with alias shadow repeats, unseen.",
+        description="Share of the reads with a result that the version with alias shadow repeats, unseen.",
     )
 
     @model_validator(mode="after")

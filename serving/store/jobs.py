@@ -10,7 +10,7 @@ from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from ultraread.errors import AttemptsExhausted, InputChanged, NotFound, ReadCancelled, UltraReadError
-from ultraread.serving.store import outbox
+from ultraread.serving.store import outbox, shadows
 from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.clock import utc_in, utc_now
 from ultraread.serving.store.engine import Store
@@ -72,11 +72,15 @@ class ReadResult:
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """The queue. An owner may be silent for `lease_s`; `max_attempts` claims may go without progress."""
+    """The queue. An owner may be silent for `lease_s`; `max_attempts` claims may go without progress.
+
+    Of reads with a result, a shadow version repeats `shadow_fraction`.
+    """
 
     store: Store
     lease_s: float
     max_attempts: int
+    shadow_fraction: float = 0.0
 
     def enqueue(self, read: NewRead, who: str) -> ReadRow:
         """Accept a read; one that is already there under this id is returned as it stands."""
@@ -126,6 +130,7 @@ class Jobs:
             row = self._fenced(session, claim)
             _link_scan_records(session, row)
             _end(session, row, claim.owner, state, result)
+            shadows.sample(session, row, self.shadow_fraction)
 
     def fail(self, claim: ClaimedRead, error: UltraReadError) -> None:
         """End without a result; ReadCancelled ends as `cancelled`. Raises LostLease."""

@@ -12,6 +12,9 @@ from ultraread.serving.store.engine import Store
 from ultraread.serving.store.tables import OutboxRow, ReadRow, ScanRecordRow
 
 MLFLOW_RUN = "mlflow_run"
+"""Of the read itself."""
+SHADOW_RUN = "shadow_run"
+"""Of its repetition by a shadow version."""
 SENDING_S = 120.0
 """Seconds that a sender has before another one takes the row: longer than a slow MLflow server answers."""
 LONGEST_WAIT_S = 300.0
@@ -19,17 +22,18 @@ LONGEST_WAIT_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class PendingRun:
-    """A read that MLflow does not know yet; `attempt` counts from 1."""
+    """A run that MLflow does not know yet; `attempt` counts from 1."""
 
     read: ReadRow
+    kind: str
     scan_record_ids: tuple[str, ...]
     body: Mapping[str, Any]
     attempt: int
 
 
-def put(session: Session, read_id: str, body: Mapping[str, Any]) -> None:
+def put(session: Session, read_id: str, body: Mapping[str, Any], kind: str = MLFLOW_RUN) -> None:
     """Note, in the transaction that ends the read, that MLflow has to be told."""
-    session.add(OutboxRow(read_id=read_id, kind=MLFLOW_RUN, body=dict(body)))
+    session.add(OutboxRow(read_id=read_id, kind=kind, body=dict(body)))
 
 
 def pending(store: Store) -> list[OutboxRow]:
@@ -42,25 +46,22 @@ def pending(store: Store) -> list[OutboxRow]:
 
 def take_due(store: Store) -> PendingRun | None:
     """Take the row that is due longest, for SENDING_S: if this process dies, another one takes it then."""
-    due = select(OutboxRow.read_id).where(
-        OutboxRow.kind == MLFLOW_RUN, OutboxRow.sent.is_(None), OutboxRow.due <= utc_now()
-    )
-    take = (
-        update(OutboxRow)
-        .where(OutboxRow.kind == MLFLOW_RUN)
-        .where(OutboxRow.read_id == due.order_by(OutboxRow.due).limit(1).scalar_subquery())
-        .values(attempts=OutboxRow.attempts + 1, due=utc_in(SENDING_S))
-        .returning(OutboxRow)
-    )
+    due = select(OutboxRow).where(OutboxRow.sent.is_(None), OutboxRow.due <= utc_now())
     with store.writing() as session:
-        row = session.scalars(take).one_or_none()
-        return _pending_run(session, row) if row else None
+        row = session.scalars(due.order_by(OutboxRow.due).limit(1)).first()
+        if row is None:
+            return None
+        row.attempts, row.due = row.attempts + 1, utc_in(SENDING_S)
+        return _pending_run(session, row)
 
 
-def mark_sent(store: Store, read_id: str, run_id: str) -> None:
-    """Link read and scan records to the run, and the row is done: one transaction."""
+def mark_sent(store: Store, taken: PendingRun, run_id: str) -> None:
+    """The row is done, and read and scan records are linked to the read's own run: one transaction."""
+    read_id = taken.read.id
     with store.writing() as session:
-        session.execute(_row_of(read_id).values(sent=utc_now(), error=None))
+        session.execute(_row_of(taken).values(sent=utc_now(), error=None))
+        if taken.kind != MLFLOW_RUN:
+            return
         session.execute(update(ReadRow).where(ReadRow.id == read_id).values(mlflow_run_id=run_id))
         session.execute(
             update(ScanRecordRow).where(ScanRecordRow.read_id == read_id).values(mlflow_run_id=run_id)
@@ -71,11 +72,11 @@ def mark_failed(store: Store, taken: PendingRun, error: str, first_wait_s: float
     """Keep the row with its error; wait twice as long each time, up to LONGEST_WAIT_S."""
     wait_s = min(LONGEST_WAIT_S, first_wait_s * 2 ** (taken.attempt - 1))
     with store.writing() as session:
-        session.execute(_row_of(taken.read.id).values(error=error, due=utc_in(wait_s)))
+        session.execute(_row_of(taken).values(error=error, due=utc_in(wait_s)))
 
 
-def _row_of(read_id: str) -> Update:
-    return update(OutboxRow).where(OutboxRow.read_id == read_id, OutboxRow.kind == MLFLOW_RUN)
+def _row_of(taken: PendingRun) -> Update:
+    return update(OutboxRow).where(OutboxRow.read_id == taken.read.id, OutboxRow.kind == taken.kind)
 
 
 def _pending_run(session: Session, row: OutboxRow) -> PendingRun:
@@ -83,4 +84,4 @@ def _pending_run(session: Session, row: OutboxRow) -> PendingRun:
     records = (
         select(ScanRecordRow.id).where(ScanRecordRow.slide_id.in_(read.slide_ids)).order_by(ScanRecordRow.id)
     )
-    return PendingRun(read, tuple(session.scalars(records)), row.body, row.attempts)
+    return PendingRun(read, row.kind, tuple(session.scalars(records)), row.body, row.attempts)

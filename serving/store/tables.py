@@ -30,6 +30,17 @@ class ReadState(StrEnum):
         return self in {ReadState.SUCCEEDED, ReadState.PARTIAL}
 
 
+class ShadowState(StrEnum):
+    """Where the repetition of a read stands; the last three are for good."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    DROPPED = "dropped"
+    """Its version is the shadow no more."""
+
+
 class Table(DeclarativeBase):
     """Base of every table."""
 
@@ -222,7 +233,6 @@ class ShadowReadRow(Table):
     model_version: Mapped[str]
     model_onnx_sha256: Mapped[str]
     state: Mapped[str] = mapped_column(index=True)
-    """waiting, done, failed or dropped."""
     attempts: Mapped[int] = mapped_column(default=0)
     error: Mapped[str | None]
     created: Mapped[str] = mapped_column(default=utc_now())

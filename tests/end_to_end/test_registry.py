@@ -21,6 +21,7 @@ from ultraread.models.registry import ModelFolder
 from ultraread.serving.client import Client
 from ultraread.serving.embedded import running
 from ultraread.serving.local_read import LocalReader
+from ultraread.serving.mlflow_log import mlflow_client
 from ultraread.serving.read_slide import ReadRequest
 from ultraread.serving.score_tiles import RangeScorer
 from ultraread.serving.settings import load_settings
@@ -113,6 +114,21 @@ def test_a_model_made_worse_is_refused_and_the_alias_stays(house: House) -> None
     assert house.client.read(house.ask(slide))["model"]["version"] == "2.0.0"
 
 
+def test_a_shadow_repeats_a_read_and_only_mlflow_hears_of_it(house: House) -> None:
+    assert house.models("promote", "tiny/3.0.0", "shadow", "--reason", "to be looked at").status == 0
+    slide = house.client.file_slide([house.client.upload(house.field)])["id"]
+    read = house.client.wait(house.ask(slide))
+    _waited_for(lambda: _shadow_runs(house.data_dir, read["id"]))
+    (run,) = _shadow_runs(house.data_dir, read["id"])
+    assert (run.data.tags["model_version"], run.data.tags["shadow_version"]) == ("2.0.0", "3.0.0")
+    assert run.data.metrics["T-BRIGHT.score_difference"] < -0.1
+    told = json.dumps([house.client.read(read["id"]), house.client.findings(read["id"])])
+    assert house.worse.card.sha256 not in told
+    assert "shadow" not in told
+    assert list((house.data_dir / "shadows").iterdir()) == []
+    assert house.client.read(read["id"])["mlflow_run_id"] != run.info.run_id
+
+
 def test_a_withdrawn_champion_reads_nothing_until_another_one_is(house: House) -> None:
     slide = house.client.file_slide([house.client.upload(house.field)])["id"]
     withdrawn = house.models("withdraw", "tiny/2.0.0", "--reason", "wrong labels", "--json").printed
@@ -122,6 +138,13 @@ def test_a_withdrawn_champion_reads_nothing_until_another_one_is(house: House) -
     assert house.models("rollback", "champion").status == 0
     read = house.client.wait(house.ask(slide))
     assert (read["state"], read["model"]["version"]) == ("succeeded", "1.0.0")
+
+
+def _shadow_runs(data_dir: Path, read_id: str) -> list[Any]:
+    client = mlflow_client(f"sqlite:///{data_dir}/mlflow.db")
+    experiment = client.get_experiment_by_name("ultraread")
+    wanted = f"tags.read_id = '{read_id}' and tags.kind = 'shadow' and attributes.status = 'FINISHED'"
+    return list(client.search_runs([experiment.experiment_id], wanted))
 
 
 def _read_here(model: ModelFolder, field: Path, out: Path) -> Path:
