@@ -13,7 +13,7 @@ Pair = tuple[SlideFindings, SlideFindings]
 def discordance(pairs: Sequence[Pair]) -> dict[str, float]:
     """Figures by class code, over the slides: shadow minus champion.
 
-    `assertion_differs` is the share of slides; the others are means, that of the area fraction in points of %.
+    `assertion_differs` is the share of slides; the others are means, of areas in points of %.
     A class that only one of the two has is not compared.
     """
     figures: dict[str, float] = {"slides": float(len(pairs))}
