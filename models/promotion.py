@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ultraread.errors import ModelRefused
-from ultraread.models.evaluation import Comparison, Evaluation, SetFigures
+from ultraread.models.evaluation import EVALUATION_FILE, Comparison, Evaluation, SetFigures
+from ultraread.models.missing import missing_of
 from ultraread.models.registry import ModelFolder
 
 
@@ -64,7 +65,7 @@ def gates_of(
     policy: PromotionPolicy,
 ) -> tuple[Gate, ...]:
     """Every gate on the way to `alias`; only a champion is held to its evaluation."""
-    needed = (_card_gate(candidate), _golden_gate(candidate, proof))
+    needed = (_card_gate(candidate, alias), _golden_gate(candidate, proof))
     return (
         needed if alias is not Alias.CHAMPION else (*needed, *gates(candidate, evaluation, champion, policy))
     )
@@ -89,8 +90,16 @@ def failed(found: Sequence[Gate]) -> str:
     return "; ".join(f"{gate.name}: {gate.told}" for gate in found if not gate.passed)
 
 
-def _card_gate(candidate: ModelFolder) -> Gate:
-    return Gate("card", True, f"{candidate.card.ref} follows its schema")
+def _card_gate(candidate: ModelFolder, alias: Alias) -> Gate:
+    """Any card that loads follows its schema; that of a champion leaves nothing unsaid."""
+    gaps = [one.what for one in missing_of(candidate) if one.fields != EVALUATION_FILE]
+    if alias is Alias.CHAMPION and gaps:
+        return Gate("card", False, f"it does not say: {', '.join(gaps)}")
+    return Gate("card", True, f"{candidate.card.ref} follows its schema{_unsaid(gaps)}")
+
+
+def _unsaid(gaps: Sequence[str]) -> str:
+    return f"; not said: {', '.join(gaps)}" if gaps else " and leaves nothing unsaid"
 
 
 def _golden_gate(candidate: ModelFolder, proof: Proof) -> Gate:

@@ -22,11 +22,29 @@ from ultraread.models.registry import ModelFolder, find_model
 POLICY = PromotionPolicy(sets=("bright_fields", "dark_fields"))
 JUDGED = {"bright_fields": "T-BRIGHT", "dark_fields": "T-DARK"}
 """Which class each set labels."""
+DATA = {
+    "name": "simulated noise",
+    "licence": "Apache-2.0",
+    "citation": "none",
+    "files": 1,
+    "files_sha256": "0" * 64,
+    "split": "none",
+}
+METRIC = {
+    "dataset": "simulated noise",
+    "metric": "auc_patch",
+    "code": "T-BRIGHT",
+    "value": 0.9,
+    "ci95": [0.8, 1.0],
+    "n": 12,
+    "n_of": "fields",
+    "how": "a test",
+}
 
 
 def write_version(folder: Path, version: str, bias: float = -1.0) -> ModelFolder:
     """A tiny model of this version; the higher the bias, the higher all of its scores."""
-    write_tiny_model(folder, version=version)
+    write_tiny_model(folder, version=version, training_data=[DATA], metrics=[METRIC])
     graph = tiny_graph()
     for tensor in graph.graph.initializer:
         if tensor.name == "biases":

@@ -116,6 +116,15 @@ def test_a_shadow_needs_card_and_golden_pair_and_nothing_more(candidate: ModelFo
     assert not_passed(gates_of(Alias.SHADOW, candidate, float("nan"), None, None, POLICY)) == ["golden pair"]
 
 
+def test_a_champion_s_card_leaves_nothing_unsaid(candidate: ModelFolder, tmp_path: Path) -> None:
+    folder = write_version(tmp_path / "quiet", "2.0.0").path
+    quiet = find_model(str(change_card(folder, training_data=[], metrics=[])))
+    found = gates_of(Alias.CHAMPION, quiet, 0.0, evaluation_of(quiet), None, POLICY)
+    assert failed(found) == "card: it does not say: training data, metrics"
+    shadow = gates_of(Alias.SHADOW, quiet, 0.0, None, None, POLICY)
+    assert (not_passed(shadow), "not said: training data" in shadow[0].told) == ([], True)
+
+
 def test_an_evaluation_without_figures_of_the_metric_judges_nothing(candidate: ModelFolder) -> None:
     whole = evaluation_of(candidate)
     bare = whole.model_copy(
