@@ -6,7 +6,7 @@ TRAINING_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_
 CONFIG ?= training/configs/ultrastructure-vnc.toml
 export PYTHONSAFEPATH := 1
 
-.PHONY: setup demo test test-full serve lint bench train cross-validate schemas clean
+.PHONY: setup demo test test-full serve lint bench train cross-validate model schemas clean
 
 setup: .venv/.serve
 
@@ -37,6 +37,11 @@ train: .venv/.train
 
 cross-validate: .venv/.train
 	$(TRAINING_MEMORY) $(BIN)/ultraread cross-validate $(CONFIG)
+
+# All stages in their order; each goes on where it was stopped.
+model: cross-validate train
+	$(BIN)/ultraread calibrate $(CONFIG)
+	$(BIN)/ultraread export $(CONFIG)
 
 # The JSON schemas that are generated from types; tests hold one to the other.
 schemas: setup

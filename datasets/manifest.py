@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
@@ -134,6 +134,15 @@ class Manifest:
 
     def of_split(self, split: str) -> tuple[LabelledField, ...]:
         return tuple(field for field in self.fields if field.split == split)
+
+    def only(self, split: str) -> "Manifest":
+        """The same manifest with the fields of one split. Raises ManifestInvalid where it has none."""
+        fields = self.of_split(split)
+        if not fields:
+            raise ManifestInvalid(
+                f"{self.name} has no field of split {split}", f"Splits: {', '.join(SPLITS)}."
+            )
+        return replace(self, fields=fields)
 
 
 def load_manifest(path: Path) -> Manifest:

@@ -35,10 +35,11 @@ PICKLE_OR_ZIP = (b"\x80", b"PK")
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """probabilities (N, C) float32; patch_map (N, C, h, w) float32 where the model has one."""
+    """probabilities (N, C), and where the model has them patch_map (N, C, h, w), out_of_domain (N,); float32."""
 
     probabilities: NDArray[np.float32]
     patch_map: NDArray[np.float32] | None
+    out_of_domain: NDArray[np.float32] | None = None
 
 
 class OnnxClassifier:
@@ -64,7 +65,8 @@ class OnnxClassifier:
             found: list[Any] = list(self._session.run(self._outputs, {self.card.input: batch}))
         except Exception as failure:  # the runtime's exceptions share no base
             raise ModelInvalid(f"{self.card.ref} does not run: {type(failure).__name__}") from failure
-        scores = Scores(found[0][:count], found[1][:count] if len(found) > 1 else None)
+        named = {name: one[:count] for name, one in zip(self._outputs, found, strict=True)}
+        scores = _scores(named, self.card)
         _refuse_impossible(scores, self.card)
         return scores
 
@@ -73,16 +75,33 @@ class OnnxClassifier:
         pair = _golden_arrays(folder, self.card)
         if len(pair["input"]) > self.card.batch_size:
             raise ModelGoldenMismatch(f"the golden pair of {self.card.ref} is larger than a batch")
-        found = self(pair["input"])
-        worst = float(np.abs(found.probabilities - pair["probabilities"]).max())
-        if found.patch_map is not None:
-            worst = max(worst, float(np.abs(found.patch_map - pair["patch_map"]).max()))
+        worst = _worst_difference(self(pair["input"]), pair)
         if not worst <= self.card.golden_pair.golden_tolerance:  # NaN compares false
             raise ModelGoldenMismatch(
                 f"{self.card.ref} is {worst:.2g} off its golden pair; "
                 f"{self.card.golden_pair.golden_tolerance:g} is allowed"
             )
         return worst
+
+
+def _scores(found: dict[str, NDArray[np.float32]], card: ModelCard) -> Scores:
+    outputs = card.outputs
+    return Scores(
+        found[outputs.probabilities],
+        found[outputs.patch_map.output] if outputs.patch_map else None,
+        found[outputs.out_of_domain] if outputs.out_of_domain else None,
+    )
+
+
+def _worst_difference(found: Scores, pair: dict[str, NDArray[np.float32]]) -> float:
+    """Absolute of probabilities, relative to 1 + it of the out-of-domain score, which has no upper end."""
+    differences = [found.probabilities - pair["probabilities"]]
+    if found.patch_map is not None:
+        differences.append(found.patch_map - pair["patch_map"])
+    if found.out_of_domain is not None:
+        expected = pair["out_of_domain"]
+        differences.append((found.out_of_domain - expected) / (1 + np.abs(expected)))
+    return max(float(np.abs(one).max()) for one in differences)
 
 
 def check_files(model: ModelFolder) -> None:
@@ -165,8 +184,9 @@ def _session(path: Path, threads: int) -> "InferenceSession":
 
 
 def _output_names(card: ModelCard) -> list[str]:
-    patch_map = card.outputs.patch_map
-    return [card.outputs.probabilities, *([patch_map.output] if patch_map else [])]
+    outputs = card.outputs
+    optional = [outputs.patch_map.output if outputs.patch_map else None, outputs.out_of_domain]
+    return [outputs.probabilities, *(name for name in optional if name)]
 
 
 def _check_signature(session: "InferenceSession", card: ModelCard) -> None:
@@ -187,7 +207,9 @@ def _check_signature(session: "InferenceSession", card: ModelCard) -> None:
 
 
 def _check_outputs(outputs: dict[str, Any], card: ModelCard) -> None:
-    expected = {card.outputs.probabilities: [len(card.classes)]}
+    expected: dict[str, list[int]] = {card.outputs.probabilities: [len(card.classes)]}
+    if card.outputs.out_of_domain:
+        expected[card.outputs.out_of_domain] = []
     if card.outputs.patch_map:
         side = card.tile_px // card.outputs.patch_map.stride_px
         expected[card.outputs.patch_map.output] = [len(card.classes), side, side]
@@ -202,7 +224,9 @@ def _golden_arrays(folder: Path, card: ModelCard) -> dict[str, NDArray[np.float3
         raise ModelHashMismatch(
             f"the golden pair of {card.ref} is missing or not the one that the card names"
         )
-    outputs = ("probabilities", *(["patch_map"] if card.outputs.patch_map else []))
+    outputs = ["probabilities"]
+    outputs += ["patch_map"] if card.outputs.patch_map else []
+    outputs += ["out_of_domain"] if card.outputs.out_of_domain else []
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in ("input", *outputs)}
@@ -215,3 +239,5 @@ def _refuse_impossible(scores: Scores, card: ModelCard) -> None:
         # `not all` and not `any`: NaN compares false
         if values is not None and not ((values >= 0) & (values <= 1)).all():
             raise ModelOutputInvalid(f"{card.ref} gave probabilities outside 0 to 1")
+    if scores.out_of_domain is not None and not np.isfinite(scores.out_of_domain).all():
+        raise ModelOutputInvalid(f"{card.ref} gave no finite out-of-domain score")

@@ -25,17 +25,22 @@ Tiles = NDArray[np.float32]
 
 
 def write_golden_pair(
-    model: Path, tile_px: int, rule: ImageMeanStd | FullRange, outputs: Sequence[str]
+    model: Path,
+    tile_px: int,
+    rule: ImageMeanStd | FullRange,
+    outputs: Sequence[str],
+    name: str = GOLDEN_FILE,
+    tolerance: float = GOLDEN_TOLERANCE,
 ) -> GoldenPair:
-    """Write golden.npz beside `model`: `input` and each of `outputs`, float32."""
+    """Write `name` beside `model`: `input` and each of `outputs`, float32."""
     tiles = simulated_tiles(GOLDEN_TILES, tile_px, rule, GOLDEN_SEED)
     input_tiles, answers = run_onnx(model, tiles, outputs)
-    file = model.parent / GOLDEN_FILE
+    file = model.parent / name
     np.savez_compressed(file, input=input_tiles, **answers)  # type: ignore[arg-type]  # names of ours
     return GoldenPair(
-        file=GOLDEN_FILE,
+        file=name,
         sha256=sha256_of_file(file),
-        golden_tolerance=GOLDEN_TOLERANCE,
+        golden_tolerance=tolerance,
         input_origin=INPUT_ORIGIN,
     )
 

@@ -2,14 +2,17 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ultraread.datasets.digest import sha256_of_file
 from ultraread.errors import RequestInvalid
-from ultraread.models.card import ScaleRange
+from ultraread.models.card import DerivedMeasurement, ScaleRange
 
+NETWORK_STRIDE_PX = 16
+PRETRAINED_BACKBONE = "efficientnet_lite0"
+"""The backbone whose ImageNet weights a Python package carries; others start at random."""
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -27,6 +30,7 @@ class ModelTable(ConfigPart):
     name: str
     version: str
     backbone: str
+    pretrained: bool = True
     feature_channels: Positive
     patch_px: Positive
     tile_px: Positive
@@ -35,25 +39,32 @@ class ModelTable(ConfigPart):
     sample_tiles: Positive
 
 
-class DataTable(ConfigPart):
-    """The labelled stack: a folder of `corpora.csv` and its sections in their order in the tissue."""
+class CardTable(ConfigPart):
+    """What the card says in words."""
 
-    folder: str
-    sections: tuple[int, ...]
+    specimens: tuple[str, ...]
+    intended_use: str
+    not_intended_use: str
+    citations: dict[str, str] = Field(description="By manifest name.")
+    limitations: tuple[str, ...]
+
+
+class DataTable(ConfigPart):
+    """A labelled data set: its fields of `split` are learned from, drawn `weight` times as often."""
+
+    manifest: Path
+    split: Literal["train", "calibration", "test"] = "train"
+    weight: PositiveFloat = 1.0
 
 
 class ClassTable(ConfigPart):
-    """One class; `masks` is the folder of its masks where it differs from `name`."""
+    """One class; `electron_dense` ones must be darker than the rest, or the contrast is inverted."""
 
     code: str
     name: str
     label: str
     positive_fraction: Fraction
-    masks: str = ""
-
-    @property
-    def mask_folder(self) -> str:
-        return self.masks or self.name
+    electron_dense: bool = True
 
 
 class OptimisationTable(ConfigPart):
@@ -67,60 +78,112 @@ class OptimisationTable(ConfigPart):
     warmup_fraction: Fraction
     weight_decay: float
     ema_decay: Fraction
+    mixed_precision: bool = Field(description="On a GPU; processors train in float32, which is faster there.")
 
 
 class AugmentationTable(ConfigPart):
-    """How far crops are changed; intensities count in standard deviations of the section."""
+    """How far crops are changed, to look like another laboratory's; intensities in standard deviations.
 
+    `plain_probability` of the crops stay as filed but for flips and turns: what is read most is not only
+    seen resampled and changed.
+    """
+
+    plain_probability: Fraction
     scale_min: PositiveFloat
     scale_max: PositiveFloat
+    resolution_loss_max: Annotated[float, Field(ge=1)]
     gamma_max: Annotated[float, Field(ge=1)]
+    curve_probability: Fraction
+    histogram_match_probability: Fraction
     contrast: Fraction
     brightness: float
+    illumination: float
     noise: float
     blur_probability: Fraction
     blur_sigma_px: tuple[float, float]
+    defocus_probability: Fraction
+    defocus_radius_px: tuple[float, float]
 
 
 class ValidationTable(ConfigPart):
-    """Blocked cross-validation, and the operating points at which thresholds are chosen."""
+    """Blocked cross-validation within the training data."""
 
     folds: Annotated[int, Field(ge=2)]
     gap_sections: Annotated[int, Field(ge=0)]
-    present_specificity: Fraction
-    seen_sensitivity: Fraction
+
+
+class CalibrationTable(ConfigPart):
+    """What is fitted on out-of-fold predictions."""
+
+    method: Literal["none", "temperature"]
+    error_rate: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        description="Of fields without (with) the class, called present (not seen)."
+    )
+
+
+class OutOfDomainTable(ConfigPart):
+    """The threshold of the out-of-domain score, and strange fields on which it is judged, not chosen."""
+
+    components: Positive
+    false_alarm_rate: Annotated[float, Field(gt=0, lt=0.5)]
+    max_flagged_fraction: Fraction
+    judged: tuple[Path, ...] = ()
+
+
+class ExportTable(ConfigPart):
+    """Whether an int8 variant is made, and from how many training tiles its ranges are taken."""
+
+    int8: bool
+    calibration_tiles: Positive
 
 
 class TrainingConfig(ConfigPart):
-    """The whole recipe."""
+    """The whole recipe; paths are relative to its file until it is loaded."""
 
     model: ModelTable
+    card: CardTable
     nm_per_px: ScaleRange
-    data: DataTable
+    data: Annotated[tuple[DataTable, ...], Field(min_length=1)]
+    judged: tuple[Path, ...] = Field(description="Manifests of data sets that are never learned from.")
     classes: tuple[ClassTable, ...]
+    derived_measurements: tuple[DerivedMeasurement, ...] = ()
     optimisation: OptimisationTable
     augmentation: AugmentationTable
     validation: ValidationTable
+    calibration: CalibrationTable
+    out_of_domain: OutOfDomainTable
+    export: ExportTable
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        return tuple(one.code for one in self.classes)
 
     @model_validator(mode="after")
     def _crops_are_whole_patches(self) -> "TrainingConfig":
-        for side_px in (self.optimisation.crop_px, self.model.tile_px):
-            if side_px % 32 or side_px % self.model.patch_px:
+        model = self.model
+        for side_px in (self.optimisation.crop_px, model.tile_px):
+            if side_px % 32 or side_px % model.patch_px:
                 raise ValueError(f"{side_px} px is no whole number of patches and of strides of 32 px")
+        if model.pretrained and model.backbone != PRETRAINED_BACKBONE:
+            raise ValueError(f"only {PRETRAINED_BACKBONE} has weights here; say pretrained = false")
+        if model.patch_px != NETWORK_STRIDE_PX:
+            raise ValueError(f"patch_px is the stride of the network, {NETWORK_STRIDE_PX}")
         return self
 
     @model_validator(mode="after")
     def _scale_range_was_trained(self) -> "TrainingConfig":
         shown, scale = self.augmentation, self.nm_per_px
-        if scale.nominal / scale.max < shown.scale_min or scale.nominal / scale.min > shown.scale_max:
-            raise ValueError("nm_per_px is wider than augmentation.scale_min to scale_max shows the network")
+        sharpest = scale.nominal / shown.scale_max
+        coarsest = scale.nominal * max(1 / shown.scale_min, shown.resolution_loss_max)
+        if scale.min < sharpest * 0.999 or scale.max > coarsest * 1.001:
+            raise ValueError(f"nm_per_px is wider than the {sharpest:.3g} to {coarsest:.3g} that is shown")
         return self
 
 
 def load_config(path: Path) -> TrainingConfig:
     """Read a recipe. Raises RequestInvalid where it is missing, no TOML, or not a recipe."""
     try:
-        return TrainingConfig.model_validate(tomllib.loads(path.read_text()))
+        config = TrainingConfig.model_validate(tomllib.loads(path.read_text()))
     except FileNotFoundError as missing:
         raise RequestInvalid(f"no recipe {path}", "training/configs/ holds the recipes.") from missing
     except tomllib.TOMLDecodeError as invalid:
@@ -129,8 +192,26 @@ def load_config(path: Path) -> TrainingConfig:
         first = invalid.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RequestInvalid(f"{path.name}: {where}: {first['msg']}") from invalid
+    return _with_paths_from(path.resolve().parent, config)
 
 
 def config_sha256(path: Path) -> str:
     """Digest of the recipe's bytes: names it in results and cards."""
     return sha256_of_file(path)
+
+
+Part = TypeVar("Part", bound=ConfigPart)
+
+
+def changed(part: Part, **fields: object) -> Part:
+    """A copy of a table of the recipe with other values."""
+    return part.model_copy(update=fields)
+
+
+def _with_paths_from(folder: Path, config: TrainingConfig) -> TrainingConfig:
+    def from_here(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple((folder / path).resolve() for path in paths)
+
+    strange = changed(config.out_of_domain, judged=from_here(config.out_of_domain.judged))
+    data = tuple(changed(one, manifest=from_here((one.manifest,))[0]) for one in config.data)
+    return changed(config, data=data, judged=from_here(config.judged), out_of_domain=strange)

@@ -1,197 +1,215 @@
-"""The committed figures of a recipe: cross-validated metrics, thresholds and where they came from."""
+"""Stage: judge a model folder on data sets, under artefacts, and against another version."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-from pydantic import ValidationError
+import torch
+from torch import Tensor
 
-from ultraread.errors import IntegrityFailed
-from ultraread.models.card import Metric, Threshold, TrainingRun
-from ultraread.training.config import ClassTable, ConfigPart, TrainingConfig
-from ultraread.training.folds import blocked_folds, section_runs
-from ultraread.training.metrics import (
-    Estimate,
-    Scores,
-    Truth,
-    auc_over_runs,
-    mean_over_runs,
-    pool_patches,
-    present_threshold,
-    seen_threshold,
+from ultraread.datasets.manifest import LabelledField, Manifest
+from ultraread.errors import LabelsRefused
+from ultraread.models.classifier import OnnxClassifier
+from ultraread.models.evaluation import (
+    Comparison,
+    Evaluation,
+    Figure,
+    RobustnessRow,
+    SetFigures,
+    Verdict,
 )
-from ultraread.training.predict import SectionPrediction
-from ultraread.training.tile_dataset import digest_of_files, files_of
+from ultraread.models.registry import ModelFolder
+from ultraread.training.artefacts import ARTEFACTS, Artefact, with_artefact
+from ultraread.training.calibrate import limits_of
+from ultraread.training.class_maps import ClassMaps, maps_by_field
+from ultraread.training.fields import load_field
+from ultraread.training.figures import DIGITS, class_figures, figures_of_resample
+from ultraread.training.judge import predict_set, set_figures
+from ultraread.training.metrics import over_resamples
+from ultraread.training.model_view import ModelView, view_of_card
+from ultraread.training.network import Outputs
+from ultraread.training.predict import FieldPrediction, Score, predict_field
+from ultraread.training.provenance import machine
+from ultraread.training.thresholds import FIELD_TILES, field_calls
 
-SMALL_TILE_PX = 128
-"""Tiles at which the project's targets are stated."""
+ROBUST_FIGURES = ("auc_patch", "auc_tile", "dice", "area_error_points")
+COMPARED_FIGURES = {"auc_patch": 1, "auc_tile": 1, "average_precision": 1, "dice": 1, "area_error_points": -1}
+"""Figures of a comparison, and whether more of it is better."""
+ABSTENTION_RULE = (
+    f"Fields of at most {FIELD_TILES} tiles that were called indeterminate or, with more strange tiles than "
+    "the card allows, not assessed; over all classes and data sets."
+)
 
-PATCH_POSITIVE_FRACTION = 0.5
-"""A patch is positive where the class covers at least half of it."""
-
-
-class FoldRecord(ConfigPart):
-    """Sections trained on and tested on."""
-
-    train: tuple[int, ...]
-    test: tuple[int, ...]
-
-
-class CrossValidation(ConfigPart):
-    """What `training/results/*-cv.json` holds."""
-
-    recipe: str
-    run: TrainingRun
-    data_files: int
-    data_files_sha256: str
-    folds: tuple[FoldRecord, ...]
-    interval: str
-    metrics: tuple[Metric, ...]
-    thresholds: tuple[Threshold, ...]
+Told = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class ClassMaps:
-    """One class over all sections, one array (sections, h, w) of patches a section run."""
+class Judged:
+    """A model on its way through an evaluation."""
 
-    one: ClassTable
-    predicted: list[Scores]
-    true: list[Scores]
-
-    def tiles(self, patches: int) -> tuple[list[Scores], list[Scores]]:
-        """Scores and true area fractions of tiles of `patches` x `patches`, flat, one array a run."""
-        scores = [pool_patches(run, patches).ravel() for run in self.predicted]
-        return scores, [pool_patches(run, patches).ravel() for run in self.true]
+    model: ModelFolder
+    view: ModelView
+    score: Score
+    predictions: dict[str, list[FieldPrediction]] = field(default_factory=dict)
 
 
 def evaluate(
-    predictions: Sequence[SectionPrediction], config: TrainingConfig, recipe: str, run: TrainingRun
-) -> CrossValidation:
-    """Turn one out-of-fold prediction a section, in the recipe's order, into the committed figures."""
-    table, files = config.validation, files_of(config)
-    folds = blocked_folds(config.data.sections, table.folds, table.gap_sections)
-    maps = [class_maps(predictions, config, number) for number in range(len(config.classes))]
-    return CrossValidation(
-        recipe=recipe,
-        run=run,
-        data_files=len(files),
-        data_files_sha256=digest_of_files(files),
-        folds=tuple(FoldRecord(train=fold.train, test=fold.test) for fold in folds),
-        interval=f"95 %: percentiles of all {table.folds**table.folds:,} resamples of the {table.folds} "
-        "section runs; all are of one specimen, so it says nothing about others",
-        metrics=tuple(metric for one in maps for metric in class_metrics(one, config)),
-        thresholds=tuple(class_threshold(one, config) for one in maps),
+    model: ModelFolder,
+    manifests: Sequence[Manifest],
+    threads: int,
+    told: Told,
+    against: ModelFolder | None = None,
+    *,
+    robustness: bool = True,
+) -> Evaluation:
+    """Judge `model` on every field of `manifests`. Raises LabelsRefused where none labels a class of it."""
+    judged = opened(model, threads)
+    for manifest in manifests:
+        told(f"{model.card.ref} on {manifest.name}")
+        judged.predictions[manifest.name] = predict_set(judged.score, manifest.fields, judged.view)
+    sets = tuple(_set(judged, manifest) for manifest in manifests)
+    if not any(one.figures for one in sets):
+        raise LabelsRefused(f"no field labels a class of {model.card.ref}")
+    rows = [row for one in manifests for row in _robustness(judged, one, told)] if robustness else []
+    compared = _compare(judged, opened(against, threads), manifests, told) if against else ()
+    return Evaluation(
+        model=model.card.ref,
+        onnx_sha256=model.card.sha256,
+        card_sha256=model.card_sha256,
+        abstention_rule=ABSTENTION_RULE,
+        abstention_rate=_abstention_rate(judged),
+        machine=machine(),
+        sets=sets,
+        robustness=tuple(rows),
+        comparisons=tuple(compared),
     )
 
 
-def class_maps(predictions: Sequence[SectionPrediction], config: TrainingConfig, number: int) -> ClassMaps:
-    """Sort the maps of class `number` by section run."""
-    by_index = {one.index: one for one in predictions}
-    runs = section_runs(config.data.sections, config.validation.folds)
-    return ClassMaps(
-        config.classes[number],
-        [np.stack([by_index[index].predicted[number] for index in run]).astype(np.float64) for run in runs],
-        [np.stack([by_index[index].true[number] for index in run]).astype(np.float64) for run in runs],
+def opened(model: ModelFolder, threads: int) -> Judged:
+    """Load a model; raises the ModelRefused that says why it cannot be judged here."""
+    classify = OnnxClassifier(model, threads)
+
+    def score(tiles: Tensor) -> Outputs:
+        found = classify(tiles.numpy())
+        patch_map = found.probabilities[:, :, None, None] if found.patch_map is None else found.patch_map
+        strange = np.zeros(len(tiles), np.float32) if found.out_of_domain is None else found.out_of_domain
+        return Outputs(*(torch.from_numpy(one) for one in (found.probabilities, patch_map, strange)))
+
+    return Judged(model, view_of_card(model.card), score)
+
+
+def verdict(low: float, high: float, direction: int) -> Verdict:
+    """What the interval of a paired difference says; `direction` is 1 where more is better, else -1."""
+    if low > 0 or high < 0:
+        return Verdict.BETTER if (low > 0) == (direction > 0) else Verdict.WORSE
+    return Verdict.CANNOT_TELL
+
+
+def _set(judged: Judged, manifest: Manifest) -> SetFigures:
+    card = judged.model.card
+    return set_figures(
+        manifest,
+        judged.predictions[manifest.name],
+        judged.view,
+        limits_of(card.thresholds),
+        card.out_of_domain.threshold if card.out_of_domain else None,
+        seen_in_training=_seen(judged.model, manifest),
     )
 
 
-def class_metrics(maps: ClassMaps, config: TrainingConfig) -> list[Metric]:
-    """Every figure of one class."""
-    covered, patch_px = maps.one.positive_fraction, config.model.patch_px
-    small, served = (f"auc_tile_{side}px" for side in (SMALL_TILE_PX, config.model.tile_px))
-    return [
-        _auc(maps, config, small, SMALL_TILE_PX // patch_px, covered),
-        _auc(maps, config, served, config.model.tile_px // patch_px, covered),
-        _auc(maps, config, f"auc_patch_{patch_px}px", 1, PATCH_POSITIVE_FRACTION),
-        *_areas(maps, config),
-    ]
+def _seen(model: ModelFolder, manifest: Manifest) -> bool:
+    """Whether training used fields of this data set: the card names it, and fields of its split are there."""
+    named = manifest.name in {one.name for one in model.card.training_data}
+    return named and any(one.split == "train" for one in manifest.fields)
 
 
-def class_threshold(maps: ClassMaps, config: TrainingConfig) -> Threshold:
-    """Thresholds of one class from out-of-fold tiles of the served size."""
-    table = config.validation
-    runs = maps.tiles(config.model.tile_px // config.model.patch_px)
-    scores, fractions = (np.concatenate(one) for one in runs)
-    positive = fractions >= maps.one.positive_fraction
-    present = present_threshold(scores, positive, table.present_specificity)
-    not_seen = min(present, seen_threshold(scores, positive, table.seen_sensitivity))
-    reached = _said_of(scores, positive, present, not_seen)
-    return Threshold(
-        code=maps.one.code,
-        present=present,
-        not_seen=not_seen,
-        operating_point=_operating_point(config, maps.one, reached),
-    )
+def _robustness(judged: Judged, manifest: Manifest, told: Told) -> Iterator[RobustnessRow]:
+    """Figures of labelled fields under each artefact at each strength."""
+    labelled = [one for one in manifest.fields if one.codes & set(judged.view.codes)]
+    for artefact in ARTEFACTS if labelled else ():
+        for strength in artefact.strengths:
+            told(f"{manifest.name} with {artefact.name} {strength:g} {artefact.unit}".rstrip())
+            predictions = [_predict_under(artefact, strength, one, judged) for one in labelled]
+            yield RobustnessRow(
+                dataset=manifest.name,
+                artefact=artefact.name,
+                strength=strength,
+                unit=artefact.unit,
+                figures=tuple(_robust_figures(predictions, judged.view)),
+            )
 
 
-def load_cross_validation(file: Path) -> CrossValidation | None:
-    """Read committed figures; None where there are none. Raises IntegrityFailed where they do not parse."""
-    if not file.is_file():
-        return None
-    try:
-        return CrossValidation.model_validate_json(file.read_bytes())
-    except ValidationError as invalid:
-        raise IntegrityFailed(f"{file.name} does not parse", "Run the cross-validation again.") from invalid
+def _predict_under(
+    artefact: Artefact, strength: float, labelled: LabelledField, judged: Judged
+) -> FieldPrediction:
+    changed = with_artefact(load_field(labelled, judged.view), artefact, strength)
+    return predict_field(judged.score, changed, judged.view)
 
 
-def _auc(maps: ClassMaps, config: TrainingConfig, metric: str, patches: int, covered: float) -> Metric:
-    scores, fractions = maps.tiles(patches)
-    positive = [one >= covered for one in fractions]
-    total, found = sum(one.size for one in positive), sum(int(one.sum()) for one in positive)
-    unit = f"squares of {patches * config.model.patch_px} px, {found} of them positive"
-    how = f"positive where the class covers at least {100 * covered:g} %; score: mean of its patches"
-    return _metric(maps.one, config, metric, auc_over_runs(scores, positive), (total, unit, how))
+def _robust_figures(predictions: Sequence[FieldPrediction], view: ModelView) -> Iterator[Figure]:
+    for maps in _all_maps(predictions, view):
+        for figure in class_figures(maps, view):
+            if figure.metric in ROBUST_FIGURES and np.isfinite(figure.value):
+                yield figure
 
 
-def _areas(maps: ClassMaps, config: TrainingConfig) -> list[Metric]:
-    points = [100 * (one - other) for one, other in zip(maps.predicted, maps.true, strict=True)]
-    rows = [
-        ("area_fraction_predicted", maps.predicted, "mean of all patches, 0 to 1"),
-        ("area_fraction_true", maps.true, "mean of the masks, 0 to 1"),
-        ("area_fraction_difference_points", points, "predicted minus true, percentage points"),
-    ]
-    sections = len(config.data.sections)
-    return [
-        _metric(maps.one, config, name, mean_over_runs(values), (sections, "sections", how))
-        for name, values, how in rows
-    ]
+def _compare(judged: Judged, other: Judged, manifests: Sequence[Manifest], told: Told) -> list[Comparison]:
+    """Paired differences of every class that both models have, on every data set."""
+    compared: list[Comparison] = []
+    for manifest in manifests:
+        told(f"{other.model.card.ref} on {manifest.name}")
+        others = predict_set(other.score, manifest.fields, other.view)
+        theirs = {maps.one.code: maps for maps in _all_maps(others, other.view)}
+        for maps in _all_maps(judged.predictions[manifest.name], judged.view):
+            if maps.one.code in theirs:
+                compared += _differences(maps, theirs[maps.one.code], judged, other, manifest.name)
+    return compared
 
 
-def _metric(
-    one: ClassTable, config: TrainingConfig, metric: str, estimate: Estimate, measured: tuple[int, str, str]
-) -> Metric:
-    table, (n, n_of, how) = config.validation, measured
-    return Metric(
-        dataset=f"{config.data.folder}, {len(config.data.sections)} sections of one specimen",
-        metric=metric,
-        code=one.code,
-        value=round(estimate.value, 5),
-        ci95=(round(estimate.low, 5), round(estimate.high, 5)),
-        n=n,
-        n_of=n_of,
-        how=f"{how}; out-of-fold and pooled, {table.folds} runs of neighbouring sections with a gap of "
-        f"{table.gap_sections}; interval: bootstrap over these {table.folds} runs",
-    )
+def _differences(
+    ours: ClassMaps, theirs: ClassMaps, judged: Judged, other: Judged, dataset: str
+) -> Iterator[Comparison]:
+    """One comparison a figure: the same resamples of fields are drawn for both models."""
+    mine, yours = figures_of_resample(ours, judged.view), figures_of_resample(theirs, other.view)
+    for metric, direction in COMPARED_FIGURES.items():
+        if metric not in mine or metric not in yours:
+            continue
+        one, another = mine[metric], yours[metric]
+        found = over_resamples(lambda t, a=one, b=another: a(t) - b(t), len(ours.predicted))  # type: ignore[misc]
+        if not np.isfinite([found.value, found.low, found.high]).all():
+            continue
+        yield Comparison(
+            against=other.model.card.ref,
+            against_onnx_sha256=other.model.card.sha256,
+            dataset=dataset,
+            metric=metric,
+            code=ours.one.code,
+            difference=round(found.value, DIGITS),
+            ci95=(round(found.low, DIGITS), round(found.high, DIGITS)),
+            verdict=verdict(found.low, found.high, direction),
+        )
 
 
-def _said_of(scores: Scores, positive: Truth, present: float, not_seen: float) -> str:
-    specificity = (scores[~positive] < present).mean()
-    sensitivity = (scores[positive] >= present).mean()
-    kept = (scores[positive] >= not_seen).mean()
+def _abstention_rate(judged: Judged) -> float | None:
+    """The share of fields, over classes, of which nothing was said."""
+    card, limits = judged.model.card, limits_of(judged.model.card.thresholds)
+    said: list[str] = []
+    for predictions in judged.predictions.values():
+        for prediction in predictions:
+            strange = card.out_of_domain is not None and (
+                (prediction.strangeness > card.out_of_domain.threshold).mean()
+                > card.out_of_domain.max_flagged_fraction
+            )
+            for maps in _all_maps([prediction], judged.view):
+                called = [one for one, _ in field_calls(maps, judged.view, limits[maps.one.code])]
+                said += ["not_assessed"] * len(called) if strange else called
     return (
-        f"{scores.size} tiles, {int(positive.sum())} positive; at present: specificity {specificity:.3f}, "
-        f"sensitivity {sensitivity:.3f}; at not_seen: sensitivity {kept:.3f}"
+        round(sum(one in ("indeterminate", "not_assessed") for one in said) / len(said), DIGITS)
+        if said
+        else None
     )
 
 
-def _operating_point(config: TrainingConfig, one: ClassTable, reached: str) -> str:
-    table = config.validation
-    return (
-        f"Chosen on out-of-fold {config.model.tile_px} px tiles of {config.data.folder}, positive where "
-        f"{one.name} covers at least {100 * one.positive_fraction:g} %. present: the lowest tile score with "
-        f"specificity {table.present_specificity:g} or more; not_seen: the highest with sensitivity "
-        f"{table.seen_sensitivity:g} or more, at most present. Reached: {reached}. Chosen on tiles, applied "
-        "to the mean of an image's highest tiles, where specificity is lower. All sections are of one "
-        "specimen: these figures show memory of that specimen, and none other was looked at."
-    )
+def _all_maps(predictions: Sequence[FieldPrediction], view: ModelView) -> list[ClassMaps]:
+    found = [maps_by_field(predictions, view, number) for number in range(len(view.classes))]
+    return [maps for maps in found if maps is not None]

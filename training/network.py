@@ -1,7 +1,7 @@
 """The network: an ImageNet backbone read at three strides, summed to a map of patches."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import timm
 import torch
@@ -14,20 +14,27 @@ TF_BATCH_NORM_EPS = 1e-3
 """The ImageNet weights were trained with TensorFlow's value, not torch's 1e-5."""
 
 
+class Outputs(NamedTuple):
+    """What is exported: (N, C), (N, C, H/16, W/16) and (N,)."""
+
+    probabilities: Tensor
+    patch_map: Tensor
+    out_of_domain: Tensor
+
+
 class PatchNetwork(nn.Module):
     """Maps (N, 1, H, W) float32 in standard deviations to probabilities a tile and a patch.
 
     Features at strides 8, 16 and 32 each pass a 1 x 1 convolution and are summed at stride 16, so that a
-    patch sees both fine membranes and its surroundings.
+    patch sees both fine membranes and its surroundings. Calibration and the out-of-domain score are part of
+    it, so that they travel inside the exported graph; until they are fitted they change nothing.
     """
 
-    def __init__(self, backbone: str, feature_channels: int, classes: int) -> None:
+    def __init__(self, features: nn.Module, feature_channels: int, classes: int) -> None:
         super().__init__()
-        features: Any = timm.create_model(
-            backbone, features_only=True, out_indices=(2, 3, 4), in_chans=1, bn_eps=TF_BATCH_NORM_EPS
-        )
-        depths: list[int] = features.feature_info.channels()
-        self.backbone: nn.Module = features
+        described: Any = features
+        depths: list[int] = described.feature_info.channels()
+        self.backbone = features
         self.laterals = nn.ModuleList(nn.Conv2d(depth, feature_channels, 1) for depth in depths)
         self.head = nn.Sequential(
             nn.Conv2d(feature_channels, feature_channels, 3, padding=1, bias=False),
@@ -35,27 +42,70 @@ class PatchNetwork(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv2d(feature_channels, classes, 1),
         )
+        self.calibration = Calibration(classes)
+        self.strangeness = Strangeness(sum(depths))
 
     def patch_logits(self, image: Tensor) -> Tensor:
-        """Return (N, C, H/16, W/16) logits."""
-        maps = zip(self.laterals, self.backbone(image), strict=True)
-        fine, middle, coarse = (lateral(features) for lateral, features in maps)
+        """Return (N, C, H/16, W/16) logits, not calibrated."""
+        return self._logits(self.backbone(image))
+
+    def tile_features(self, image: Tensor) -> Tensor:
+        """Return (N, D): the mean of each backbone channel over the tile."""
+        return _pooled(self.backbone(image))
+
+    def forward(self, image: Tensor) -> Outputs:
+        """Return calibrated probabilities a tile (the mean of its patches) and a patch, and strangeness."""
+        maps = self.backbone(image)
+        patch_map = self.calibration(self._logits(maps)).sigmoid()
+        return Outputs(patch_map.mean(dim=(2, 3)), patch_map, self.strangeness(_pooled(maps)))
+
+    def _logits(self, maps: list[Tensor]) -> Tensor:
+        pairs = zip(self.laterals, maps, strict=True)
+        fine, middle, coarse = (lateral(features) for lateral, features in pairs)
         summed = avg_pool2d(fine, 2) + middle + interpolate(coarse, scale_factor=2.0, mode="nearest")
         return cast(Tensor, self.head(summed))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return probabilities (N, C), the mean of its patches, and patch_map (N, C, H/16, W/16)."""
-        patch_map = self.patch_logits(image).sigmoid()
-        return patch_map.mean(dim=(2, 3)), patch_map
+
+class Calibration(nn.Module):
+    """Logits divided by a temperature a class and shifted by a bias: Platt scaling (Guo et al. 2017)."""
+
+    temperature: Tensor
+    bias: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("temperature", torch.ones(1, classes, 1, 1))
+        self.register_buffer("bias", torch.zeros(1, classes, 1, 1))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits / self.temperature + self.bias
+
+
+class Strangeness(nn.Module):
+    """Squared Mahalanobis distance of (N, D) features to the training tiles, averaged (Lee et al. 2018)."""
+
+    mean: Tensor
+    whitening: Tensor
+
+    def __init__(self, depth: int, components: int = 1) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(depth))
+        self.register_buffer("whitening", torch.zeros(depth, components))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return ((features - self.mean) @ self.whitening).square().mean(dim=1)
 
 
 def make_network(config: TrainingConfig) -> PatchNetwork:
     """Return the recipe's network with ImageNet weights in its backbone and a fresh head, seeded."""
     torch.manual_seed(config.optimisation.seed)
     model = config.model
-    network = PatchNetwork(model.backbone, model.feature_channels, len(config.classes))
-    network.backbone.load_state_dict(imagenet_weights(model.backbone), strict=False)
-    return network
+    features: Any = timm.create_model(
+        model.backbone, features_only=True, out_indices=(2, 3, 4), in_chans=1, bn_eps=TF_BATCH_NORM_EPS
+    )
+    if model.pretrained:
+        features.load_state_dict(imagenet_weights(model.backbone), strict=False)
+    return PatchNetwork(features, model.feature_channels, len(config.classes))
 
 
 def imagenet_weights(backbone: str) -> dict[str, Tensor]:
@@ -72,6 +122,10 @@ def imagenet_weights(backbone: str) -> dict[str, Tensor]:
         raise ValueError(f"the stored weights do not fit {backbone}: {unequal[0]}")
     paired["conv_stem.weight"] = paired["conv_stem.weight"].sum(dim=1, keepdim=True)
     return paired
+
+
+def _pooled(maps: list[Tensor]) -> Tensor:
+    return torch.cat([features.mean(dim=(2, 3)) for features in maps], dim=1)
 
 
 def _weights_file() -> Path:

@@ -1,48 +1,80 @@
-"""Whole sections through the network, tiled and normalised as the service does it."""
+"""Whole fields through a model, tiled and normalised as the service does it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
-from ultraread.training.config import TrainingConfig
-from ultraread.training.network import PatchNetwork
-from ultraread.training.tile_dataset import Section, normalise, soft_targets
+from ultraread.datasets.manifest import LabelledField
+from ultraread.training.fields import Field, normalise, soft_targets
+from ultraread.training.model_view import ModelView
+from ultraread.training.network import Outputs, PatchNetwork
+
+Maps = NDArray[np.float32]
+Score = Callable[[Tensor], Outputs]
+"""Maps (N, 1, tile, tile) float32 in standard deviations to what the model gives."""
 
 
 @dataclass(frozen=True, slots=True)
-class SectionPrediction:
-    """Patch maps of one section: `predicted` and `true` (area fraction), each (C, H/p, W/p) float32."""
+class FieldPrediction:
+    """Patch maps of one field.
 
-    index: int
-    predicted: NDArray[np.float32]
-    true: NDArray[np.float32]
+    `predicted` and `true` (area fraction), each (C, H // p, W // p) float32; `known` (C,) bool;
+    `strangeness` (tiles,) float32.
+    """
+
+    field: LabelledField
+    predicted: Maps
+    true: Maps
+    known: NDArray[np.bool_]
+    strangeness: NDArray[np.float32]
 
 
-def predict_section(network: PatchNetwork, section: Section, config: TrainingConfig) -> SectionPrediction:
-    """Score a section by tiles in batches of the served size and put its patch map together."""
-    tiles = section_tiles(section, config)
+def predict_field(score: Score, field: Field, view: ModelView) -> FieldPrediction:
+    """Score a field by tiles in batches of the served size and put its patch map together."""
+    tiles, columns = field_tiles(field.grey, view)
     with torch.inference_mode():
-        maps = [network(batch)[1] for batch in torch.split(tiles, config.model.batch_size)]
-    columns = section.grey.shape[-1] // config.model.tile_px
-    predicted = join_tiles(torch.cat(maps), columns)
-    return SectionPrediction(
-        section.index, predicted.numpy(), soft_targets(section.masks, config.model.patch_px).numpy()
+        scored = [score(batch) for batch in torch.split(tiles, view.batch_size)]
+    true = soft_targets(field.masks, view.patch_px)
+    predicted = join_tiles(torch.cat([one.patch_map for one in scored]), columns)
+    return FieldPrediction(
+        field=field.labelled,
+        predicted=predicted[:, : true.shape[1], : true.shape[2]].numpy(),
+        true=true.numpy(),
+        known=field.known.numpy(),
+        strangeness=torch.cat([one.out_of_domain for one in scored]).numpy(),
     )
 
 
-def predict_sections(
-    network: PatchNetwork, sections: Sequence[Section], config: TrainingConfig
-) -> list[SectionPrediction]:
-    return [predict_section(network, section, config) for section in sections]
+def predict_fields(score: Score, fields: Sequence[Field], view: ModelView) -> list[FieldPrediction]:
+    return [predict_field(score, field, view) for field in fields]
 
 
-def section_tiles(section: Section, config: TrainingConfig) -> Tensor:
-    """The whole tiles of a section, row by row: (tiles, 1, tile, tile) float32, normalised by the section."""
-    return cut_tiles(normalise(section.grey, config.model.clip), config.model.tile_px)
+def of_network(network: PatchNetwork) -> Score:
+    """A trained network as a scorer, on a GPU where there is one."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    placed = network.to(device).eval()
+
+    def score(tiles: Tensor) -> Outputs:
+        return Outputs(*(one.cpu() for one in placed(tiles.to(device))))
+
+    return score
+
+
+def field_tiles(grey: Tensor, view: ModelView) -> tuple[Tensor, int]:
+    """Tiles that cover a (1, H, W) field, row by row, and how many stand in a row.
+
+    (tiles, 1, tile, tile) float32, normalised by the field; the last ones are padded by reflection.
+    """
+    side_px, (height, width) = view.tile_px, grey.shape[-2:]
+    below, beside = -height % side_px, -width % side_px
+    mode = "reflect" if below < height and beside < width else "replicate"
+    padded = pad(normalise(grey, view.clip)[None], (0, beside, 0, below), mode=mode)[0]
+    return cut_tiles(padded, side_px), (width + beside) // side_px
 
 
 def cut_tiles(image: Tensor, side_px: int) -> Tensor:

@@ -12,7 +12,7 @@ from ultraread.models.cli import app as models
 from ultraread.serving.cli import doctor, print_error, read, serve, verify
 from ultraread.serving.cli_client import cancel, fetch, status, submit
 from ultraread.serving.cli_models import attach as attach_registry
-from ultraread.training.cli import cross_validate, train
+from ultraread.training.cli import calibrate, cross_validate, evaluate, export, leave_one_out, train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,7 +24,11 @@ app = typer.Typer(
 for command in (read, info, verify, serve, submit, status, fetch, cancel, doctor):
     app.command()(command)
 app.command()(train)
+app.command()(calibrate)
+app.command()(evaluate)
+app.command()(export)
 app.command("cross-validate")(cross_validate)
+app.command("leave-one-out")(leave_one_out)
 attach_registry(models)
 app.add_typer(models, name="models")
 app.add_typer(datasets, name="datasets")

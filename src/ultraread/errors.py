@@ -319,7 +319,7 @@ class LabelCodeUnknown(LabelsRefused):
     """A label image holds a code that its code table does not name."""
 
     code = "label_code_unknown"
-    remedy = "Name the code in the manifest's `codes`, if only with 0 for background."
+    remedy = "Name the code in the manifest's `codes`; without a class (`7=`) it is background."
 
 
 class MaskSizeMismatch(LabelsRefused):

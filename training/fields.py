@@ -1,0 +1,140 @@
+"""Labelled fields as tensors at the model's pixel size, and the soft targets that the network learns."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from ultraread.datasets.geometry import BoxPx
+from ultraread.datasets.labelled_image import LabelledImage, load_labelled, require_classes
+from ultraread.datasets.manifest import LabelledField, Manifest, load_manifest
+from ultraread.datasets.tile_stream import resample
+from ultraread.errors import ContrastInverted
+from ultraread.training.config import DataTable, TrainingConfig
+from ultraread.training.model_view import ModelView, view_of_recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One labelled image at the model's nm/px.
+
+    `grey` (1, H, W) float32, 0 to 1 over the image's range; `masks` (C, H, W) uint8 of 0 and 1; `known`
+    (C,) bool, False for classes of which no mask says where they are; `tile_values` (C,) float32, the area
+    fraction that a label of the whole image states, NaN where there is none.
+    """
+
+    labelled: LabelledField
+    grey: Tensor
+    masks: Tensor
+    known: Tensor
+    tile_values: Tensor
+
+    @property
+    def name(self) -> str:
+        return self.labelled.name
+
+    @property
+    def has_masks(self) -> bool:
+        return bool(self.known.any())
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedSet:
+    """A data set that is learned from: its fields of the recipe's split, and how often they are drawn."""
+
+    manifest: Manifest
+    fields: tuple[LabelledField, ...]
+    weight: float
+
+
+def learned_sets(config: TrainingConfig) -> list[LearnedSet]:
+    """What the recipe learns from, in its order. Raises ManifestInvalid where a set has no such field."""
+    return [_learned_set(one) for one in config.data]
+
+
+def _learned_set(one: DataTable) -> LearnedSet:
+    manifest = load_manifest(one.manifest)
+    return LearnedSet(manifest, manifest.only(one.split).fields, one.weight)
+
+
+def load_fields(labelled: Sequence[LabelledField], view: ModelView) -> list[Field]:
+    """Load fields in that order. Raises LabelsRefused for what cannot be judged."""
+    return [load_field(one, view) for one in labelled]
+
+
+def load_training_fields(labelled: Sequence[LabelledField], config: TrainingConfig) -> list[Field]:
+    """Load fields to learn from: every class is somewhere, and electron-dense classes are dark."""
+    images = [load_labelled(one, config.codes) for one in labelled]
+    require_classes(images, config.codes)
+    for image in images:
+        refuse_inverted(image, config)
+    return [_at_model_scale(image, view_of_recipe(config)) for image in images]
+
+
+def load_field(labelled: LabelledField, view: ModelView) -> Field:
+    """Load one field."""
+    return _at_model_scale(load_labelled(labelled, view.codes), view)
+
+
+def refuse_inverted(image: LabelledImage, config: TrainingConfig) -> None:
+    """Raise ContrastInverted where an electron-dense class is brighter than what is around it."""
+    for one, mask, known in zip(config.classes, image.masks, image.known, strict=True):
+        inside = mask.astype(bool)
+        if one.electron_dense and known and inside.any() and not inside.all():
+            lighter = float(image.grey[inside].mean() - image.grey[~inside].mean())
+            if lighter > 0:
+                raise ContrastInverted(f"{image.field.name}: {one.name} is brighter than the rest")
+
+
+def normalise(grey: Tensor, clip: float | None) -> Tensor:
+    """Subtract the image's mean, divide by its standard deviation, clip: the card's `image_mean_std`.
+
+    Takes a whole image of any shape and returns float32 of that shape, in standard deviations. Without
+    `clip` the values stay: the card's `full_range`.
+    """
+    if clip is None:
+        return grey
+    values = grey.float()
+    return ((values - values.mean()) / values.std(correction=0).clamp_min(1e-6)).clamp(-clip, clip)
+
+
+def soft_targets(masks: Tensor, side_px: int) -> Tensor:
+    """Area fraction of each class in each square: (..., C, H, W) of 0 and 1 to (..., C, H // s, W // s)."""
+    return avg_pool2d(masks.float(), side_px)
+
+
+def digest_of_fields(fields: Sequence[LabelledField]) -> str:
+    """sha256 over the sorted lines `sha256  name` of every image and annotation, as `sha256sum` writes."""
+    rows = [(one.image_sha256, one.image) for one in fields]
+    rows += [(row.annotation_sha256, row.annotation) for one in fields for row in one.annotations]
+    lines = "".join(f"{digest}  {name}\n" for digest, name in sorted(set(rows)) if name)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _at_model_scale(image: LabelledImage, view: ModelView) -> Field:
+    zoom = image.field.nm_per_px / view.nm_per_px
+    tile_values = torch.from_numpy(image.tile_values)
+    masks = [_resized(mask.astype(np.float32), zoom) >= 0.5 for mask in image.masks]
+    return Field(
+        labelled=image.field,
+        grey=torch.from_numpy(_resized(image.grey, zoom)[None]),
+        masks=torch.from_numpy(np.stack(masks).astype(np.uint8)),
+        known=torch.from_numpy(image.known) & tile_values.isnan(),
+        tile_values=tile_values,
+    )
+
+
+def _resized(values: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
+    """The same picture with `zoom` times as many pixels a side, by the filter that reads use."""
+    height, width = values.shape
+    target = BoxPx(0, 0, max(1, round(width * zoom)), max(1, round(height * zoom)))
+
+    def read(box: BoxPx) -> NDArray[np.float32]:
+        return values[box.y : box.bottom, box.x : box.right]
+
+    return resample(read, (0.0, 0.0, float(width), float(height)), target)
