@@ -105,6 +105,18 @@ def test_the_old_version_is_retired_and_comes_back_for_a_read_that_names_it(hous
     assert _listening_beyond_loopback() == []
 
 
+@pytest.mark.full
+def test_a_runner_that_dies_finds_the_classifiers_that_are_there(house: House) -> None:
+    slide = house.client.file_slide([house.client.upload(house.field)])["id"]
+    house.client.wait(house.ask(slide))
+    before = {one for one in _processes() if "TileClassifier" in " ".join(_words(one))}
+    runner = next(one for one in _processes() if ":Runner" in " ".join(_words(one)))
+    reads = [house.ask(slide) for _ in range(3)]
+    runner.kill()
+    assert {house.client.wait(read)["state"] for read in reads} == {"succeeded"}
+    assert {one for one in _processes() if "TileClassifier" in " ".join(_words(one))} == before
+
+
 def test_a_model_made_worse_is_refused_and_the_alias_stays(house: House) -> None:
     house.models("register", house.worse.path)
     refused = house.models("promote", "tiny/3.0.0", "champion", "--reason", "hope")

@@ -13,7 +13,8 @@ from tiny_model import tiny_model
 from ultraread.models.classifier import OnnxClassifier
 from ultraread.serving.api.app import create_api
 from ultraread.serving.conclusion import conclude_read
-from ultraread.serving.runner import ReadRunner, ServedModel
+from ultraread.serving.live_models import ServedModel
+from ultraread.serving.runner import ReadRunner
 from ultraread.serving.score_tiles import RangeScorer
 from ultraread.serving.settings import Settings
 
@@ -28,9 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Server"]:
     app = create_api(settings)
     scorer = RangeScorer(OnnxClassifier(model, threads=1))
     served_model = ServedModel(model, lambda tasks: map(scorer, tasks))
-    runner = ReadRunner(
-        settings, app.state.service.jobs, {model.card.ref: served_model}, conclude_read, "tests"
-    )
+    runner = ReadRunner(settings, app.state.service.jobs, lambda *_: served_model, conclude_read, "tests")
     with served(app) as url:
         running = Server(url, runner)
         running.start()
