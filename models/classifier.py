@@ -1,7 +1,7 @@
 """An ONNX model that this machine has proved it can run: digests, operators, signature and golden pair."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ PICKLE_OR_ZIP = (b"\x80", b"PK")
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """probabilities (N, C), and where the model has them patch_map (N, C, h, w), out_of_domain (N,); float32."""
+    """float32: probabilities (N, C); where there is one, patch_map (N, C, h, w) and out_of_domain (N,)."""
 
     probabilities: NDArray[np.float32]
     patch_map: NDArray[np.float32] | None
@@ -54,7 +54,7 @@ class OnnxClassifier:
         self._session = _session(model.onnx, threads)
         self._outputs = _output_names(self.card)
         _check_signature(self._session, self.card)
-        self.golden_difference = self._check_golden_pair(model.path)
+        self.golden_difference = self._check_golden_pair(model)
 
     def __call__(self, tiles: NDArray[np.float32]) -> Scores:
         """Map (N, 1, tile_px, tile_px) float32 to Scores. Raises ModelOutputInvalid for impossible values."""
@@ -70,16 +70,16 @@ class OnnxClassifier:
         _refuse_impossible(scores, self.card)
         return scores
 
-    def _check_golden_pair(self, folder: Path) -> float:
+    def _check_golden_pair(self, model: ModelFolder) -> float:
         """Compare with what the exporting machine computed: the greatest difference counts."""
-        pair = _golden_arrays(folder, self.card)
+        pair = _golden_arrays(model)
         if len(pair["input"]) > self.card.batch_size:
             raise ModelGoldenMismatch(f"the golden pair of {self.card.ref} is larger than a batch")
         worst = _worst_difference(self(pair["input"]), pair)
-        if not worst <= self.card.golden_pair.golden_tolerance:  # NaN compares false
+        allowed = model.golden_pair.golden_tolerance
+        if not worst <= allowed:  # NaN compares false
             raise ModelGoldenMismatch(
-                f"{self.card.ref} is {worst:.2g} off its golden pair; "
-                f"{self.card.golden_pair.golden_tolerance:g} is allowed"
+                f"{self.card.ref} is {worst:.2g} off its golden pair; {allowed:g} is allowed"
             )
         return worst
 
@@ -104,10 +104,26 @@ def _worst_difference(found: Scores, pair: dict[str, NDArray[np.float32]]) -> fl
     return max(float(np.abs(one).max()) for one in differences)
 
 
+def fitting(model: ModelFolder) -> ModelFolder:
+    """The model as it runs on this machine: itself, or its float32 twin where int8 misses the golden pair.
+
+    Raises the ModelRefused that says why neither does. A model without a twin is returned unopened.
+    """
+    if model.card.fp32_twin is None:
+        return model
+    try:
+        OnnxClassifier(model, threads=1)
+    except ModelGoldenMismatch:
+        twin = replace(model, uses_twin=True)
+        OnnxClassifier(twin, threads=1)
+        return twin
+    return model
+
+
 def check_files(model: ModelFolder) -> None:
     """Raise the ModelRefused that applies to the files, before any runtime opens them."""
     _check_bytes(model.onnx)
-    if sha256_of_file(model.onnx) != model.card.sha256:
+    if sha256_of_file(model.onnx) != model.onnx_sha256:
         raise ModelHashMismatch(f"{model.onnx.name} is not the file that the card of {model.card.ref} names")
     _check_graph(model.onnx)
 
@@ -218,9 +234,9 @@ def _check_outputs(outputs: dict[str, Any], card: ModelCard) -> None:
             raise ModelIoMismatch(f"{name} is {outputs[name].shape}; the card states (N, *{shape}) float32")
 
 
-def _golden_arrays(folder: Path, card: ModelCard) -> dict[str, NDArray[np.float32]]:
-    path = folder / card.golden_pair.file
-    if not path.is_file() or sha256_of_file(path) != card.golden_pair.sha256:
+def _golden_arrays(model: ModelFolder) -> dict[str, NDArray[np.float32]]:
+    card, path = model.card, model.path / model.golden_pair.file
+    if not path.is_file() or sha256_of_file(path) != model.golden_pair.sha256:
         raise ModelHashMismatch(
             f"the golden pair of {card.ref} is missing or not the one that the card names"
         )

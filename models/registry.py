@@ -7,7 +7,7 @@ from pathlib import Path
 from ultraread.datasets.admission import ReadDemands
 from ultraread.datasets.digest import sha256_of_file
 from ultraread.errors import ModelUnknown
-from ultraread.models.card import CARD_FILE, ModelCard, load_card
+from ultraread.models.card import CARD_FILE, GoldenPair, ModelCard, Twin, load_card
 
 DEFAULT_MODEL = "ultrastructure-vnc"
 ONNX_FILE = "model.onnx"
@@ -15,14 +15,32 @@ ONNX_FILE = "model.onnx"
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model on disk: its card, read and valid; its weights, not yet opened."""
+    """A model on disk: its card, read and valid; its weights, not yet opened.
+
+    `uses_twin`: its float32 twin runs instead, because the int8 weights do not hold their golden pair here.
+    """
 
     path: Path
     card: ModelCard
+    uses_twin: bool = False
 
     @property
     def onnx(self) -> Path:
-        return self.path / ONNX_FILE
+        return self.path / (self._twin.file if self._twin else ONNX_FILE)
+
+    @property
+    def onnx_sha256(self) -> str:
+        """Of the weights that run here."""
+        return self._twin.sha256 if self._twin else self.card.sha256
+
+    @property
+    def golden_pair(self) -> GoldenPair:
+        """Of the weights that run here."""
+        return self._twin.golden_pair if self._twin else self.card.golden_pair
+
+    @property
+    def _twin(self) -> Twin | None:
+        return self.card.fp32_twin if self.uses_twin else None
 
     @cached_property
     def card_sha256(self) -> str:

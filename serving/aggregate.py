@@ -48,7 +48,15 @@ def coverage_of(images: Sequence[TalliedImage], card: ModelCard, unread_tiles: i
         tiles_failed=counts.failed,
         area_um2=rounded(area_px * _um2_per_model_px(card)),
         fraction=rounded((counts.scored + counts.blank) / counts.planned) if counts.planned else 0.0,
+        tiles_out_of_domain=counts.strange if card.out_of_domain else None,
     )
+
+
+def is_out_of_domain(coverage: Coverage, card: ModelCard) -> bool:
+    """Whether more of the scored tiles look strange to the model than its card allows."""
+    if card.out_of_domain is None or not coverage.tiles_out_of_domain:
+        return False
+    return coverage.tiles_out_of_domain > card.out_of_domain.max_flagged_fraction * coverage.tiles_scored
 
 
 def findings_of(
@@ -157,10 +165,12 @@ class _FindingMaker:
         return self.bootstrap.top_mean(index, self.card.aggregation.top_fraction)
 
     def _assertion(self, code: str, score: Estimate | None) -> Assertion:
-        """The card's thresholds decide; an unsuitable specimen or too little coverage comes first."""
+        """The card's thresholds decide; what is out of scope, hardly covered or strange comes first."""
         if not self.scope.in_scope:
             return Assertion.OUT_OF_SCOPE
         if score is None or self.coverage.fraction < self.card.abstention.min_coverage_fraction:
+            return Assertion.NOT_ASSESSED
+        if is_out_of_domain(self.coverage, self.card):
             return Assertion.NOT_ASSESSED
         threshold = self.card.threshold(code)
         if score.value >= threshold.present:

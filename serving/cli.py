@@ -49,13 +49,14 @@ def read(
 
     Example: ultraread read field.tif --out results --nm-per-px 4.6 --reason "calibration of 2026-10-02"
     """
+    from ultraread.models.classifier import fitting
     from ultraread.serving.local_models import find_local_model
     from ultraread.serving.local_read import LocalReader
     from ultraread.serving.read_slide import ReadRequest
 
     stated = options.stated_scale(nm_per_px, reason, tolerance)
     request = ReadRequest(stated, options.parse_region(region), specimen)
-    found = find_local_model(model)
+    found = fitting(find_local_model(model))
     with options.progress_bars(MofNCompleteColumn()) as progress, _scoring(found) as score_ranges:
         reader = LocalReader(
             model=found,

@@ -107,6 +107,9 @@ class Coverage(Part):
     tiles_failed: int = Field(description="Could not be decoded; named in tiles_unscored.csv.")
     area_um2: float = Field(description="Area of the scored tiles.")
     fraction: float = Field(description="(scored + blank) / planned.")
+    tiles_out_of_domain: int | None = Field(
+        description="Of the scored, those unlike the model's training data; null if it has no such score."
+    )
 
 
 class QualityNote(Part):

@@ -6,12 +6,18 @@ from ultraread.datasets.admission import AdmittedImage
 from ultraread.datasets.geometry import whole
 from ultraread.datasets.scale import ScaleOrigin
 from ultraread.models.card import ModelCard
-from ultraread.serving.aggregate import Scope
+from ultraread.models.registry import ModelFolder
+from ultraread.serving.aggregate import Scope, is_out_of_domain
+from ultraread.serving.findings import Coverage
 
 ALWAYS = (
     "Research use only. These are suggestions of a model to a pathologist, not a diagnosis.",
     "What was not seen was not seen in the tiles that were scored; it says nothing of the rest.",
     "No artefact was looked for: folds, precipitate, knife marks and blur can fake or hide findings.",
+)
+TWIN = (
+    "This processor does not reproduce the int8 model's golden pair: its float32 twin was used, which "
+    "differs from it as the card says of quantisation."
 )
 PART_ONLY = (
     "Only a region of the image was read; coverage speaks of that region, and nothing is said of the rest."
@@ -23,19 +29,32 @@ ONE_IMAGE = (
 
 
 def limitations_of(
-    card: ModelCard, scope: Scope, images: Sequence[AdmittedImage], resampled: int
+    model: ModelFolder, scope: Scope, coverage: Coverage, images: Sequence[AdmittedImage], resampled: int
 ) -> tuple[str, ...]:
     """Every sentence that applies, general ones first. `resampled` is the number of images."""
-    said: list[str] = [*ALWAYS]
+    card, said = model.card, [*ALWAYS]
+    if model.uses_twin:
+        said.append(TWIN)
     if resampled == 1:
         said.append(ONE_IMAGE)
     if any(image.region != whole(image.info.size) for image in images):
         said.append(PART_ONLY)
     if any(not image.info.modality_is_stated for image in images):
         said.append(f"The file does not state its modality; it was read as {card.modality.upper()}.")
+    said += _of_strangeness(card, coverage)
     said += [_of_scale(image) for image in images[:1]]
     said.append(_of_specimen(card, scope))
     return (*said, *card.limitations)
+
+
+def _of_strangeness(card: ModelCard, coverage: Coverage) -> list[str]:
+    if not coverage.tiles_out_of_domain:
+        return []
+    told = (
+        f"{coverage.tiles_out_of_domain} of {coverage.tiles_scored} scored tiles look unlike what the model "
+        "was trained on"
+    )
+    return [f"{told}: no finding is assessed." if is_out_of_domain(coverage, card) else f"{told}."]
 
 
 def _of_scale(image: AdmittedImage) -> str:

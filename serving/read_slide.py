@@ -88,7 +88,7 @@ def binding(prepared: PreparedSlide) -> dict[str, Any]:
     """What checkpoints are bound to: never mix ranges of different slides, models or plans."""
     return {
         "slide_sha256": prepared.digest.sha256,
-        "onnx_sha256": prepared.model.card.sha256,
+        "onnx_sha256": prepared.model.onnx_sha256,
         "card_sha256": prepared.model.card_sha256,
         "images": [{**asdict(image.plan), **asdict(image.window)} for image in prepared.images],
     }

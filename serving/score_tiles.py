@@ -48,8 +48,9 @@ class RangeScores:
     """What one range gave, in plan order.
 
     status (N,) uint8 (SCORED, BLANK, FAILED); probabilities (N, C) float32; patch_maps (N, C, h, w) float16
-    or None; thumbnails (N, t, t) uint8. Rows of tiles that were not scored are zero. `failures` says why, by
-    place in the plan; `scored_by` is the process id.
+    or None; thumbnails (N, t, t) uint8; strangeness (N,) float32, the model's out-of-domain score, or None.
+    Rows of tiles that were not scored are zero. `failures` says why, by place in the plan; `scored_by` is the
+    process id.
     """
 
     image: int
@@ -60,6 +61,7 @@ class RangeScores:
     thumbnails: NDArray[np.uint8]
     failures: dict[int, str]
     scored_by: int
+    strangeness: NDArray[np.float32] | None = None
 
 
 class RangeScorer:
@@ -121,6 +123,7 @@ class _Collected:
         self._probabilities = np.zeros((tiles, classes), np.float32)
         self._patch_maps = np.zeros((tiles, classes, side, side), np.float16) if patch_map else None
         self._thumbnails = np.zeros((tiles, shown, shown), np.uint8)
+        self._strangeness = np.zeros(tiles, np.float32) if card.outputs.out_of_domain else None
         self._failures: dict[int, str] = {}
 
     def note(self, place: int, pixels: TilePixels) -> None:
@@ -140,6 +143,8 @@ class _Collected:
         self._probabilities[places] = scores.probabilities
         if self._patch_maps is not None and scores.patch_map is not None:
             self._patch_maps[places] = scores.patch_map
+        if self._strangeness is not None and scores.out_of_domain is not None:
+            self._strangeness[places] = scores.out_of_domain
 
     def done(self) -> RangeScores:
         return RangeScores(
@@ -151,6 +156,7 @@ class _Collected:
             self._thumbnails,
             self._failures,
             os.getpid(),
+            self._strangeness,
         )
 
 
@@ -168,8 +174,8 @@ class RangeStore:
             "probabilities": scores.probabilities,
             "thumbnails": scores.thumbnails,
         }
-        if scores.patch_maps is not None:
-            arrays["patch_maps"] = scores.patch_maps
+        optional = {"patch_maps": scores.patch_maps, "strangeness": scores.strangeness}
+        arrays |= {name: array for name, array in optional.items() if array is not None}
         told = json.dumps({"failures": scores.failures, "scored_by": scores.scored_by})
         path = self._path(scores.image, scores.number)
         unfinished = path.with_suffix(f".{uuid4().hex}.tmp")
@@ -197,6 +203,7 @@ class RangeStore:
                 arrays["thumbnails"],
                 {int(index): reason for index, reason in told["failures"].items()},
                 int(told["scored_by"]),
+                arrays.get("strangeness"),
             )
 
     def _path(self, image: int, number: int) -> Path:

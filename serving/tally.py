@@ -50,12 +50,16 @@ def stack(sums: list[Sums]) -> Sums:
 
 @dataclass(frozen=True, slots=True)
 class TileCounts:
-    """Tiles planned = scored + blank + failed; checked before any result is called complete."""
+    """Tiles planned = scored + blank + failed; checked before any result is called complete.
+
+    `strange` are those of the scored that look unlike the model's training data.
+    """
 
     planned: int = 0
     scored: int = 0
     blank: int = 0
     failed: int = 0
+    strange: int = 0
 
     def __add__(self, other: "TileCounts") -> "TileCounts":
         return TileCounts(
@@ -63,6 +67,7 @@ class TileCounts:
             self.scored + other.scored,
             self.blank + other.blank,
             self.failed + other.failed,
+            self.strange + other.strange,
         )
 
     @property
@@ -102,6 +107,7 @@ class ImageTally:
     def __init__(self, plan: TilePlan, card: ModelCard) -> None:
         self._plan = plan
         self._patch_map = card.outputs.patch_map
+        self._strange_above = card.out_of_domain.threshold if card.out_of_domain else np.inf
         self._groups = min(MAX_GROUPS, len(plan))
         classes = len(card.classes)
         self._area = np.zeros(self._groups)
@@ -113,8 +119,8 @@ class ImageTally:
 
     def add(self, scores: RangeScores, tiles: list[PlannedTile]) -> None:
         """Add one range: each scored tile counts with its area inside the image."""
-        counted = [int((scores.status == status).sum()) for status in (SCORED, BLANK, FAILED)]
-        self.counts += TileCounts(0, *counted)
+        scored, blank, failed = (int((scores.status == status).sum()) for status in (SCORED, BLANK, FAILED))
+        self.counts += TileCounts(0, scored, blank, failed, self._strange_tiles(scores))
         for row, tile in enumerate(tiles):
             if scores.status[row] == SCORED:
                 patches = None if scores.patch_maps is None else scores.patch_maps[row]
@@ -125,6 +131,11 @@ class ImageTally:
         sums = Sums(self._area, self._structure, self._weight, self._weighted)
         best = tuple(tuple(sorted(heap, reverse=True)) for heap in self._witnesses)
         return TalliedImage(slide_sha256, self._plan.image, scale, self.counts, sums, best)
+
+    def _strange_tiles(self, scores: RangeScores) -> int:
+        if scores.strangeness is None:
+            return 0
+        return int((scores.strangeness[scores.status == SCORED] > self._strange_above).sum())
 
     def _add_tile(
         self, tile: PlannedTile, probabilities: NDArray[np.float32], patches: NDArray[np.float16] | None

@@ -63,6 +63,58 @@ def write_golden_pair(folder: Path, tile_px: int = 64) -> None:
     np.savez(folder / "golden.npz", input=tiles, probabilities=probabilities, patch_map=patch_map)
 
 
+def with_strangeness(folder: Path, threshold: float, max_flagged_fraction: float = 0.5) -> ModelFolder:
+    """Give the folder's model an out-of-domain score: the mean square of a tile, 1 for a usual one."""
+    model = onnx.load(folder / "model.onnx")
+    nodes = [
+        helper.make_node("Mul", ["image", "image"], ["squares"]),
+        helper.make_node("ReduceMean", ["squares"], ["out_of_domain"], axes=[1, 2, 3], keepdims=0),
+    ]
+    model.graph.node.extend(nodes)
+    model.graph.output.append(_value("out_of_domain", ["N"]))
+    onnx.save(model, folder / "model.onnx")
+    with np.load(folder / "golden.npz") as pair:
+        arrays = dict(pair)
+    strange = (arrays["input"] ** 2).mean(axis=(1, 2, 3))
+    np.savez(folder / "golden.npz", **arrays, out_of_domain=strange)
+    card = json.loads((folder / "card.json").read_text())
+    outputs = card["outputs"] | {"out_of_domain": "out_of_domain"}
+    stated = {"score": "mean square", "threshold": threshold, "operating_point": "tests only"}
+    out_of_domain = stated | {"max_flagged_fraction": max_flagged_fraction}
+    change_card(folder, outputs=outputs, out_of_domain=out_of_domain)
+    return find_model(str(seal(folder)))
+
+
+def as_int8_with_twin(folder: Path, shift: float = 0.0) -> ModelFolder:
+    """The folder's model called int8, beside an fp32 twin; `shift` moves the int8 golden pair away."""
+    (folder / "model-fp32.onnx").write_bytes((folder / "model.onnx").read_bytes())
+    (folder / "golden-fp32.npz").write_bytes((folder / "golden.npz").read_bytes())
+    with np.load(folder / "golden.npz") as pair:
+        arrays = dict(pair)
+    arrays["probabilities"] = arrays["probabilities"] + np.float32(shift)
+    np.savez(folder / "golden.npz", **arrays)
+    card = json.loads((folder / "card.json").read_text())
+    pair_of_twin = card["golden_pair"] | {
+        "file": "golden-fp32.npz",
+        "sha256": sha256_of_file(folder / "golden-fp32.npz"),
+    }
+    twin = {
+        "file": "model-fp32.onnx",
+        "sha256": sha256_of_file(folder / "model-fp32.onnx"),
+        "golden_pair": pair_of_twin,
+    }
+    quantisation = {
+        "scheme": "tests only",
+        "calibration_set": "none",
+        "calibration_tiles": 1,
+        "calibration_sha256": "0" * 64,
+        "auc_difference": {},
+        "measured_on": "none",
+    }
+    change_card(folder, precision="int8", quantisation=quantisation, fp32_twin=twin)
+    return find_model(str(seal(folder)))
+
+
 def seal(folder: Path) -> Path:
     """Write the digests of model.onnx and golden.npz into the card: what an exporter does last."""
     card = json.loads((folder / "card.json").read_text())

@@ -34,7 +34,7 @@ def case_findings(
     seed = seed_of(model.card.sha256, *(slide.prepared.digest.sha256 for slide in slides))
     scope = scope_of(specimen, model.card)
     coverage = coverage_of(images, model.card, sum(one.tiles_planned for one in failed))
-    limitations = limitations_of(model.card, scope, admitted, len(images))
+    limitations = limitations_of(model, scope, coverage, admitted, len(images))
     missing = (MISSING_FIELDS.format(count=len(failed)),) if failed else ()
     partial = bool(failed) or any(slide.findings.state == "partial" for slide in slides)
     return CaseFindings(

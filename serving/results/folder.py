@@ -104,7 +104,9 @@ def slide_findings(prepared: PreparedSlide, images: list[TalliedImage]) -> Slide
         coverage=coverage,
         quality=(),
         findings=findings_of(images, model.card, scope, coverage, seed, in_case=False),
-        limitations=limitations_of(model.card, scope, [i.admitted for i in prepared.images], len(images)),
+        limitations=limitations_of(
+            model, scope, coverage, [i.admitted for i in prepared.images], len(images)
+        ),
     )
 
 
@@ -112,7 +114,7 @@ def model_entry(model: ModelFolder) -> ModelEntry:
     return ModelEntry(
         name=model.card.name,
         version=model.card.version,
-        onnx_sha256=model.card.sha256,
+        onnx_sha256=model.onnx_sha256,
         card_sha256=model.card_sha256,
     )
 

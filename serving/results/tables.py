@@ -12,13 +12,15 @@ BOX_COLUMNS = ["minx", "miny", "width", "height"]
 
 
 class TileTables:
-    """Both tables while they grow; boxes are level-0 pixels, probabilities have six decimals."""
+    """Both tables while they grow; boxes are level-0 pixels, probabilities have six decimals; a model's
+    out-of-domain score comes last."""
 
     def __init__(self, folder: Path, card: ModelCard) -> None:
         self._scored_file = (folder / "tiles.csv").open("w", newline="")
         self._unscored_file = (folder / "tiles_unscored.csv").open("w", newline="")
         probabilities = [f"prob_{one.name}" for one in card.classes]
-        self._scored = _table(self._scored_file, [*BOX_COLUMNS, *probabilities, "image"])
+        strange = ["out_of_domain"] if card.outputs.out_of_domain else []
+        self._scored = _table(self._scored_file, [*BOX_COLUMNS, *probabilities, "image", *strange])
         self._unscored = _table(self._unscored_file, [*BOX_COLUMNS, "image", "status", "reason"])
 
     def add(self, scores: RangeScores, tiles: list[PlannedTile]) -> None:
@@ -26,7 +28,8 @@ class TileTables:
             box = [tile.box.x, tile.box.y, tile.box.width, tile.box.height]
             if scores.status[row] == SCORED:
                 shown = [f"{probability:.6f}" for probability in scores.probabilities[row]]
-                self._scored.writerow([*box, *shown, scores.image])
+                strange = [] if scores.strangeness is None else [f"{scores.strangeness[row]:.6g}"]
+                self._scored.writerow([*box, *shown, scores.image, *strange])
             else:
                 status = "failed" if scores.status[row] == FAILED else "blank"
                 reason = scores.failures.get(tile.index, "no structure: block means hardly differ")

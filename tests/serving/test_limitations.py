@@ -7,7 +7,7 @@ from simulated import simulated_tissue, write_tiff
 from tiny_model import tiny_model
 
 from ultraread.datasets.geometry import BoxPx
-from ultraread.serving.aggregate import scope_of
+from ultraread.serving.aggregate import coverage_of, scope_of
 from ultraread.serving.limitations import ONE_IMAGE, PART_ONLY, limitations_of
 from ultraread.serving.read_slide import ReadRequest, prepare_slide
 
@@ -23,7 +23,9 @@ def said(
     slide = write_tiff(tmp_path / "slide.tif", simulated_tissue(256, 256), 4.6)
     prepared = prepare_slide(slide, model, ReadRequest(region=region))
     admitted = [image.admitted for image in prepared.images]
-    return " ".join(limitations_of(model.card, scope_of(specimen, model.card), admitted, images))
+    return " ".join(
+        limitations_of(model, scope_of(specimen, model.card), coverage_of([], model.card), admitted, images)
+    )
 
 
 def test_a_read_of_a_region_says_that_nothing_is_said_of_the_rest(tmp_path: Path) -> None:
