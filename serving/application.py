@@ -45,6 +45,7 @@ ATTEMPTS_A_RANGE = 5
 """A range is tried again on another replica when its replica dies; more deaths than this end the read."""
 WAIT_AFTER_OUTAGE_S = 5.0
 START_S = 120.0
+"""A classifier that does not answer after this long is given up: no read shall wait for ever."""
 CONSTRUCTOR_TRIES = 3
 SUPPORT = {"num_cpus": SUPPORT_CPUS}
 
@@ -119,15 +120,14 @@ class ServeClassifiers:
         """Adopts an application that is there: the service's first, or that of a runner that died."""
         name = application_of(model.card.ref)
         try:
-            if name in serve.status().applications:
-                handle = _running(name)
-            else:
-                handle = serve.run(classifier(model, self._settings), name=name, route_prefix=None)
+            if name not in serve.status().applications:
+                target = serve.RunTarget(classifier(model, self._settings), name, route_prefix=None)
+                serve.run_many([target], wait_for_applications_running=False)
+            return ReplicaScorer(_running(name), in_flight=2 * self._settings.replicas)
         except (RuntimeError, RayError) as failure:
             serve.delete(name)
             told = f"the classifier of {model.card.ref} does not start ({type(failure).__name__})"
             raise Unavailable(told, "See the service's log.") from failure
-        return ReplicaScorer(handle, in_flight=2 * self._settings.replicas)
 
     def stop(self, ref: str) -> None:
         serve.delete(application_of(ref))

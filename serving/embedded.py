@@ -96,6 +96,7 @@ def _prove_models(settings: Settings) -> list[ModelFolder]:
 
     A replica that refuses its model could only die, again and again.
     """
+    from ultraread.models.classifier import fitting
     from ultraread.serving.live_models import versions_to_start_with
     from ultraread.serving.model_files import prove_here
     from ultraread.serving.model_registry import open_registry, serve_models
@@ -106,7 +107,7 @@ def _prove_models(settings: Settings) -> list[ModelFolder]:
     try:
         registry = open_registry(settings, store)
         serve_models(settings, registry, prove_here)
-        models = [registry.files.open(row) for row in versions_to_start_with(registry)]
+        models = [fitting(registry.files.open(row)) for row in versions_to_start_with(registry)]
         for model in models:
             prove_here(model)
         return models[: live_versions(settings)]

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from ultraread.errors import ModelRefused, Unavailable
 from ultraread.models.promotion import Alias
 from ultraread.models.registry import ModelFolder
+from ultraread.serving.model_files import FittedModels
 from ultraread.serving.model_registry import ModelRegistry
 from ultraread.serving.score_tiles import ScoreRanges
 from ultraread.serving.store import versions as rows
@@ -55,6 +56,7 @@ class LiveModels:
 
     def __init__(self, registry: ModelRegistry, classifiers: Classifiers, places: int) -> None:
         self._registry, self._classifiers, self._places = registry, classifiers, places
+        self._fit = FittedModels()
         self._live: dict[str, ServedModel] = {}
         self._looking = threading.Lock()
         """Held for moments: what is live, and whether it is needed."""
@@ -95,7 +97,7 @@ class LiveModels:
         return True
 
     def _start(self, row: ModelVersionRow) -> ServedModel:
-        model = self._registry.files.open(row)
+        model = self._fit(self._registry.files.open(row))
         self._registry.prove(model)  # a replica that refuses its model could only die, again and again
         self._make_room()
         served = ServedModel(model, self._classifiers.start(model))

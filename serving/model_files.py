@@ -100,10 +100,26 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def prove_here(model: ModelFolder) -> float:
-    """Load the model in this process, and let it go."""
-    from ultraread.models.classifier import OnnxClassifier
+    """Load the model in this process, or its twin where that is what runs here, and let it go."""
+    from ultraread.models.classifier import OnnxClassifier, fitting
 
-    return OnnxClassifier(model, threads=1).golden_difference
+    return OnnxClassifier(fitting(model), threads=1).golden_difference
+
+
+class FittedModels:
+    """Which weights of a registered version run on this machine: found out once a process."""
+
+    def __init__(self) -> None:
+        self._fitted: dict[tuple[Path, str], ModelFolder] = {}
+
+    def __call__(self, model: ModelFolder) -> ModelFolder:
+        """The model, or with its twin in its place. Raises the ModelRefused that says why neither runs."""
+        from ultraread.models.classifier import fitting
+
+        key = (model.path, model.card_sha256)
+        if key not in self._fitted:
+            self._fitted[key] = fitting(model)
+        return self._fitted[key]
 
 
 def refuse_foreign_evaluation(model: ModelFolder, evaluation: Path) -> None:

@@ -163,7 +163,7 @@ class _OneRead:
         """Exactly the version that the read was asked with: name, version and digests."""
         served = self.runner.take_model(self._read.model_name, self._read.model_version)
         pinned = (self._read.model_onnx_sha256, self._read.model_card_sha256)
-        if (served.model.card.sha256, served.model.card_sha256) != pinned:
+        if (served.model.onnx_sha256, served.model.card_sha256) != pinned:
             raise ModelUnknown(f"{served.model.card.ref} is not the model that the read was asked with")
         return served
 

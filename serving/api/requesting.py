@@ -85,7 +85,7 @@ def _new_read(
         slide_sha256s=tuple(slide.sha256 for slide in slides),
         model_name=model.card.name,
         model_version=model.card.version,
-        model_onnx_sha256=model.card.sha256,
+        model_onnx_sha256=model.onnx_sha256,
         model_card_sha256=model.card_sha256,
         request=wanted.model_dump(mode="json", include={"region", "scale"}),
     )

@@ -6,6 +6,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from ultraread.models.registry import ModelFolder
+from ultraread.serving.model_files import FittedModels
 from ultraread.serving.model_registry import ModelRegistry, open_registry, serve_models
 from ultraread.serving.settings import Settings, prepare_folders
 from ultraread.serving.store.engine import Store, open_store
@@ -26,6 +27,7 @@ class Service:
     jobs: Jobs
     uploads: Uploads
     registry: ModelRegistry
+    fit: FittedModels
     served: tuple[ModelFolder, ...]
     """The models of the settings, the default first."""
 
@@ -36,7 +38,7 @@ class Service:
         request must not choose files.
         """
         also = [model.card.ref for model in self.served]
-        return self.registry.readable(ref or self.default_name, also)
+        return self.fit(self.registry.readable(ref or self.default_name, also))
 
     @property
     def default_name(self) -> str:
@@ -55,6 +57,7 @@ def open_service(settings: Settings) -> Service:
         jobs=Jobs(store, settings.lease_s, settings.max_attempts),
         uploads=Uploads(store, settings.uploads_dir, settings.max_upload_bytes),
         registry=registry,
+        fit=FittedModels(),
         served=tuple(serve_models(settings, registry, lambda _proved_when_the_service_started: 0.0)),
     )
 

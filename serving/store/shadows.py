@@ -51,6 +51,9 @@ def is_idle(store: Store) -> bool:
 def take(store: Store) -> ShadowReadRow | None:
     """The oldest open one, running from now on: one process works on them, so an interrupted one is open."""
     oldest = select(ShadowReadRow).where(ShadowReadRow.state.in_(_OPEN)).order_by(ShadowReadRow.read_id)
+    with store.reading() as session:
+        if session.scalars(oldest.limit(1)).first() is None:
+            return None
     with store.writing() as session:
         row = session.scalars(oldest.limit(1)).first()
         if row is not None:

@@ -80,10 +80,10 @@ def untold(session: Session) -> Sequence[ModelRow]:
 
 
 def reads_with(session: Session, row: ModelVersionRow) -> Sequence[ReadRow]:
-    """Every read that was asked of exactly this version, oldest first."""
+    """Every read that was asked of exactly this card, with its weights or with their twin, oldest first."""
     query = select(ReadRow).where(
         ReadRow.model_name == row.name,
         ReadRow.model_version == row.version,
-        ReadRow.model_onnx_sha256 == row.onnx_sha256,
+        ReadRow.model_card_sha256 == row.card_sha256,
     )
     return session.scalars(query.order_by(ReadRow.id)).all()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from filed import file_a_slide, new_read
-from versions import POLICY, evaluation_of, with_evaluation, write_version
+from versions import POLICY, evaluation_of, with_evaluation, write_version, write_version_with_twin
 
 from ultraread.errors import ModelGoldenMismatch, ModelWithdrawn, Unavailable
 from ultraread.models.promotion import Alias
@@ -138,6 +138,16 @@ def test_a_withdrawn_version_is_not_taken_although_it_is_live(house: House) -> N
     house.registry.withdraw("tiny/1.0.0", WHO, "wrong labels")
     with pytest.raises(ModelWithdrawn, match="wrong labels"):
         house.live.take("tiny", "1.0.0")
+
+
+def test_an_int8_version_that_misses_its_golden_pair_is_live_with_its_twin(
+    house: House, tmp_path: Path
+) -> None:
+    int8 = write_version_with_twin(tmp_path / "int8", "4.0.0")
+    house.registry.register(int8, None, WHO)
+    served = house.live.take("tiny", "4.0.0")
+    assert served.model.uses_twin
+    assert served.model.onnx_sha256 != int8.card.sha256
 
 
 def test_a_version_that_does_not_load_never_becomes_live_and_its_alias_goes_back(house: House) -> None:

@@ -68,7 +68,7 @@ class House:
             new_read(file_a_slide(self.store)),
             model_name=row.name,
             model_version=row.version,
-            model_onnx_sha256=row.onnx_sha256,
+            model_card_sha256=row.card_sha256,
         )
         return Jobs(self.store, 60, 3).enqueue(asked, WHO).id
 

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from serving_api import FileSlide
 from simulated import simulated_tissue, write_tiff
-from versions import POLICY, evaluation_of, with_evaluation, write_version
+from versions import POLICY, evaluation_of, with_evaluation, write_version, write_version_with_twin
 
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.api.app import create_api
@@ -50,6 +50,11 @@ def _register(api: FastAPI, model: ModelFolder) -> ModelFolder:
     service: Service = api.state.service
     service.registry.register(model, None, "a test")
     return model
+
+
+def _champion(api: FastAPI) -> ModelFolder:
+    service: Service = api.state.service
+    return service.registry.find("tiny")
 
 
 def _promote(http: httpx.Client, version: str, alias: str = "champion") -> httpx.Response:
@@ -145,6 +150,20 @@ def test_a_withdrawn_champion_reads_nothing_more_and_its_reads_are_named(
     assert "wrong as well" in refused["detail"]
     assert http.get(f"/v1/reads/{other['id']}").json()["state"] == "queued", "the runner ends it"
     assert _promote(http, "1.0.0").json()["code"] == "model_withdrawn"
+
+
+def test_a_read_is_bound_to_the_weights_that_run_here(
+    http: httpx.Client, api: FastAPI, slide: str, tmp_path: Path
+) -> None:
+    int8 = write_version_with_twin(tmp_path / "int8", "4.0.0")
+    twin = int8.card.fp32_twin
+    _register(api, with_evaluation(int8, evaluation_of(int8, _champion(api))))
+    assert _promote(http, "4.0.0").status_code == 200
+    read = _read(http, slide)
+    assert twin is not None
+    assert read["model"]["onnx_sha256"] == twin.sha256 != int8.card.sha256
+    withdrawn = http.post("/v1/models/tiny/4.0.0/withdraw", json={"reason": "wrong labels"}).json()
+    assert [one["id"] for one in withdrawn["reads"]] == [read["id"]]
 
 
 def test_every_change_is_in_the_audit_trail_with_its_reason(http: httpx.Client, second: ModelFolder) -> None:
