@@ -51,19 +51,21 @@ def make_geometry(config: TrainingConfig, field: Field) -> v2.Compose:
     """A joint transform of image and masks: a crop of crop_px at a random scale, flipped and turned.
 
     Scale is the size of a thing in the crop over its size in the field; uniform in area. A field whose
-    label speaks of the whole image is shown whole.
+    label speaks of the whole image is shown whole, squeezed to a square.
     """
     crop_px, shown = config.optimisation.crop_px, config.augmentation
+    if field.is_told_as_a_whole:
+        return _with_turns(v2.Resize((crop_px, crop_px), antialias=True))
     field_px = field.grey.shape[-1] * field.grey.shape[-2]
     areas = [(crop_px / scale) ** 2 / field_px for scale in (shown.scale_max, shown.scale_min)]
-    area = (min(1.0, areas[0]), min(1.0, areas[1])) if field.has_masks else (1.0, 1.0)
+    area = (min(1.0, areas[0]), min(1.0, areas[1]))
     return _with_turns(v2.RandomResizedCrop(crop_px, scale=area, ratio=(1.0, 1.0), antialias=True))
 
 
 def make_plain_geometry(config: TrainingConfig, field: Field) -> v2.Compose | None:
     """The same at scale 1, pixels untouched; None where the whole field is shown, or is too small."""
     crop_px = config.optimisation.crop_px
-    if not field.has_masks or min(field.grey.shape[-2:]) < crop_px:
+    if field.is_told_as_a_whole or min(field.grey.shape[-2:]) < crop_px:
         return None
     return _with_turns(v2.RandomCrop(crop_px))
 
@@ -147,7 +149,7 @@ def through_curve(image: Tensor, histogram: Tensor, curve: Tensor) -> Tensor:
     mean = (histogram * levels).sum()
     std = (histogram * (levels - mean) ** 2).sum().sqrt().clamp_min(1e-6)
     position = image.clamp(0, 1) * (LEVELS - 1)
-    below = position.floor().long().clamp_max(LEVELS - 2)
+    below = position.nan_to_num().floor().long().clamp_max(LEVELS - 2)  # NaN stays NaN in `position`
     mapped = torch.lerp(curve[below], curve[below + 1], position - below)
     return (mapped - mean.float()) / std.float()
 

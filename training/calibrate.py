@@ -1,5 +1,6 @@
 """Stage: from out-of-fold predictions to scales, limits, and the out-of-domain threshold."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def calibrate(
     classes = [_calibrated(predictions, config, view, number) for number in range(len(view.classes))]
     rate = config.calibration.error_rate
     strangeness = np.concatenate([one.strangeness for one in predictions])
-    limit = false_alarm_threshold(strangeness, config.out_of_domain.false_alarm_rate)
+    limit = _rounded_up(false_alarm_threshold(strangeness, config.out_of_domain.false_alarm_rate))
     return CalibrationRecord(
         config_sha256=config_sha256,
         classes=tuple(one.said for one in classes),
@@ -65,7 +66,7 @@ def calibrate(
             for one in classes
         ),
         figures=tuple(figure for one in classes for figure in class_figures(one.crossed, view)),
-        strangeness_threshold=round(limit, 6),
+        strangeness_threshold=limit,
         strange_fraction_out_of_fold=round(float((strangeness > limit).mean()), 6),
         reliability={one.said.code: _reliability(one.crossed) for one in classes},
     )
@@ -99,6 +100,11 @@ def _calibrated(
     limits = choose_limits(scaled, view, config.calibration.error_rate)
     crossed = cross_fitted(by_run) if fits else by_run
     return CalibratedClass(class_calibration(by_run, scale), scaled, crossed, limits)
+
+
+def _rounded_up(limit: float) -> float:
+    """Six decimals, and never below a score that must not lie above."""
+    return math.ceil(limit * 1e6) / 1e6
 
 
 def _reliability(maps: ClassMaps) -> list[tuple[float, float, int]]:

@@ -186,7 +186,7 @@ def load_config(path: Path) -> TrainingConfig:
         config = TrainingConfig.model_validate(tomllib.loads(path.read_text()))
     except FileNotFoundError as missing:
         raise RequestInvalid(f"no recipe {path}", "training/configs/ holds the recipes.") from missing
-    except tomllib.TOMLDecodeError as invalid:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as invalid:
         raise RequestInvalid(f"{path.name}: {invalid}") from invalid
     except ValidationError as invalid:
         first = invalid.errors()[0]

@@ -9,7 +9,7 @@ import numpy as np
 from ultraread.datasets.manifest import LabelledField
 from ultraread.training.augmentation import CropSampler
 from ultraread.training.config import TrainingConfig
-from ultraread.training.fields import Field, learned_sets, load_training_fields
+from ultraread.training.fields import Field, learned_sets, load_fields, load_training_fields
 from ultraread.training.folds import Fold, blocked_folds
 from ultraread.training.model_view import view_of_recipe
 from ultraread.training.predict import FieldPrediction, of_network, predict_fields
@@ -28,11 +28,11 @@ def training_fields(config: TrainingConfig) -> list[LabelledField]:
 def sampling_weights(config: TrainingConfig, fields: Sequence[LabelledField]) -> list[float]:
     """How often each field is drawn: a manifest's weight, shared out among its fields."""
     weight_of = {
-        field.name: learned.weight / len(learned.fields)
+        field: learned.weight / len(learned.fields)
         for learned in learned_sets(config)
         for field in learned.fields
     }
-    return [weight_of[field.name] for field in fields]
+    return [weight_of[field] for field in fields]
 
 
 def cross_validate(
@@ -45,11 +45,11 @@ def cross_validate(
     """
     fields = training_fields(config)
     folds = blocked_folds(fields, config.validation.folds, config.validation.gap_sections)
-    predicted: dict[str, FieldPrediction] = {}
+    predicted: dict[LabelledField, FieldPrediction] = {}
     for fold in (one for one in folds if only is None or one.number in only):
         for one in _out_of_fold(fold, fields, config, runs_folder, on_fold):
-            predicted[one.field.name] = one
-    return [predicted[field.name] for field in fields if field.name in predicted]
+            predicted[one.field] = one
+    return [predicted[field] for field in fields if field in predicted]
 
 
 def _out_of_fold(
@@ -64,7 +64,7 @@ def _out_of_fold(
     network = train_network(sampler, config, runs_folder / f"fold-{fold.number}.pt", on_fold(fold))
     view = view_of_recipe(config)
     fit_strangeness(network, fields_learned, view, config.out_of_domain.components)
-    predictions = predict_fields(of_network(network), load_training_fields(tested, config), view)
+    predictions = predict_fields(of_network(network), load_fields(tested, view), view)
     save_predictions(predictions, kept)
     return predictions
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ultraread.datasets.manifest import LabelledField, Manifest
+from ultraread.datasets.manifest import SPLITS, LabelledField, Manifest
 from ultraread.errors import LabelsRefused
 from ultraread.models.classifier import OnnxClassifier
 from ultraread.models.evaluation import (
@@ -22,7 +22,7 @@ from ultraread.models.registry import ModelFolder
 from ultraread.training.artefacts import ARTEFACTS, Artefact, with_artefact
 from ultraread.training.calibrate import limits_of
 from ultraread.training.class_maps import ClassMaps, maps_by_field
-from ultraread.training.fields import load_field
+from ultraread.training.fields import digest_of_fields, load_field
 from ultraread.training.figures import DIGITS, class_figures, figures_of_resample
 from ultraread.training.judge import predict_set, set_figures
 from ultraread.training.metrics import over_resamples
@@ -114,13 +114,18 @@ def _set(judged: Judged, manifest: Manifest) -> SetFigures:
         limits_of(card.thresholds),
         card.out_of_domain.threshold if card.out_of_domain else None,
         seen_in_training=_seen(judged.model, manifest),
+        measurements=card.derived_measurements,
     )
 
 
 def _seen(model: ModelFolder, manifest: Manifest) -> bool:
-    """Whether training used fields of this data set: the card names it, and fields of its split are there."""
-    named = manifest.name in {one.name for one in model.card.training_data}
-    return named and any(one.split == "train" for one in manifest.fields)
+    """Whether training used fields of this data set.
+
+    The card names it, and fields of split train are there, or just those of another split that it learned.
+    """
+    named = [one.files_sha256 for one in model.card.training_data if one.name == manifest.name]
+    learned = [split for split in SPLITS if digest_of_fields(manifest.of_split(split)) in named]
+    return bool(named) and any(one.split in ("train", *learned) for one in manifest.fields)
 
 
 def _robustness(judged: Judged, manifest: Manifest, told: Told) -> Iterator[RobustnessRow]:
@@ -149,7 +154,7 @@ def _predict_under(
 def _robust_figures(predictions: Sequence[FieldPrediction], view: ModelView) -> Iterator[Figure]:
     for maps in _all_maps(predictions, view):
         for figure in class_figures(maps, view):
-            if figure.metric in ROBUST_FIGURES and np.isfinite(figure.value):
+            if figure.metric in ROBUST_FIGURES:
                 yield figure
 
 

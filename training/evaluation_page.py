@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from ultraread.models.evaluation import Evaluation, Figure
+from ultraread.models.evaluation import DerivedField, Evaluation, Figure
 
 MARKERS = "os^Dv"
 
@@ -39,6 +39,21 @@ def _sets(evaluation: Evaluation) -> Iterator[str]:
             for figure in one.figures
         )
         yield ""
+        if one.derived:
+            yield from _derived(one.derived)
+
+
+def _derived(rows: tuple[DerivedField, ...]) -> list[str]:
+    return [
+        "| measurement | field | predicted | 95 % interval | true by the masks | error |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {one.name} | {one.field} | {one.value:.4f} | {_interval(one.ci95)} | {one.true:.4f} | "
+            f"{one.value - one.true:+.4f} |"
+            for one in rows
+        ),
+        "",
+    ]
 
 
 def _robustness(evaluation: Evaluation, file: Path) -> list[str]:

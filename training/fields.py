@@ -14,7 +14,7 @@ from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.labelled_image import LabelledImage, load_labelled, require_classes
 from ultraread.datasets.manifest import LabelledField, Manifest, load_manifest
 from ultraread.datasets.tile_stream import resample
-from ultraread.errors import ContrastInverted
+from ultraread.errors import ContrastInverted, RequestInvalid
 from ultraread.training.config import DataTable, TrainingConfig
 from ultraread.training.model_view import ModelView, view_of_recipe
 
@@ -39,8 +39,9 @@ class Field:
         return self.labelled.name
 
     @property
-    def has_masks(self) -> bool:
-        return bool(self.known.any())
+    def is_told_as_a_whole(self) -> bool:
+        """Whether a label speaks of the whole image, so that a crop of it would be told wrongly."""
+        return bool(self.tile_values.isfinite().any())
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,14 @@ class LearnedSet:
 
 
 def learned_sets(config: TrainingConfig) -> list[LearnedSet]:
-    """What the recipe learns from, in its order. Raises ManifestInvalid where a set has no such field."""
+    """What the recipe learns from, in its order.
+
+    Raises ManifestInvalid where a set has no such field, RequestInvalid where two sets have one name.
+    """
+    names = [one.manifest.stem for one in config.data]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise RequestInvalid(f"two data sets are called {twice[0]}", "Name their manifests differently.")
     return [_learned_set(one) for one in config.data]
 
 
@@ -137,4 +145,4 @@ def _resized(values: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
     def read(box: BoxPx) -> NDArray[np.float32]:
         return values[box.y : box.bottom, box.x : box.right]
 
-    return resample(read, (0.0, 0.0, float(width), float(height)), target)
+    return np.array(resample(read, (0.0, 0.0, float(width), float(height)), target))  # torch may write

@@ -40,9 +40,13 @@ HOW = {
 
 
 def class_figures(maps: ClassMaps, view: ModelView, present: float | None = None) -> list[Figure]:
-    """Every figure of one class with its interval; F1 where the card's `present` limit is known."""
+    """Every figure that has a value, with its interval; F1 where the card's `present` limit is known.
+
+    A ranking has no value where everything, or nothing, shows the class.
+    """
     figures = figures_of_resample(maps, view, present)
-    return [_figure(name, figure, maps) for name, figure in figures.items()]
+    made = [_figure(name, figure, maps) for name, figure in figures.items()]
+    return [one for one in made if np.isfinite([one.value, *one.ci95]).all()]
 
 
 def figures_of_resample(

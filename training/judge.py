@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ultraread.datasets.manifest import LabelledField, Manifest
+from ultraread.models.card import DerivedMeasurement
 from ultraread.models.evaluation import Figure, SetFigures
 from ultraread.training.class_maps import maps_by_field
+from ultraread.training.derived import derived_fields, derived_figures
 from ultraread.training.fields import load_field
 from ultraread.training.figures import class_figures
 from ultraread.training.metrics import mean_of_resample, over_resamples
@@ -29,6 +31,7 @@ def set_figures(
     limits: Mapping[str, Limits],
     strange_above: float | None,
     seen_in_training: bool,
+    measurements: Sequence[DerivedMeasurement] = (),
 ) -> SetFigures:
     """Every figure of every class that the data set labels; intervals from resampling its fields."""
     figures = [
@@ -39,6 +42,8 @@ def set_figures(
     ]
     if strange_above is not None:
         figures.append(strange_figure(predictions, strange_above))
+    derived = derived_fields(measurements, predictions, view)
+    figures += derived_figures(derived)
     return SetFigures(
         dataset=manifest.name,
         manifest_sha256=manifest.sha256,
@@ -46,7 +51,8 @@ def set_figures(
         laboratories=tuple(sorted({one.field.laboratory for one in predictions})),
         fields=len(predictions),
         seen_in_training=seen_in_training,
-        figures=tuple(figure for figure in figures if np.isfinite(figure.value)),
+        figures=tuple(figures),
+        derived=tuple(derived),
     )
 
 

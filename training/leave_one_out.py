@@ -70,9 +70,15 @@ def _judge(
 
 
 def _without(place: int, config: TrainingConfig) -> TrainingConfig:
-    """The recipe without one data set, and without classes that no other one labels."""
+    """The recipe without one data set, and without classes that no other one labels.
+
+    Raises RequestInvalid where no class is left.
+    """
     data = tuple(one for number, one in enumerate(config.data) if number != place)
     fields = [field for one in learned_sets(changed(config, data=data)) for field in one.fields]
     labelled = {code for field in fields for code in field.codes}
     classes = tuple(one for one in config.classes if one.code in labelled)
+    if not classes:
+        name = config.data[place].manifest.stem
+        raise RequestInvalid(f"without {name} nothing labels a class of the recipe", "Add a data set.")
     return changed(config, data=data, classes=classes)

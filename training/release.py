@@ -212,14 +212,24 @@ def _judge(
 ) -> tuple[list[SetFigures], list[ConformalClass]]:
     """Figures and conformal coverage on every data set that was left out, by the file that is shipped."""
     view, limits, score = view_of_recipe(config), limits_of(record.thresholds), of_session(model)
-    learned = {one.name for one in training_fields(config)}
+    learned = {one.image_sha256 for one in training_fields(config)}
     judged: list[SetFigures] = []
     covered: list[ConformalClass] = []
     for path in (*config.judged, *config.out_of_domain.judged):
         manifest = load_manifest(path)
         told(f"judging on {manifest.name}")
-        found = predict_set(score, [one for one in manifest.fields if one.name not in learned], view)
-        judged.append(set_figures(manifest, found, view, limits, record.strangeness_threshold, False))
+        found = predict_set(score, [one for one in manifest.fields if one.image_sha256 not in learned], view)
+        judged.append(
+            set_figures(
+                manifest,
+                found,
+                view,
+                limits,
+                record.strangeness_threshold,
+                seen_in_training=False,
+                measurements=config.derived_measurements,
+            )
+        )
         for number, one in enumerate(view.classes):
             if maps := maps_by_field(found, view, number):
                 covered.append(coverage(maps, view, limits[one.code], f"{manifest.name}, left out"))

@@ -19,6 +19,8 @@ FIELD_TILES = 16
 """Tiles of a made field: a 1,024 px image at the model's scale."""
 MADE_FIELDS = 4000
 SEED = 160856
+DIGITS = 6
+"""Decimals of a limit, as the card states it."""
 TOP_FRACTION = 0.1
 """Of the tiles of a field, by area: the card's aggregation rule."""
 
@@ -63,11 +65,13 @@ def choose_limits(maps: ClassMaps, view: ModelView, rate: float) -> Limits:
     rng = np.random.default_rng(SEED)
     present = not_seen = None
     if rank := _rank(empty.size, rate):
-        present = float(np.quantile(field_score(_drawn(rng, empty, FIELD_TILES)), rank, method="higher"))
+        made = field_score(_drawn(rng, empty, FIELD_TILES))
+        present = _above(float(np.quantile(made, rank, method="higher")))
     if rank := _rank(shown.size, rate):
         one = _drawn(rng, shown, 1)
         others = _drawn(rng, empty, FIELD_TILES - 1) if empty.size else one.repeat(FIELD_TILES - 1, 1)
-        not_seen = float(np.quantile(field_score(np.hstack([one, others])), 1 - rank, method="lower"))
+        made = field_score(np.hstack([one, others]))
+        not_seen = _at_most(float(np.quantile(made, 1 - rank, method="lower")))
     highest = 1.0 if present is None else present
     return Limits(highest, min(highest, 0.0 if not_seen is None else not_seen))
 
@@ -76,8 +80,8 @@ def threshold(maps: ClassMaps, view: ModelView, rate: float, limits: Limits) -> 
     """What the card says of one class."""
     return Threshold(
         code=maps.one.code,
-        present=round(limits.present, 6),
-        not_seen=round(limits.not_seen, 6),
+        present=limits.present,
+        not_seen=limits.not_seen,
         operating_point=_operating_point(maps, view, rate),
     )
 
@@ -120,6 +124,16 @@ def _rank(count: int, rate: float) -> float | None:
     """The conformal quantile ceil((n + 1)(1 - rate)) / n (Vovk et al. 2005); None where n is too small."""
     rank = math.ceil((count + 1) * (1 - rate))
     return rank / count if 0 < rank <= count else None
+
+
+def _above(score: float) -> float:
+    """The least limit of DIGITS decimals that this score does not reach: equal scores are common."""
+    return min(1.0, (math.floor(score * 10**DIGITS) + 1) / 10**DIGITS)
+
+
+def _at_most(score: float) -> float:
+    """The greatest limit of DIGITS decimals that this score does not lie below."""
+    return math.floor(score * 10**DIGITS) / 10**DIGITS
 
 
 def _drawn(rng: np.random.Generator, tiles: Values, count: int) -> Values:

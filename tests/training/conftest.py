@@ -1,20 +1,49 @@
-"""A recipe so small that it trains in seconds, and the first labelled section."""
+"""A recipe so small that it trains in seconds, on simulated sections; one whole run of it is shared."""
 
-import re
+import os
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from made_tissue import COMMITTED, write_recipe, write_tissue
 
-from ultraread.datasets.corpora import fetch
-from ultraread.errors import CorpusUnreachable
 from ultraread.training.config import TrainingConfig, load_config
 
-COMMITTED = Path(__file__).parents[2] / "training" / "configs" / "ultrastructure-vnc.toml"
-TINY = {"sections": "[0]", "steps": "2", "batch": "2", "crop_px": "64", "tile_px": "128"}
-NEEDS_TORCH = ("augmentation", "network", "release", "results", "tile_dataset", "train")
+if TYPE_CHECKING:
+    from ultraread.training.calibrate import CalibrationRecord
+    from ultraread.training.fields import Field
+    from ultraread.training.predict import FieldPrediction
 
-collect_ignore = [] if find_spec("torch") else [f"test_{name}.py" for name in NEEDS_TORCH]
+WITHOUT_TORCH = ("cli", "config", "folds", "metrics")
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+collect_ignore = (
+    []
+    if find_spec("torch")
+    else [
+        file.name
+        for file in Path(__file__).parent.glob("test_*.py")
+        if file.stem.removeprefix("test_") not in WITHOUT_TORCH
+    ]
+)
+
+
+def silent(_steps: int, _loss: float) -> None:
+    """What is called after each step, where nobody looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A recipe that went through its stages, and what they left."""
+
+    recipe: Path
+    runs: Path
+    results: Path
+    folder: Path
+    predictions: "list[FieldPrediction]"
+    record: "CalibrationRecord"
 
 
 @pytest.fixture(scope="session")
@@ -23,20 +52,51 @@ def committed_recipe() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The committed recipe with 2 steps of 2 small crops of one section."""
-    text = COMMITTED.read_text()
-    for key, value in TINY.items():
-        text = re.sub(rf"(?m)^{key} = [^#\n]+", f"{key} = {value} ", text)
-    file = tmp_path_factory.mktemp("recipe") / "tiny.toml"
-    file.write_text(text)
-    return file
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six sections with three classes."""
+    return write_tissue(tmp_path_factory.mktemp("learned"), range(6))
+
+
+@pytest.fixture(scope="session")
+def left_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sections of another laboratory, with bodies only."""
+    folder = tmp_path_factory.mktemp("left-out")
+    return write_tissue(folder, range(20, 22), ("UR-MITO",), "elsewhere", laboratory="theirs", split="test")
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(manifest: Path, left_out: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_recipe(tmp_path_factory.mktemp("recipe") / "tiny.toml", manifest, judged=(left_out,))
 
 
 @pytest.fixture(scope="session")
 def tiny(tiny_recipe: Path) -> TrainingConfig:
-    try:
-        fetch("drosophila_vnc/stack1/raw/00.tif")
-    except CorpusUnreachable as unreachable:
-        pytest.skip(unreachable.what)
     return load_config(tiny_recipe)
+
+
+@pytest.fixture(scope="session")
+def fields(tiny: TrainingConfig) -> "list[Field]":
+    """The sections as they are learned from."""
+    from ultraread.training.cross_validation import training_fields
+    from ultraread.training.fields import load_training_fields
+
+    return load_training_fields(training_fields(tiny), tiny)
+
+
+@pytest.fixture(scope="session")
+def ran(tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The tiny recipe cross-validated, calibrated, trained and exported."""
+    from ultraread.training.release import (
+        calibrate_recipe,
+        cross_validate_recipe,
+        export_recipe,
+        train_recipe,
+    )
+
+    base = tmp_path_factory.mktemp("ran")
+    runs, results, folder = base / "runs", base / "results", base / "zoo" / "1.0.0"
+    predictions = cross_validate_recipe(tiny_recipe, runs, lambda fold: silent)
+    record = calibrate_recipe(tiny_recipe, results, runs)
+    train_recipe(tiny_recipe, runs, silent)
+    export_recipe(tiny_recipe, folder, results, runs, print)
+    return Ran(tiny_recipe, runs, results, folder, predictions, record)
