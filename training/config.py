@@ -25,7 +25,7 @@ class ConfigPart(BaseModel):
 
 
 class ModelTable(ConfigPart):
-    """What is exported."""
+    """What is exported; of each side of a tile `margin_px` are context that nothing is said of."""
 
     name: str
     version: str
@@ -34,6 +34,7 @@ class ModelTable(ConfigPart):
     feature_channels: Positive
     patch_px: Positive
     tile_px: Positive
+    margin_px: Annotated[int, Field(ge=0)] = 0
     batch_size: Positive
     clip: PositiveFloat
     sample_tiles: Positive
@@ -168,6 +169,8 @@ class TrainingConfig(ConfigPart):
             raise ValueError(f"only {PRETRAINED_BACKBONE} has weights here; say pretrained = false")
         if model.patch_px != NETWORK_STRIDE_PX:
             raise ValueError(f"patch_px is the stride of the network, {NETWORK_STRIDE_PX}")
+        if model.margin_px % model.patch_px or 2 * model.margin_px >= model.tile_px:
+            raise ValueError("margin_px is a whole number of patches, and leaves something of the tile")
         return self
 
     @model_validator(mode="after")
