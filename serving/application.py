@@ -44,6 +44,7 @@ Handle = DeploymentHandle[Any]
 ATTEMPTS_A_RANGE = 5
 """A range is tried again on another replica when its replica dies; more deaths than this end the read."""
 WAIT_AFTER_OUTAGE_S = 5.0
+MODEL = "model-"
 START_S = 120.0
 """A classifier that does not answer after this long is given up: no read shall wait for ever."""
 CONSTRUCTOR_TRIES = 3
@@ -129,6 +130,10 @@ class ServeClassifiers:
             told = f"the classifier of {model.card.ref} does not start ({type(failure).__name__})"
             raise Unavailable(told, "See the service's log.") from failure
 
+    def there(self) -> list[str]:
+        names = serve.status().applications
+        return [ref_of(name) for name in names if name.startswith(MODEL)]
+
     def stop(self, ref: str) -> None:
         serve.delete(application_of(ref))
 
@@ -208,7 +213,12 @@ def classifier(model: ModelFolder, settings: Settings) -> serve.Application:
 
 def application_of(ref: str) -> str:
     """The name of a version's application."""
-    return f"model-{ref.replace('/', '-')}"
+    return MODEL + ref.replace("/", "-")
+
+
+def ref_of(application: str) -> str:
+    """The version that an application of this name is of; versions have no hyphens."""
+    return "/".join(application.removeprefix(MODEL).rsplit("-", 1))
 
 
 def _running(name: str) -> Handle:

@@ -46,6 +46,10 @@ class Classifiers(Protocol):
         """Return when they answer. Raises Unavailable where they do not come up."""
         ...
 
+    def there(self) -> list[str]:
+        """Versions that have replicas already: those of the service's start, or of a runner that died."""
+        ...
+
     def stop(self, ref: str) -> None:
         """Return when they are gone."""
         ...
@@ -58,6 +62,7 @@ class LiveModels:
         self._registry, self._classifiers, self._places = registry, classifiers, places
         self._fit = FittedModels()
         self._live: dict[str, ServedModel] = {}
+        self._has_adopted = False
         self._looking = threading.Lock()
         """Held for moments: what is live, and whether it is needed."""
         self._changing = threading.Lock()
@@ -79,11 +84,23 @@ class LiveModels:
         with self._registry.store.reading() as session:
             pointed = list(_pointed_to(session))
         with self._changing:
+            if not self._has_adopted:
+                self._adopt()
             return any([*map(self._take_up, pointed), *map(self._retire, list(self._live))])
 
     def _at_hand(self, ref: str) -> ServedModel | None:
         with self._looking:
             return self._live.get(ref)
+
+    def _adopt(self) -> None:
+        """Know every version that is there, so that it is counted, and retired like any other."""
+        for ref in set(self._classifiers.there()) - set(self._live):
+            name, _, version = ref.partition("/")
+            try:
+                self._start(self._registry.usable(name, version))
+            except ModelRefused:
+                self._classifiers.stop(ref)
+        self._has_adopted = True
 
     def _take_up(self, row: ModelVersionRow) -> bool:
         """One that does not load never becomes live: its alias goes back."""
@@ -99,7 +116,8 @@ class LiveModels:
     def _start(self, row: ModelVersionRow) -> ServedModel:
         model = self._fit(self._registry.files.open(row))
         self._registry.prove(model)  # a replica that refuses its model could only die, again and again
-        self._make_room()
+        if row.ref not in self._classifiers.there():
+            self._make_room()
         served = ServedModel(model, self._classifiers.start(model))
         with self._looking:
             self._live[row.ref] = served

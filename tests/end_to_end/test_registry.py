@@ -27,8 +27,8 @@ from ultraread.serving.score_tiles import RangeScorer
 from ultraread.serving.settings import load_settings
 
 READS = 20
-RANGE_TILES = 32
-WAIT_S = 90
+RANGE_TILES = 16
+WAIT_S = 150
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     )
     with_evaluation(second, evaluation_of(second, first))
     with_evaluation(worse, evaluation_of(worse, first, difference=-0.3))
-    field = write_tiff(folder / "field.tif", simulated_tissue(1024, 512), 4.6)
+    field = write_tiff(folder / "field.tif", simulated_tissue(512, 512), 4.6)
     settings = load_settings(
         None,
         port=0,

@@ -29,8 +29,12 @@ class Noted:
     def __init__(self) -> None:
         self.live: list[str] = []
 
+    def there(self) -> list[str]:
+        return self.live
+
     def start(self, model: ModelFolder) -> ScoreRanges:
-        self.live.append(model.card.ref)
+        if model.card.ref not in self.live:
+            self.live.append(model.card.ref)
         return lambda _tasks: ()
 
     def stop(self, ref: str) -> None:
@@ -131,6 +135,18 @@ def test_a_running_read_never_loses_its_place(house: House) -> None:
     assert sorted(house.classifiers.live) == ["tiny/1.0.0", "tiny/2.0.0"]
 
 
+def test_a_runner_that_follows_another_counts_and_retires_what_that_one_started(house: House) -> None:
+    house.follow()
+    house.ask("2.0.0")
+    house.claim()
+    house.live.take("tiny", "2.0.0")
+    house.classifiers.live.append("tiny/9.9.9")
+    house.live = LiveModels(house.registry, house.classifiers, places=2)
+    assert house.follow() == ["tiny/1.0.0", "tiny/2.0.0"]
+    house.point("2.0.0")
+    assert house.follow() == ["tiny/2.0.0"]
+
+
 def test_a_withdrawn_version_is_not_taken_although_it_is_live(house: House) -> None:
     house.follow()
     house.ask("1.0.0")
@@ -153,13 +169,13 @@ def test_an_int8_version_that_misses_its_golden_pair_is_live_with_its_twin(
 def test_a_version_that_does_not_load_never_becomes_live_and_its_alias_goes_back(house: House) -> None:
     house.follow()
 
-    def refuse(model: ModelFolder) -> float:
-        raise ModelGoldenMismatch(f"{model.card.ref} is off")
+    def refuse_second(model: ModelFolder) -> float:
+        if model.card.version == "2.0.0":
+            raise ModelGoldenMismatch(f"{model.card.ref} is off")
+        return 0.0
 
-    refusing = LiveModels(replace(house.registry, prove=refuse), house.classifiers, places=2)
+    house.live = LiveModels(replace(house.registry, prove=refuse_second), house.classifiers, places=2)
     house.point("2.0.0")
-    refusing._live = house.live._live
-    refusing.follow()
     assert house.follow() == ["tiny/1.0.0"]
     with house.store.reading() as session:
         assert rows.version_at(session, "tiny", Alias.CHAMPION) == "1.0.0"
