@@ -23,7 +23,7 @@ from ultraread.datasets.tile_stream import stream
 from ultraread.errors import UltraReadError, Unavailable
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.conclusion import ReadToConclude, conclude_read
-from ultraread.serving.live_models import LiveModels
+from ultraread.serving.live_models import MODEL, LiveModels, application_of, ref_of
 from ultraread.serving.machine import SUPPORT_CPUS, Share, live_versions, share_of_replica
 from ultraread.serving.mlflow_log import OutboxSender
 from ultraread.serving.model_files import ModelFiles
@@ -44,7 +44,6 @@ Handle = DeploymentHandle[Any]
 ATTEMPTS_A_RANGE = 5
 """A range is tried again on another replica when its replica dies; more deaths than this end the read."""
 WAIT_AFTER_OUTAGE_S = 5.0
-MODEL = "model-"
 START_S = 120.0
 """A classifier that does not answer after this long is given up: no read shall wait for ever."""
 CONSTRUCTOR_TRIES = 3
@@ -209,16 +208,6 @@ def classifier(model: ModelFolder, settings: Settings) -> serve.Application:
     )
     application: serve.Application = deployment.bind(model, share)
     return application
-
-
-def application_of(ref: str) -> str:
-    """The name of a version's application."""
-    return MODEL + ref.replace("/", "-")
-
-
-def ref_of(application: str) -> str:
-    """The version that an application of this name is of; versions have no hyphens."""
-    return "/".join(application.removeprefix(MODEL).rsplit("-", 1))
 
 
 def _running(name: str) -> Handle:

@@ -38,7 +38,8 @@ def running(settings: Settings) -> Iterator[str]:
     import ray
     from ray import serve
 
-    from ultraread.serving.application import application_of, build, classifier
+    from ultraread.serving.application import build, classifier
+    from ultraread.serving.live_models import application_of
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
 

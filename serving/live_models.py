@@ -30,6 +30,9 @@ from ultraread.serving.store.tables import (
 
 log = logging.getLogger(__name__)
 
+MODEL = "model-"
+"""What the names of the applications of model versions begin with."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
@@ -171,6 +174,16 @@ def _refs_of_reads(session: Session, states: Iterable[ReadState]) -> Iterator[st
     )
     for name, version in session.execute(of_reads.union(of_shadows)):
         yield f"{name}/{version}"
+
+
+def application_of(ref: str) -> str:
+    """The name of a version's application."""
+    return MODEL + ref.replace("/", "-")
+
+
+def ref_of(application: str) -> str:
+    """The version that an application of this name is of; versions have no hyphens."""
+    return "/".join(application.removeprefix(MODEL).rsplit("-", 1))
 
 
 def versions_to_start_with(registry: ModelRegistry) -> list[ModelVersionRow]:

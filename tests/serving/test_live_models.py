@@ -11,7 +11,7 @@ from versions import POLICY, evaluation_of, with_evaluation, write_version, writ
 from ultraread.errors import ModelGoldenMismatch, ModelWithdrawn, Unavailable
 from ultraread.models.promotion import Alias
 from ultraread.models.registry import ModelFolder
-from ultraread.serving.live_models import LiveModels
+from ultraread.serving.live_models import LiveModels, application_of, ref_of
 from ultraread.serving.model_files import ModelFiles
 from ultraread.serving.model_registry import ModelRegistry
 from ultraread.serving.score_tiles import ScoreRanges
@@ -86,6 +86,11 @@ def house(tmp_path: Path) -> Iterator[House]:
     house = House(tmp_path)
     yield house
     house.store.close()
+
+
+@pytest.mark.parametrize("ref", ["tiny/1.0.0", "ultrastructure-vnc/10.2.0", "a-model/0.0.1"])
+def test_the_name_of_an_application_tells_its_version(ref: str) -> None:
+    assert ref_of(application_of(ref)) == ref
 
 
 def test_the_champion_is_live_and_a_promoted_one_takes_its_place(house: House) -> None:
