@@ -29,13 +29,17 @@ class PlannedTile:
 
 @dataclass(frozen=True, slots=True)
 class TilePlan:
-    """All tiles over `region` (level-0 pixels) of one image; `zoom` is level-0 pixels per model pixel."""
+    """All tiles over `region` (level-0 pixels) of one image; `zoom` is level-0 pixels per model pixel.
+
+    Squares of `tile_px` cover the region once; the model sees `margin_px` of context more on each side.
+    """
 
     image: int
     region: BoxPx
     zoom: float
     tile_px: int
     range_tiles: int
+    margin_px: int = 0
 
     def __len__(self) -> int:
         return self.columns * self.rows
@@ -48,6 +52,11 @@ class TilePlan:
             for side in (self.region.width, self.region.height)
         )
         return SizePx(width, height)
+
+    @property
+    def seen_px(self) -> int:
+        """Side of what is handed to the model."""
+        return self.tile_px + 2 * self.margin_px
 
     @property
     def columns(self) -> int:
@@ -79,6 +88,13 @@ class TilePlan:
         left, right = self._span(model_box.x, model_box.right, self.region.x, self.region.width)
         top, bottom = self._span(model_box.y, model_box.bottom, self.region.y, self.region.height)
         return BoxPx(left, top, right - left, bottom - top)
+
+    def seen_box(self, tile: PlannedTile) -> BoxPx:
+        """The model pixels that a tile and its margin have inside the region."""
+        x, y = (max(0, first - self.margin_px) for first in (tile.model_box.x, tile.model_box.y))
+        right = min(self.size.width, tile.model_box.x + self.tile_px + self.margin_px)
+        bottom = min(self.size.height, tile.model_box.y + self.tile_px + self.margin_px)
+        return BoxPx(x, y, right - x, bottom - y)
 
     def _model_box(self, column: int, row: int) -> BoxPx:
         x, y = column * self.tile_px, row * self.tile_px

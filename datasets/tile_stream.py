@@ -28,7 +28,7 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True, slots=True)
 class TilePixels:
-    """A tile as read: (tile_px, tile_px) float32 grey in stored intensities, or why there is none."""
+    """A tile as read: (seen_px, seen_px) float32 grey in stored intensities, or why there is none."""
 
     tile: PlannedTile
     grey: NDArray[np.float32] | None
@@ -53,16 +53,25 @@ class TileReader:
             return TilePixels(tile, None, failure=str(failure))
         if not np.isfinite(grey).all():
             raise NonFinitePixels(f"NaN or infinite pixels near x={tile.box.x}, y={tile.box.y}")
-        return TilePixels(tile, pad_reflect(grey, self._plan.tile_px), is_blank(grey, self._info.bit_depth))
+        before = self._missing_before(tile)
+        core = grey[self._plan.margin_px - before[0] :, self._plan.margin_px - before[1] :]
+        core = core[: tile.model_box.height, : tile.model_box.width]
+        padded = pad_reflect(grey, self._plan.seen_px, before)
+        return TilePixels(tile, padded, is_blank(core, self._info.bit_depth))
+
+    def _missing_before(self, tile: PlannedTile) -> tuple[int, int]:
+        """Rows above and columns to the left of the region that the margin would reach."""
+        top, left = (max(0, self._plan.margin_px - first) for first in (tile.model_box.y, tile.model_box.x))
+        return top, left
 
     def _rescaled(self, tile: PlannedTile) -> NDArray[np.float32]:
         across, down = self._downsamples()
-        size = self._info.levels[self._level]
-        left, right = tile.model_box.x * self._plan.zoom, tile.model_box.right * self._plan.zoom
-        top, bottom = tile.model_box.y * self._plan.zoom, tile.model_box.bottom * self._plan.zoom
+        size, seen = self._info.levels[self._level], self._plan.seen_box(tile)
+        left, right = seen.x * self._plan.zoom, seen.right * self._plan.zoom
+        top, bottom = seen.y * self._plan.zoom, seen.bottom * self._plan.zoom
         x0, x1 = (min((self._plan.region.x + x) / across, size.width) for x in (left, right))
         y0, y1 = (min((self._plan.region.y + y) / down, size.height) for y in (top, bottom))
-        return resample(self._read_level, (x0, y0, x1, y1), tile.model_box)
+        return resample(self._read_level, (x0, y0, x1, y1), seen)
 
     def _read_level(self, box: BoxPx) -> Pixels:
         return self._slide.read_box(self._plan.image, self._level, box)
@@ -120,12 +129,18 @@ def as_grey(pixels: Pixels) -> NDArray[np.float32]:
     return np.ascontiguousarray(grey, np.float32)
 
 
-def pad_reflect(grey: NDArray[np.float32], side_px: int) -> NDArray[np.float32]:
-    """Extend right and bottom to (side_px, side_px) by reflection: no edge that the tissue does not have."""
-    below, beside = side_px - grey.shape[0], side_px - grey.shape[1]
-    if not below and not beside:
+def pad_reflect(
+    grey: NDArray[np.float32], side_px: int, before: tuple[int, int] = (0, 0)
+) -> NDArray[np.float32]:
+    """Extend to (side_px, side_px) by reflection: no edge that the tissue does not have.
+
+    `before` are rows above and columns to the left; the rest goes below and to the right.
+    """
+    top, left = before
+    below, beside = side_px - grey.shape[0] - top, side_px - grey.shape[1] - left
+    if grey.shape == (side_px, side_px):
         return grey
-    return np.pad(grey, ((0, below), (0, beside)), mode="reflect" if min(grey.shape) > 1 else "edge")
+    return np.pad(grey, ((top, below), (left, beside)), mode="reflect" if min(grey.shape) > 1 else "edge")
 
 
 def is_blank(grey: NDArray[np.float32], bit_depth: int) -> bool:

@@ -53,11 +53,14 @@ class ClassOfModel(CardPart):
 
 
 class PatchMap(CardPart):
-    """The output that maps every patch: patch (row, col) covers model pixels from offset + stride * index."""
+    """The output that maps every patch: patch (row, col) covers model pixels from offset + stride * index.
+
+    `offset_px` is a margin on every side of the tile: context for the network, of which nothing is said.
+    """
 
     output: str
     stride_px: Annotated[int, Field(gt=0)]
-    offset_px: int = 0
+    offset_px: Annotated[int, Field(ge=0)] = 0
 
 
 class Outputs(CardPart):
@@ -318,6 +321,16 @@ class ModelCard(CardPart):
     def ref(self) -> str:
         return f"{self.name}/{self.version}"
 
+    @property
+    def margin_px(self) -> int:
+        """Model pixels on each side of a tile that are context only."""
+        return self.outputs.patch_map.offset_px if self.outputs.patch_map else 0
+
+    @property
+    def core_px(self) -> int:
+        """Side of the part of a tile that its scores speak of: such squares cover a slide once."""
+        return self.tile_px - 2 * self.margin_px
+
     def threshold(self, code: str) -> Threshold:
         return next(threshold for threshold in self.thresholds if threshold.code == code)
 
@@ -364,8 +377,8 @@ def _refuse_unless_consistent(card: ModelCard) -> None:
     if isinstance(card.normalisation, FullRange) and 32 in card.bit_depths:
         raise ModelCardInvalid(f"{card.ref}: full_range cannot be told of 32-bit float pixels")
     _refuse_formulas_without_sense(card)
-    if card.outputs.patch_map and card.tile_px % card.outputs.patch_map.stride_px:
-        raise ModelCardInvalid(f"{card.ref}: the tile is no whole number of patches")
+    if card.core_px <= 0 or (card.outputs.patch_map and card.core_px % card.outputs.patch_map.stride_px):
+        raise ModelCardInvalid(f"{card.ref}: the tile within its margin is no whole number of patches")
 
 
 def _refuse_formulas_without_sense(card: ModelCard) -> None:

@@ -227,7 +227,7 @@ def _check_outputs(outputs: dict[str, Any], card: ModelCard) -> None:
     if card.outputs.out_of_domain:
         expected[card.outputs.out_of_domain] = []
     if card.outputs.patch_map:
-        side = card.tile_px // card.outputs.patch_map.stride_px
+        side = card.core_px // card.outputs.patch_map.stride_px
         expected[card.outputs.patch_map.output] = [len(card.classes), side, side]
     for name, shape in expected.items():
         if outputs[name].shape[1:] != shape or outputs[name].type != "tensor(float)":

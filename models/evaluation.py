@@ -36,6 +36,16 @@ class Figure(CardPart):
     n_of: str
 
 
+class DerivedField(CardPart):
+    """A derived measurement of one field: as a read gives it with its interval, and by the masks."""
+
+    name: str
+    field: str
+    value: float
+    ci95: Interval
+    true: float
+
+
 class SetFigures(CardPart):
     """All figures on one data set."""
 
@@ -46,6 +56,7 @@ class SetFigures(CardPart):
     fields: int
     seen_in_training: bool = Field(description="True: these figures show memory, not performance.")
     figures: tuple[Figure, ...]
+    derived: tuple[DerivedField, ...] = ()
 
 
 class RobustnessRow(CardPart):

@@ -50,7 +50,7 @@ class ModelFolder:
     def demands(self) -> ReadDemands:
         card, scale = self.card, self.card.nm_per_px
         return ReadDemands(
-            card.modality, scale.nominal, scale.min, scale.max, card.tile_px, tuple(card.bit_depths)
+            card.modality, scale.nominal, scale.min, scale.max, card.core_px, tuple(card.bit_depths)
         )
 
 

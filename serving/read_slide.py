@@ -4,7 +4,7 @@ same functions; only who scores the ranges differs.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -148,13 +148,20 @@ def _refuse_if_too_damaged(counts: TileCounts, max_failed_fraction: float) -> No
 def _prepare_image(
     slide: Slide, admitted: AdmittedImage, model: ModelFolder, request: ReadRequest
 ) -> PreparedImage:
+    card = model.card
     plan = TilePlan(
-        admitted.info.index, admitted.region, admitted.zoom, model.card.tile_px, request.range_tiles
+        image=admitted.info.index,
+        region=admitted.region,
+        zoom=admitted.zoom,
+        tile_px=card.core_px,
+        range_tiles=request.range_tiles,
+        margin_px=card.margin_px,
     )
-    rule = model.card.normalisation
+    rule = card.normalisation
     if isinstance(rule, FullRange):
         return PreparedImage(admitted, plan, full_range_window(admitted.info.bit_depth))
-    return PreparedImage(admitted, plan, _measured_window(slide, plan, rule.sample_tiles))
+    once = replace(plan, margin_px=0)  # margins would count the same pixels twice
+    return PreparedImage(admitted, plan, _measured_window(slide, once, rule.sample_tiles))
 
 
 def _measured_window(slide: Slide, plan: TilePlan, sample_tiles: int) -> Window:

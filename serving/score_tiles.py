@@ -116,9 +116,9 @@ class _Collected:
         self._clip = card.normalisation.clip
         self._shown_window = window_to_show(task.window, card.normalisation)
         classes, patch_map = len(card.classes), card.outputs.patch_map
-        side = card.tile_px // patch_map.stride_px if patch_map else 0
+        side = card.core_px // patch_map.stride_px if patch_map else 0
         self._shown_stride = picture_stride(task.plan)
-        shown = card.tile_px // self._shown_stride
+        shown = card.core_px // self._shown_stride
         self._status = np.full(tiles, SCORED, np.uint8)
         self._probabilities = np.zeros((tiles, classes), np.float32)
         self._patch_maps = np.zeros((tiles, classes, side, side), np.float16) if patch_map else None
@@ -133,7 +133,9 @@ class _Collected:
             return
         if pixels.is_blank:
             self._status[place] = BLANK
-        means = block_means(pixels.grey, self._shown_stride)
+        margin, plan = self._task.plan.margin_px, self._task.plan
+        core = pixels.grey[margin : margin + plan.tile_px, margin : margin + plan.tile_px]
+        means = block_means(core, self._shown_stride)
         self._thumbnails[place] = for_showing(means, self._shown_window)
 
     def score(self, batch: Sequence[tuple[int, NDArray[np.float32]]], classify: Classifier) -> None:

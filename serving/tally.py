@@ -157,7 +157,7 @@ class ImageTally:
 
 def patch_areas(model_box: BoxPx, patch_map: PatchMap, side: int) -> Floats:
     """(side, side): model pixels of each patch that lie inside the image; padding counts nothing."""
-    starts = patch_map.offset_px + patch_map.stride_px * np.arange(side)
+    starts = patch_map.stride_px * np.arange(side)
     across = np.clip(model_box.width - starts, 0, patch_map.stride_px)
     down = np.clip(model_box.height - starts, 0, patch_map.stride_px)
     return np.multiply.outer(down, across).astype(np.float64)

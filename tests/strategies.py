@@ -22,7 +22,8 @@ def plans(draw: st.DrawFn, max_side_px: int = 400) -> TilePlan:
     zoom, tile_px = draw(ZOOMS), draw(st.sampled_from([16, 32, 64, 96]))
     x, y = draw(st.integers(0, 50)), draw(st.integers(0, 50))
     width, height = draw(st.integers(1, max_side_px)), draw(st.integers(1, max_side_px))
-    return TilePlan(0, BoxPx(x, y, width, height), zoom, tile_px, draw(st.integers(1, 20)))
+    range_tiles, margin_px = draw(st.integers(1, 20)), draw(st.sampled_from([0, 16, 40]))
+    return TilePlan(0, BoxPx(x, y, width, height), zoom, tile_px, range_tiles, margin_px)
 
 
 @st.composite

@@ -63,6 +63,31 @@ def write_golden_pair(folder: Path, tile_px: int = 64) -> None:
     np.savez(folder / "golden.npz", input=tiles, probabilities=probabilities, patch_map=patch_map)
 
 
+def with_margin(folder: Path, margin_px: int, tile_px: int) -> ModelFolder:
+    """Let the folder's model take a wider tile and say nothing of `margin_px` on each side."""
+    seen_px, patches = tile_px + 2 * margin_px, margin_px // STRIDE_PX
+    model = tiny_graph(seen_px)
+    for node in model.graph.node:
+        node.input[:] = ["inner" if name == "patch_map" else name for name in node.input]
+        node.output[:] = ["whole" if name == "patch_map" else name for name in node.output]
+    bounds = {"starts": patches, "ends": seen_px // STRIDE_PX - patches}
+    for name, value in bounds.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.array([value] * 2, np.int64), name))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2, 3], np.int64), "axes"))
+    cut = helper.make_node("Slice", ["whole", "starts", "ends", "axes"], ["inner"])
+    named = helper.make_node("Identity", ["inner"], ["patch_map"])
+    place = next(n for n, node in enumerate(model.graph.node) if "whole" in node.output)
+    model.graph.node.insert(place + 1, cut)
+    model.graph.node.insert(place + 2, named)
+    side = tile_px // STRIDE_PX
+    model.graph.output[1].CopyFrom(_value("patch_map", ["N", 2, side, side]))
+    onnx.save(model, folder / "model.onnx")
+    write_golden_pair(folder, seen_px)
+    patch_map = {"output": "patch_map", "stride_px": STRIDE_PX, "offset_px": margin_px}
+    change_card(folder, tile_px=seen_px, outputs={"probabilities": "probabilities", "patch_map": patch_map})
+    return find_model(str(seal(folder)))
+
+
 def with_strangeness(folder: Path, threshold: float, max_flagged_fraction: float = 0.5) -> ModelFolder:
     """Give the folder's model an out-of-domain score: the mean square of a tile, 1 for a usual one."""
     model = onnx.load(folder / "model.onnx")

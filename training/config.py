@@ -1,5 +1,7 @@
 """The recipe of one model, read from TOML: everything that decides what a training run gives."""
 
+import hashlib
+import json
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -7,6 +9,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ultraread.datasets.digest import sha256_of_file
+from ultraread.datasets.manifest import load_manifest
 from ultraread.errors import RequestInvalid
 from ultraread.models.card import DerivedMeasurement, ScaleRange
 
@@ -201,6 +204,23 @@ def load_config(path: Path) -> TrainingConfig:
 def config_sha256(path: Path) -> str:
     """Digest of the recipe's bytes: names it in results and cards."""
     return sha256_of_file(path)
+
+
+def learned_sha256(config: TrainingConfig) -> str:
+    """Digest of what weights and out-of-fold predictions depend on: words and limits are not part of it."""
+    network = {"backbone", "pretrained", "feature_channels", "patch_px", "tile_px", "margin_px", "clip"}
+    data = [(load_manifest(one.manifest).sha256, one.split, one.weight) for one in config.data]
+    tables = (
+        config.model.model_dump_json(include=network),
+        config.nm_per_px.model_dump_json(include={"nominal"}),
+        *(one.model_dump_json(include={"code", "electron_dense"}) for one in config.classes),
+        config.optimisation.model_dump_json(),
+        config.augmentation.model_dump_json(),
+        config.validation.model_dump_json(),
+        config.out_of_domain.model_dump_json(include={"components"}),
+        json.dumps(data),
+    )
+    return hashlib.sha256("\n".join(tables).encode()).hexdigest()
 
 
 Part = TypeVar("Part", bound=ConfigPart)

@@ -35,6 +35,8 @@ def derived_figures(rows: Sequence[DerivedField]) -> list[Figure]:
 
 def _derived(measurement: DerivedMeasurement, one: FieldPrediction, view: ModelView) -> DerivedField | None:
     formula = parse_formula(measurement.formula, [cls.name for cls in view.classes])
+    if min(one.predicted.shape[1:]) < view.core_px // view.patch_px:
+        return None  # no whole tile to resample
     value, true = (_of_field(formula, maps, view) for maps in (one.predicted, one.true))
     low, high = _interval(formula, one, view)
     if not np.isfinite([value, true, low, high]).all():
@@ -56,7 +58,7 @@ def _of_field(formula: Formula, maps: np.ndarray, view: ModelView) -> float:
 
 def _interval(formula: Formula, one: FieldPrediction, view: ModelView) -> tuple[float, float]:
     """As a read gives it: the field's tiles are resampled."""
-    side = view.tile_px // view.patch_px
+    side = view.core_px // view.patch_px
     tiles: Values = pool_patches(one.predicted.astype(np.float64), side).reshape(len(view.classes), -1)
     drawn = np.random.default_rng(SEED).integers(tiles.shape[1], size=(RESAMPLES, tiles.shape[1]))
     means = tiles[:, drawn].mean(axis=2)

@@ -23,7 +23,7 @@ DIGITS = 5
 
 HOW = {
     "auc_tile": "AUC of squares of 128 px; score: mean of their patches",
-    "auc_served_tile": "AUC of tiles as they are served; score: mean of their patches",
+    "auc_served_tile": "AUC of tiles as they are served, within their margin; score: mean of their patches",
     "auc_patch": "AUC of patches (tiles where there is no patch map); positive from half covered on",
     "average_precision": "average precision of patches, positive as above",
     "dice": "soft Dice of patch areas: twice the shared area over the sum of both",
@@ -57,7 +57,7 @@ def figures_of_resample(
 
 
 def _ranking(maps: ClassMaps, view: ModelView) -> dict[str, OfResample]:
-    squares = {"auc_tile": SMALL_TILE_PX, "auc_served_tile": view.tile_px, "auc_patch": view.patch_px}
+    squares = {"auc_tile": SMALL_TILE_PX, "auc_served_tile": view.core_px, "auc_patch": view.patch_px}
     return {
         name: auc_of_resample(maps.scored(side_px // view.patch_px), maps.covered(side_px // view.patch_px))
         for name, side_px in squares.items()
@@ -66,7 +66,7 @@ def _ranking(maps: ClassMaps, view: ModelView) -> dict[str, OfResample]:
 
 
 def _overlap(maps: ClassMaps, view: ModelView, present: float | None) -> dict[str, OfResample]:
-    patches, side = maps.scored(), view.tile_px // view.patch_px
+    patches, side = maps.scored(), view.core_px // view.patch_px
     found = {
         "average_precision": precision_of_resample(patches, maps.covered(1)),
         "dice": dice_of_resample(patches),

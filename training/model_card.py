@@ -87,7 +87,7 @@ def make_card(
         input=INPUT,
         outputs=Outputs(
             probabilities=OUTPUTS[0],
-            patch_map=PatchMap(output=OUTPUTS[1], stride_px=table.patch_px),
+            patch_map=PatchMap(output=OUTPUTS[1], stride_px=table.patch_px, offset_px=table.margin_px),
             out_of_domain=OUTPUTS[2] if calibration else None,
         ),
         aggregation=Aggregation(rule="top_mean", top_fraction=TOP_FRACTION),

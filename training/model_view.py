@@ -10,6 +10,8 @@ from ultraread.training.config import TrainingConfig
 class ModelView:
     """What training, evaluation and export have to know of a model, from its recipe or its card.
 
+    `margin_px` of each side of a tile are context, and its patches cover what is within.
+
     `clip` is in standard deviations of the image, None where grey enters as a share of its full range. A
     model without a patch map has one patch a tile.
     """
@@ -20,6 +22,12 @@ class ModelView:
     patch_px: int
     batch_size: int
     clip: float | None
+    margin_px: int = 0
+
+    @property
+    def core_px(self) -> int:
+        """Side of the part of a tile that its scores speak of."""
+        return self.tile_px - 2 * self.margin_px
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -36,6 +44,7 @@ def view_of_recipe(config: TrainingConfig) -> ModelView:
         table.patch_px,
         table.batch_size,
         table.clip,
+        table.margin_px,
     )
 
 
@@ -49,6 +58,7 @@ def view_of_card(card: ModelCard) -> ModelView:
         patch_px=patch_map.stride_px if patch_map else card.tile_px,
         batch_size=card.batch_size,
         clip=None if isinstance(normalisation, FullRange) else normalisation.clip,
+        margin_px=card.margin_px,
     )
 
 

@@ -15,7 +15,7 @@ TF_BATCH_NORM_EPS = 1e-3
 
 
 class Outputs(NamedTuple):
-    """What is exported: (N, C), (N, C, H/16, W/16) and (N,)."""
+    """What is exported: (N, C), (N, C, h, w) and (N,)."""
 
     probabilities: Tensor
     patch_map: Tensor
@@ -30,8 +30,12 @@ class PatchNetwork(nn.Module):
     it, so that they travel inside the exported graph; until they are fitted they change nothing.
     """
 
-    def __init__(self, features: nn.Module, feature_channels: int, classes: int) -> None:
+    def __init__(
+        self, features: nn.Module, feature_channels: int, classes: int, margin_patches: int = 0
+    ) -> None:
+        """`margin_patches` on each side of a tile are left out of what `forward` returns."""
         super().__init__()
+        self._margin = margin_patches
         described: Any = features
         depths: list[int] = described.feature_info.channels()
         self.backbone = features
@@ -54,10 +58,19 @@ class PatchNetwork(nn.Module):
         return _pooled(self.backbone(image))
 
     def forward(self, image: Tensor) -> Outputs:
-        """Return calibrated probabilities a tile (the mean of its patches) and a patch, and strangeness."""
+        """Return calibrated probabilities a tile (the mean of its patches) and a patch, and strangeness.
+
+        patch_map is (N, C, H/16 - 2 m, W/16 - 2 m): patches at the rim of a tile see half of what is around
+        them, and are left to the neighbouring tile.
+        """
         maps = self.backbone(image)
-        patch_map = self.calibration(self._logits(maps)).sigmoid()
+        patch_map = self.calibration(self._within_margin(self._logits(maps))).sigmoid()
         return Outputs(patch_map.mean(dim=(2, 3)), patch_map, self.strangeness(_pooled(maps)))
+
+    def _within_margin(self, patches: Tensor) -> Tensor:
+        if not self._margin:
+            return patches
+        return patches[:, :, self._margin : -self._margin, self._margin : -self._margin]
 
     def _logits(self, maps: list[Tensor]) -> Tensor:
         pairs = zip(self.laterals, maps, strict=True)
@@ -105,7 +118,8 @@ def make_network(config: TrainingConfig) -> PatchNetwork:
     )
     if model.pretrained:
         features.load_state_dict(imagenet_weights(model.backbone), strict=False)
-    return PatchNetwork(features, model.feature_channels, len(config.classes))
+    margin_patches = model.margin_px // model.patch_px
+    return PatchNetwork(features, model.feature_channels, len(config.classes), margin_patches)
 
 
 def imagenet_weights(backbone: str) -> dict[str, Tensor]:

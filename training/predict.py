@@ -66,25 +66,26 @@ def of_network(network: PatchNetwork) -> Score:
 
 
 def field_tiles(grey: Tensor, view: ModelView) -> tuple[Tensor, int]:
-    """Tiles that cover a (1, H, W) field, row by row, and how many stand in a row.
+    """Tiles whose cores cover a (1, H, W) field once, row by row, and how many stand in a row.
 
-    (tiles, 1, tile, tile) float32, normalised by the field; the last ones are padded by reflection.
+    (tiles, 1, tile, tile) float32, normalised by the field; what lies outside of it is its reflection.
     """
-    side_px, (height, width) = view.tile_px, grey.shape[-2:]
-    below, beside = -height % side_px, -width % side_px
-    mode = "reflect" if below < height and beside < width else "replicate"
-    padded = pad(normalise(grey, view.clip)[None], (0, beside, 0, below), mode=mode)[0]
-    return cut_tiles(padded, side_px), (width + beside) // side_px
+    core_px, margin_px, (height, width) = view.core_px, view.margin_px, grey.shape[-2:]
+    below, beside = -height % core_px, -width % core_px
+    reach = (margin_px, beside + margin_px, margin_px, below + margin_px)
+    mode = "reflect" if max(reach[2:]) < height and max(reach[:2]) < width else "replicate"
+    padded = pad(normalise(grey, view.clip)[None], reach, mode=mode)[0]
+    return cut_tiles(padded, view.tile_px, core_px), (width + beside) // core_px
 
 
-def cut_tiles(image: Tensor, side_px: int) -> Tensor:
-    """Cut (C, H, W) into (tiles, C, side, side), row by row."""
-    tiles = image.unfold(1, side_px, side_px).unfold(2, side_px, side_px)
+def cut_tiles(image: Tensor, side_px: int, step_px: int) -> Tensor:
+    """Cut (C, H, W) into (tiles, C, side, side), row by row, one every `step_px`."""
+    tiles = image.unfold(1, side_px, step_px).unfold(2, side_px, step_px)
     return tiles.permute(1, 2, 0, 3, 4).reshape(-1, image.shape[0], side_px, side_px)
 
 
 def join_tiles(tiles: Tensor, columns: int) -> Tensor:
-    """Put (tiles, C, h, w), row by row, together to (C, H, W): the inverse of `cut_tiles`."""
+    """Put (tiles, C, h, w), row by row, together to (C, H, W): the inverse of cutting without overlap."""
     _, channels, height, width = tiles.shape
     grid = tiles.reshape(-1, columns, channels, height, width).permute(2, 0, 3, 1, 4)
     return grid.reshape(channels, -1, columns * width)

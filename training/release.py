@@ -26,7 +26,7 @@ from ultraread.models.golden import GOLDEN_FILE, GOLDEN_TOLERANCE, write_golden_
 from ultraread.training.calibrate import CalibrationRecord, calibrate, limits_of, load_calibration
 from ultraread.training.calibration import set_scales
 from ultraread.training.class_maps import ClassMaps, maps_by_field
-from ultraread.training.config import TrainingConfig, config_sha256, load_config
+from ultraread.training.config import TrainingConfig, config_sha256, learned_sha256, load_config
 from ultraread.training.cross_validation import (
     OnFold,
     cross_validate,
@@ -137,8 +137,8 @@ def calibration_file(config_file: Path, results: Path) -> Path:
 
 
 def run_folder(config_file: Path, runs: Path) -> Path:
-    """Where checkpoints of this recipe lie: a changed recipe starts afresh."""
-    return runs / f"{config_file.stem}-{config_sha256(config_file)[:12]}"
+    """Where checkpoints of this recipe lie; a change that the weights depend on starts afresh."""
+    return runs / f"{config_file.stem}-{learned_sha256(load_config(config_file))[:12]}"
 
 
 def _export(
@@ -217,8 +217,11 @@ def _judge(
     covered: list[ConformalClass] = []
     for path in (*config.judged, *config.out_of_domain.judged):
         manifest = load_manifest(path)
+        fields = [one for one in manifest.fields if one.image_sha256 not in learned]
+        if not fields:
+            continue
         told(f"judging on {manifest.name}")
-        found = predict_set(score, [one for one in manifest.fields if one.image_sha256 not in learned], view)
+        found = predict_set(score, fields, view)
         judged.append(
             set_figures(
                 manifest,

@@ -102,7 +102,7 @@ def coverage(maps: ClassMaps, view: ModelView, limits: Limits, dataset: str) -> 
 
 def field_calls(maps: ClassMaps, view: ModelView, limits: Limits) -> list[tuple[str, bool]]:
     """What is said of each field of at most 4 x 4 tiles, and whether one of its tiles shows the class."""
-    side = view.tile_px // view.patch_px
+    side = view.core_px // view.patch_px
     return [
         (limits.call(float(field_score(scores))), bool((fractions >= maps.one.positive_fraction).any()))
         for group, truth in zip(maps.predicted, maps.true, strict=True)
@@ -113,7 +113,7 @@ def field_calls(maps: ClassMaps, view: ModelView, limits: Limits) -> list[tuple[
 
 def _sides(maps: ClassMaps, view: ModelView) -> tuple[Values, Values]:
     """Scores of served tiles that show the class, and of those that do not."""
-    side = view.tile_px // view.patch_px
+    side = view.core_px // view.patch_px
     scored = maps.scored(side)
     scores = np.concatenate(scored.scores)
     positive = np.concatenate(scored.positive(maps.one.positive_fraction))
@@ -128,12 +128,12 @@ def _rank(count: int, rate: float) -> float | None:
 
 def _above(score: float) -> float:
     """The least limit of DIGITS decimals that this score does not reach: equal scores are common."""
-    return min(1.0, (math.floor(score * 10**DIGITS) + 1) / 10**DIGITS)
+    return float(min(1.0, (math.floor(score * 10**DIGITS) + 1) / 10**DIGITS))
 
 
 def _at_most(score: float) -> float:
     """The greatest limit of DIGITS decimals that this score does not lie below."""
-    return math.floor(score * 10**DIGITS) / 10**DIGITS
+    return float(math.floor(score * 10**DIGITS) / 10**DIGITS)
 
 
 def _drawn(rng: np.random.Generator, tiles: Values, count: int) -> Values:
@@ -155,7 +155,7 @@ def _blocks(predicted: Values, true: Values, side: int) -> list[tuple[Values, Va
 def _operating_point(maps: ClassMaps, view: ModelView, rate: float) -> str:
     (shown, empty), percent, one = _sides(maps, view), 100 * rate, maps.one
     return (
-        f"For fields of {FIELD_TILES} tiles of {view.tile_px} px; a tile shows {one.name} from "
+        f"For fields of {FIELD_TILES} tiles of {view.core_px} px; a tile shows {one.name} from "
         f"{100 * one.positive_fraction:g} % of its area on. present: at most {percent:g} % of fields without "
         f"a tile that shows it reach this limit; not_seen: at most {percent:g} % of fields with one such "
         f"tile stay below. Chosen out of fold on {shown.size} tiles that show it and {empty.size} that do "

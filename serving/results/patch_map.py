@@ -26,7 +26,7 @@ class PatchMapFile:
 
     def __init__(self, path: Path, plan: TilePlan, card: ModelCard, patches: PatchMap, nm: NmPerPx) -> None:
         self._plan = plan
-        self._side = card.tile_px // patches.stride_px
+        self._side = card.core_px // patches.stride_px
         self._stored_side = math.lcm(16, self._side)
         small = max(plan.region.width, plan.region.height) <= MAX_FLOAT_SIDE_PX
         self._dtype = np.dtype("<f2" if small else "u1")
@@ -121,6 +121,5 @@ def _ome_xml(
 
 def _origin_nm(plan: TilePlan, patches: PatchMap, nm: NmPerPx) -> tuple[float, float, float]:
     """Left and top edge of the first patch in nm from the image's corner, and the pitch of patches."""
-    offset = patches.offset_px * plan.zoom
-    x, y = ((corner + offset) * nm for corner in (plan.region.x, plan.region.y))
+    x, y = (corner * nm for corner in (plan.region.x, plan.region.y))
     return x, y, patches.stride_px * plan.zoom * nm

@@ -21,6 +21,15 @@ def test_each_model_pixel_lies_in_exactly_one_tile(plan: TilePlan) -> None:
 
 
 @given(plans())
+def test_the_model_sees_each_tile_and_its_margin_as_far_as_the_region_goes(plan: TilePlan) -> None:
+    for tile in plan.tiles():
+        seen, core = plan.seen_box(tile), tile.model_box
+        assert (seen.x, seen.y) == (max(0, core.x - plan.margin_px), max(0, core.y - plan.margin_px))
+        assert core.right <= seen.right <= min(plan.size.width, seen.x + plan.seen_px)
+        assert core.bottom <= seen.bottom <= min(plan.size.height, seen.y + plan.seen_px)
+
+
+@given(plans())
 def test_level0_boxes_lie_in_the_region_and_together_cover_it(plan: TilePlan) -> None:
     region = plan.region
     seen = np.zeros((region.bottom, region.right), bool)

@@ -188,3 +188,29 @@ def test_nan_ends_the_read_of_a_slide(tmp_path: Path) -> None:
     pixels[100, 70] = np.nan
     with pytest.raises(NonFinitePixels, match="x=64, y=64"):
         _tiles(write_tiff(tmp_path / "slide.tif", pixels), zoom=1)
+
+
+def test_a_margin_shows_what_lies_around_a_tile_and_reflections_beyond_the_image(tmp_path: Path) -> None:
+    tissue = simulated_tissue(160, 128)
+    plan = TilePlan(0, BoxPx(0, 0, 160, 128), 1.0, 64, 100, margin_px=16)
+    reflected = np.pad(tissue.astype(np.float32), 64, mode="reflect")
+    with open_slide(write_tiff(tmp_path / "slide.tif", tissue, 4.6)) as slide:
+        read = TileReader(slide, plan)
+        for tile in plan.tiles():
+            x, y = 64 + tile.model_box.x - 16, 64 + tile.model_box.y - 16
+            found = read(tile).grey
+            assert found is not None
+            inside = found[: 64 + 16 + tile.model_box.height - 48, : 64 + 16 + tile.model_box.width - 48]
+            expected = reflected[y : y + inside.shape[0], x : x + inside.shape[1]]
+            assert found.shape == (96, 96)
+            np.testing.assert_array_equal(inside, expected)
+
+
+def test_a_tile_is_blank_by_its_own_pixels_and_not_by_its_margin(tmp_path: Path) -> None:
+    picture = simulated_tissue(192, 64)
+    picture[:, 64:128] = 200
+    plan = TilePlan(0, BoxPx(0, 0, 192, 64), 1.0, 64, 100, margin_px=16)
+    with open_slide(write_tiff(tmp_path / "slide.tif", picture, 4.6)) as slide:
+        read = TileReader(slide, plan)
+        blank = {tile.model_box.x: read(tile).is_blank for tile in plan.tiles()}
+    assert blank == {0: False, 64: True, 128: False}

@@ -100,13 +100,13 @@ def test_large_slides_get_one_byte_a_patch(monkeypatch: pytest.MonkeyPatch, tmp_
     assert tifffile.imread(tmp_path / "small.ome.tif").dtype == np.float16
 
 
-def test_the_offset_of_the_first_patch_is_told(tmp_path: Path) -> None:
-    stated = tiny_card()
-    stated["outputs"]["patch_map"]["offset_px"] = 8
+def test_the_first_patch_lies_at_the_corner_of_the_image_whatever_the_margin(tmp_path: Path) -> None:
+    stated = tiny_card(96)
+    stated["outputs"]["patch_map"]["offset_px"] = 16
     _write(tmp_path / "map.ome.tif", 128, 128, ModelCard.model_validate(stated))
     with tifffile.TiffFile(tmp_path / "map.ome.tif") as file:
         described = ElementTree.fromstring(file.ome_metadata or "")  # noqa: S314  # our own file
     plane = described.find("{*}Image/{*}Pixels/{*}Plane")
     assert plane is not None
-    assert float(plane.get("PositionX", "0")) == pytest.approx(8 * 4.6)
+    assert float(plane.get("PositionX", "1")) == 0
     assert plane.get("PositionXUnit") == "nm"
