@@ -104,6 +104,7 @@ def _next_commands(out: Path) -> list[str]:
     return [
         f"ultraread models validate {out}",
         f"ultraread read SLIDE --out results --model {out}",
+        f"ultraread evaluate {out} --manifest MANIFEST",
         f"ultraread models register {out}",
     ]
 

@@ -14,7 +14,7 @@ from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.labelled_image import LabelledImage, load_labelled, require_classes
 from ultraread.datasets.manifest import LabelledField, Manifest, load_manifest
 from ultraread.datasets.tile_stream import resample
-from ultraread.errors import ContrastInverted, RequestInvalid
+from ultraread.errors import ContrastInverted, LabelsRefused, RequestInvalid
 from ultraread.training.config import DataTable, TrainingConfig
 from ultraread.training.model_view import ModelView, view_of_recipe
 
@@ -23,7 +23,8 @@ from ultraread.training.model_view import ModelView, view_of_recipe
 class Field:
     """One labelled image at the model's nm/px.
 
-    `grey` (1, H, W) float32, 0 to 1 over the image's range; `masks` (C, H, W) uint8 of 0 and 1; `known`
+    `grey` (1, H, W) float32, 0 to 1 over the image's range (of its bit depth's range where the view asks for
+    it); `masks` (C, H, W) uint8 of 0 and 1; `known`
     (C,) bool, False for classes of which no mask says where they are; `tile_values` (C,) float32, the area
     fraction that a label of the whole image states, NaN where there is none.
     """
@@ -125,16 +126,29 @@ def digest_of_fields(fields: Sequence[LabelledField]) -> str:
 
 
 def _at_model_scale(image: LabelledImage, view: ModelView) -> Field:
-    zoom = image.field.nm_per_px / view.nm_per_px
+    zoom, grey = image.field.nm_per_px / view.nm_per_px, image.grey
+    if view.clip is None:
+        grey = _of_full_range(image)
     tile_values = torch.from_numpy(image.tile_values)
     masks = [_resized(mask.astype(np.float32), zoom) >= 0.5 for mask in image.masks]
     return Field(
         labelled=image.field,
-        grey=torch.from_numpy(_resized(image.grey, zoom)[None]),
+        grey=torch.from_numpy(_resized(grey, zoom)[None]),
         masks=torch.from_numpy(np.stack(masks).astype(np.uint8)),
         known=torch.from_numpy(image.known) & tile_values.isnan(),
         tile_values=tile_values,
     )
+
+
+def _of_full_range(image: LabelledImage) -> NDArray[np.float32]:
+    """Grey as a share of its bit depth's range: what a model by `full_range` was made for."""
+    if image.span is None:
+        raise LabelsRefused(
+            f"{image.field.name} has float pixels, whose full range is not known",
+            "Export it with 8 or 16 bits for this model.",
+        )
+    least, most = image.span
+    return np.asarray(least + (most - least) * image.grey, np.float32)
 
 
 def _resized(values: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:

@@ -61,6 +61,20 @@ def test_a_constant_image_is_all_zero(tmp_path: Path) -> None:
     assert not image.grey.any()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "span"),
+    [(np.uint8, (10 / 255, 50 / 255)), (np.uint16, (10 / 65535, 50 / 65535)), (np.float32, None)],
+)
+def test_the_span_tells_which_part_of_its_bit_depth_an_image_uses(
+    tmp_path: Path, dtype: type[np.generic], span: tuple[float, float] | None
+) -> None:
+    grey = np.linspace(10, 50, 64 * 64).reshape(64, 64).astype(dtype)
+    tifffile.imwrite(tmp_path / "image.tif", grey, photometric="minisblack")
+    row = filed_row(tmp_path, "a", texture(1), None, image="image.tif")
+    row["image_sha256"] = sha256_of_file(tmp_path / "image.tif")
+    assert load(tmp_path, row).span == (span if span is None else pytest.approx(span))
+
+
 def test_grey_coded_as_rgb_is_grey(tmp_path: Path) -> None:
     grey = texture(1)
     image = load(tmp_path, filed_row(tmp_path, "a", np.repeat(grey[..., None], 3, axis=2), half()))
