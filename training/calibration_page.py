@@ -33,6 +33,17 @@ def write_page(record: CalibrationRecord, file: Path) -> Path:
             for one in record.thresholds
         ),
         "",
+        "What the limits said of out-of-fold fields of at most 16 tiles (the model's card counts the same on "
+        "data sets that were left out):",
+        "",
+        "| class | fields with | missed | fields without | called present | abstained |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {one.code} | {one.fields_with} | {one.misses} | {one.fields_without} | {one.false_calls} | "
+            f"{one.abstained} |"
+            for one in record.coverage
+        ),
+        "",
         f"Out-of-domain threshold {record.strangeness_threshold:.4g}: "
         f"{100 * record.strange_fraction_out_of_fold:.1f} % of out-of-fold tiles lie above.",
         "",
