@@ -29,7 +29,8 @@ lint: .venv/.dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: setup
+bench: .venv/.train
+	$(BIN)/python benchmarks/model_speed.py
 	$(BIN)/python benchmarks/range_scoring.py
 
 train: .venv/.train

@@ -25,7 +25,7 @@ def validate(ref: Ref, as_json: AsJson = False) -> None:
 
     What its card does not say yet is listed.
 
-    Example: ultraread models validate ./models/zoo/ultrastructure-vnc/1.0.0
+    Example: ultraread models validate ./models/zoo/ultrastructure-vnc/2.0.0
     """
     from ultraread.models.classifier import OnnxClassifier
     from ultraread.models.missing import missing_of

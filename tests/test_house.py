@@ -77,7 +77,7 @@ def test_the_wheel_made_through_an_sdist_carries_model_schemas_and_migrations_an
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(tmp_path / "site")), "imported from the wheel, not from the checkout"
-    assert "ultrastructure-vnc/1.0.0" in done.stdout
+    assert "ultrastructure-vnc/2.0.0" in done.stdout
     assert re.search(r"\] [1-9]\d* \d{3} True", done.stdout), done.stdout
 
 

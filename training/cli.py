@@ -192,7 +192,7 @@ def figures_table(title: str, figures: "tuple[Figure, ...]") -> Table:
     """The figures as people read them: one row a figure."""
     table = Table(title=title)
     for heading in ("class", "figure", "value", "95 % interval", "n"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading, overflow="fold")
     for one in figures:
         interval = f"{one.ci95[0]:.4f} to {one.ci95[1]:.4f}"
         table.add_row(one.code, one.metric, f"{one.value:.4f}", interval, f"{one.n} {one.n_of}")

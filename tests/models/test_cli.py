@@ -13,7 +13,7 @@ from ultraread.models.registry import find_model
 def test_models_are_listed_for_people_and_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ULTRAREAD_DATA_DIR", str(tmp_path))
     listed = ultraread("models", "ls", "--json").printed
-    assert [(one["name"], one["version"]) for one in listed] == [("ultrastructure-vnc", "1.0.0")]
+    assert [(one["name"], one["version"]) for one in listed] == [("ultrastructure-vnc", "2.0.0")]
     assert "CC-BY-NC-SA-3.0" in json.dumps(listed)
     assert "mitochondria" in ultraread("models", "ls").out
 

@@ -47,7 +47,7 @@ def standing(ref: str) -> dict[str, object]:
 
 
 def test_listing_makes_no_registry_where_there_is_none(data_dir: Path) -> None:
-    assert standing("ultrastructure-vnc/1.0.0")["registered"] is False
+    assert standing("ultrastructure-vnc/2.0.0")["registered"] is False
     assert not data_dir.exists()
 
 
