@@ -215,6 +215,9 @@ class TrainingData(CardPart):
     citation: str
     files: int
     files_sha256: Sha256
+    images_sha256: tuple[Sha256, ...] = Field(
+        default=(), description="Of each image, so that an evaluation can tell what training saw."
+    )
     split: str
 
 

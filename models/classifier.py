@@ -101,7 +101,7 @@ def _worst_difference(found: Scores, pair: dict[str, NDArray[np.float32]]) -> fl
     if found.out_of_domain is not None:
         expected = pair["out_of_domain"]
         differences.append((found.out_of_domain - expected) / (1 + np.abs(expected)))
-    return max(float(np.abs(one).max()) for one in differences)
+    return float(np.max([np.abs(one).max() for one in differences]))  # NaN stays NaN
 
 
 def fitting(model: ModelFolder) -> ModelFolder:

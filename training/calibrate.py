@@ -15,6 +15,7 @@ from ultraread.training.calibration import Scale, class_calibration, cross_fitte
 from ultraread.training.class_maps import ClassMaps, maps_by_field, maps_by_run
 from ultraread.training.config import ConfigPart, TrainingConfig
 from ultraread.training.figures import class_figures
+from ultraread.training.folds import blocked_folds
 from ultraread.training.metrics import reliability
 from ultraread.training.model_view import ModelView, view_of_recipe
 from ultraread.training.predict import FieldPrediction
@@ -90,10 +91,12 @@ def load_calibration(file: Path) -> CalibrationRecord | None:
 def _calibrated(
     predictions: Sequence[FieldPrediction], config: TrainingConfig, view: ModelView, number: int
 ) -> CalibratedClass:
-    by_run = maps_by_run(predictions, view, number, config.validation.folds)
+    by_run = maps_by_run(predictions, view, number, _runs(predictions, config))
     by_field = maps_by_field(predictions, view, number)
-    if by_run is None or by_field is None:
-        raise ClassEmpty(f"no field labels {view.codes[number]}")
+    if by_run is None or by_field is None or len(by_run.predicted) < 2:
+        raise ClassEmpty(
+            f"masks label {view.codes[number]} in fewer than two runs of sections: too few to calibrate"
+        )
     fits = config.calibration.method == "temperature"
     scale = fit_scale(by_run.scored()) if fits else Scale()
     scaled = rescaled(by_field, scale)
@@ -105,6 +108,13 @@ def _calibrated(
 def _rounded_up(limit: float) -> float:
     """Six decimals, and never below a score that must not lie above."""
     return math.ceil(limit * 1e6) / 1e6
+
+
+def _runs(predictions: Sequence[FieldPrediction], config: TrainingConfig) -> list[tuple[int, ...]]:
+    """Places of the fields that each fold tested."""
+    table = config.validation
+    folds = blocked_folds([one.field for one in predictions], table.folds, table.gap_sections)
+    return [fold.test for fold in folds]
 
 
 def _reliability(maps: ClassMaps) -> list[tuple[float, float, int]]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ultraread.models.card import ClassOfModel
-from ultraread.training.folds import section_runs
 from ultraread.training.metrics import Scored, Values, pool_patches
 from ultraread.training.model_view import ModelView
 from ultraread.training.predict import FieldPrediction
@@ -46,13 +45,15 @@ def maps_by_field(predictions: Sequence[FieldPrediction], view: ModelView, numbe
 
 
 def maps_by_run(
-    predictions: Sequence[FieldPrediction], view: ModelView, number: int, runs: int
+    predictions: Sequence[FieldPrediction], view: ModelView, number: int, runs: Sequence[Sequence[int]]
 ) -> ClassMaps | None:
-    """The same with runs of neighbouring sections as groups: sections of a run show the same cells."""
-    labelled = [one for one in predictions if one.known[number]]
-    cut = section_runs(range(len(labelled)), runs) if labelled else []
-    groups = [[labelled[place] for place in run] for run in cut]
-    return _maps(groups, view, number, "section runs") if labelled else None
+    """The same with what was tested together as a group; `runs` are places of neighbouring sections.
+
+    Sections of a run show the same cells.
+    """
+    tested = [[predictions[place] for place in run if predictions[place].known[number]] for run in runs]
+    groups = [group for group in tested if group]
+    return _maps(groups, view, number, "section runs") if groups else None
 
 
 def _maps(

@@ -178,11 +178,13 @@ class TrainingConfig(ConfigPart):
 
     @model_validator(mode="after")
     def _scale_range_was_trained(self) -> "TrainingConfig":
+        """A finer image is shrunk to the model's pixel size and loses nothing that it looks at."""
         shown, scale = self.augmentation, self.nm_per_px
-        sharpest = scale.nominal / shown.scale_max
         coarsest = scale.nominal * max(1 / shown.scale_min, shown.resolution_loss_max)
-        if scale.min < sharpest * 0.999 or scale.max > coarsest * 1.001:
-            raise ValueError(f"nm_per_px is wider than the {sharpest:.3g} to {coarsest:.3g} that is shown")
+        if scale.max > coarsest * 1.001:
+            raise ValueError(f"nm_per_px.max is coarser than the {coarsest:.3g} that crops are shown at")
+        if not scale.min <= scale.nominal <= scale.max:
+            raise ValueError("nm_per_px.nominal lies outside of its range")
         return self
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ultraread.datasets.manifest import SPLITS, LabelledField, Manifest
-from ultraread.errors import LabelsRefused
-from ultraread.models.classifier import OnnxClassifier
+from ultraread.datasets.manifest import LabelledField, Manifest
+from ultraread.errors import LabelsRefused, RequestInvalid
+from ultraread.models.classifier import OnnxClassifier, fitting
 from ultraread.models.evaluation import (
     Comparison,
     Evaluation,
@@ -22,7 +22,7 @@ from ultraread.models.registry import ModelFolder
 from ultraread.training.artefacts import ARTEFACTS, Artefact, with_artefact
 from ultraread.training.calibrate import limits_of
 from ultraread.training.class_maps import ClassMaps, maps_by_field
-from ultraread.training.fields import digest_of_fields, load_field
+from ultraread.training.fields import load_field
 from ultraread.training.figures import DIGITS, class_figures, figures_of_resample
 from ultraread.training.judge import predict_set, set_figures
 from ultraread.training.metrics import over_resamples
@@ -62,7 +62,11 @@ def evaluate(
     *,
     robustness: bool = True,
 ) -> Evaluation:
-    """Judge `model` on every field of `manifests`. Raises LabelsRefused where none labels a class of it."""
+    """Judge `model` on every field of `manifests`.
+
+    Raises LabelsRefused where none labels a class of it, RequestInvalid where two have one name.
+    """
+    _refuse_equal_names(manifests)
     judged = opened(model, threads)
     for manifest in manifests:
         told(f"{model.card.ref} on {manifest.name}")
@@ -87,7 +91,7 @@ def evaluate(
 
 def opened(model: ModelFolder, threads: int) -> Judged:
     """Load a model; raises the ModelRefused that says why it cannot be judged here."""
-    classify = OnnxClassifier(model, threads)
+    classify = OnnxClassifier(fitting(model), threads)
 
     def score(tiles: Tensor) -> Outputs:
         found = classify(tiles.numpy())
@@ -96,6 +100,14 @@ def opened(model: ModelFolder, threads: int) -> Judged:
         return Outputs(*(torch.from_numpy(one) for one in (found.probabilities, patch_map, strange)))
 
     return Judged(model, view_of_card(model.card), score)
+
+
+def _refuse_equal_names(manifests: Sequence[Manifest]) -> None:
+    names = [one.name for one in manifests]
+    if len(set(names)) < len(names):
+        raise RequestInvalid(
+            "two manifests have one name; figures could not be told apart", "Rename one of the files."
+        )
 
 
 def verdict(low: float, high: float, direction: int) -> Verdict:
@@ -119,13 +131,11 @@ def _set(judged: Judged, manifest: Manifest) -> SetFigures:
 
 
 def _seen(model: ModelFolder, manifest: Manifest) -> bool:
-    """Whether training used fields of this data set.
-
-    The card names it, and fields of split train are there, or just those of another split that it learned.
-    """
-    named = [one.files_sha256 for one in model.card.training_data if one.name == manifest.name]
-    learned = [split for split in SPLITS if digest_of_fields(manifest.of_split(split)) in named]
-    return bool(named) and any(one.split in ("train", *learned) for one in manifest.fields)
+    """Whether training saw an image of this data set; by its name where the card lists no images."""
+    used = model.card.training_data
+    learned = {digest for one in used for digest in one.images_sha256}
+    unlisted = {one.name for one in used if not one.images_sha256}
+    return manifest.name in unlisted or any(one.image_sha256 in learned for one in manifest.fields)
 
 
 def _robustness(judged: Judged, manifest: Manifest, told: Told) -> Iterator[RobustnessRow]:

@@ -45,11 +45,11 @@ def export_onnx(network: PatchNetwork, config: TrainingConfig, file: Path) -> No
 def check_servable(file: Path) -> None:
     """Raise unless the file passes ONNX's checker, holds its weights, and uses ai.onnx operators only."""
     model = onnx.load(str(file), load_external_data=False)
+    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in model.graph.initializer):
+        raise ModelExternalData(f"{file.name} keeps weights in another file")
     onnx.checker.check_model(model, full_check=True)
     if any(one.domain not in ("", "ai.onnx") for one in (*model.opset_import, *model.graph.node)):
         raise ModelOperatorNotAllowed(f"{file.name} uses operators outside ai.onnx")
-    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in model.graph.initializer):
-        raise ModelExternalData(f"{file.name} keeps weights in another file")
 
 
 def check_parity(network: PatchNetwork, file: Path, tiles: Tensor, batch_size: int) -> float:
@@ -63,7 +63,7 @@ def check_parity(network: PatchNetwork, file: Path, tiles: Tensor, batch_size: i
         with torch.inference_mode():
             expected = [one.numpy() for one in network.eval()(batch)]
         pairs = zip(expected, run_onnx(session, batch.numpy()), strict=True)
-        worst = max(worst, *(float((np.abs(a - b) / np.maximum(1, np.abs(a))).max()) for a, b in pairs))
+        worst = float(np.max([worst, *((np.abs(a - b) / np.maximum(1, np.abs(a))).max() for a, b in pairs)]))
     if not worst <= PARITY_TOLERANCE:  # NaN compares false
         raise ModelParityFailed(
             f"{file.name} differs from torch by {worst:.2g}, more than {PARITY_TOLERANCE:g}"

@@ -130,10 +130,16 @@ def _at_model_scale(image: LabelledImage, view: ModelView) -> Field:
     if view.clip is None:
         grey = _of_full_range(image)
     tile_values = torch.from_numpy(image.tile_values)
+    grey = _resized(grey, zoom)
+    if min(grey.shape) < view.patch_px:
+        raise LabelsRefused(
+            f"{image.field.name} is smaller than a patch of {view.patch_px} px at {view.nm_per_px:g} nm/px",
+            "Leave it out of the manifest.",
+        )
     masks = [_resized(mask.astype(np.float32), zoom) >= 0.5 for mask in image.masks]
     return Field(
         labelled=image.field,
-        grey=torch.from_numpy(_resized(grey, zoom)[None]),
+        grey=torch.from_numpy(grey[None]),
         masks=torch.from_numpy(np.stack(masks).astype(np.uint8)),
         known=torch.from_numpy(image.known) & tile_values.isnan(),
         tile_values=tile_values,

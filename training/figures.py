@@ -58,11 +58,12 @@ def figures_of_resample(
 
 def _ranking(maps: ClassMaps, view: ModelView) -> dict[str, OfResample]:
     squares = {"auc_tile": SMALL_TILE_PX, "auc_served_tile": view.core_px, "auc_patch": view.patch_px}
-    return {
-        name: auc_of_resample(maps.scored(side_px // view.patch_px), maps.covered(side_px // view.patch_px))
+    patches = {
+        name: side_px // view.patch_px
         for name, side_px in squares.items()
-        if name == "auc_patch" or side_px > view.patch_px
+        if name == "auc_patch" or (side_px > view.patch_px and side_px % view.patch_px == 0)
     }
+    return {name: auc_of_resample(maps.scored(side), maps.covered(side)) for name, side in patches.items()}
 
 
 def _overlap(maps: ClassMaps, view: ModelView, present: float | None) -> dict[str, OfResample]:

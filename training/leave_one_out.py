@@ -45,14 +45,8 @@ def leave_one_out(config_file: Path, runs_folder: Path, on_set: OnSet) -> LeaveO
 
 
 def _left_out(place: int, config: TrainingConfig, runs_folder: Path, on_set: OnSet) -> LeftOut:
-    left_out = learned_sets(config)[place].manifest
-    kept = runs_folder / f"without-{left_out.name}.json"
-    if kept.is_file():
-        return LeftOut.model_validate_json(kept.read_bytes())
-    others = _without(place, config)
-    row = _judge(others, config, left_out.name, runs_folder, on_set(left_out.name), place)
-    kept.write_text(row.model_dump_json(indent=2) + "\n")
-    return row
+    name = learned_sets(config)[place].manifest.name
+    return _judge(_without(place, config), config, name, runs_folder, on_set(name), place)
 
 
 def _judge(

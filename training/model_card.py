@@ -145,6 +145,7 @@ def _training_data(config: TrainingConfig, name: str, fields: Sequence[LabelledF
             {row.annotation for one in fields for row in one.annotations} | {one.image for one in fields}
         ),
         files_sha256=digest_of_fields(fields),
+        images_sha256=tuple(sorted({one.image_sha256 for one in fields})),
         split=f"Exported weights: all {len(fields)} fields of {specimens}. Calibration and "
         f"cross-validated metrics: {table.folds} models of the same recipe, each without a run of "
         f"neighbouring sections and {table.gap_sections} section on each side of it.",

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import pad
 
 from ultraread.datasets.manifest import LabelledField
 from ultraread.training.fields import Field, normalise, soft_targets
@@ -72,10 +71,9 @@ def field_tiles(grey: Tensor, view: ModelView) -> tuple[Tensor, int]:
     """
     core_px, margin_px, (height, width) = view.core_px, view.margin_px, grey.shape[-2:]
     below, beside = -height % core_px, -width % core_px
-    reach = (margin_px, beside + margin_px, margin_px, below + margin_px)
-    mode = "reflect" if max(reach[2:]) < height and max(reach[:2]) < width else "replicate"
-    padded = pad(normalise(grey, view.clip)[None], reach, mode=mode)[0]
-    return cut_tiles(padded, view.tile_px, core_px), (width + beside) // core_px
+    reach = ((0, 0), (margin_px, below + margin_px), (margin_px, beside + margin_px))
+    padded = np.pad(normalise(grey, view.clip).numpy(), reach, mode="reflect")
+    return cut_tiles(torch.from_numpy(padded), view.tile_px, core_px), (width + beside) // core_px
 
 
 def cut_tiles(image: Tensor, side_px: int, step_px: int) -> Tensor:

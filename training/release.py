@@ -1,6 +1,5 @@
 """The stages in their order: cross-validate, calibrate, train, export. Each leaves a file for the next."""
 
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from torch import Tensor
 
 from ultraread.datasets.digest import sha256_of_file
 from ultraread.datasets.manifest import load_manifest
-from ultraread.errors import RequestInvalid
+from ultraread.errors import OutputExists, RequestInvalid
 from ultraread.models.card import (
+    CARD_FILE,
     ConformalClass,
     ImageMeanStd,
     ModelCard,
@@ -108,8 +108,10 @@ def trained_network(config_file: Path, runs: Path) -> PatchNetwork:
 def export_recipe(config_file: Path, out: Path, results: Path, runs: Path, told: Told) -> ModelCard:
     """Stage 4: ONNX, gates, golden pairs, figures on left-out data sets, card; into the model folder `out`.
 
-    The folder replaces an older one only when it is whole. Raises ModelParityFailed.
+    The folder replaces an older model folder only when it is whole. Raises ModelParityFailed, and
+    OutputExists where something else lies there.
     """
+    _refuse_what_is_no_model(out)
     config, network = load_config(config_file), trained_network(config_file, runs)
     fields = load_training_fields(training_fields(config), config)
     record = calibration_of(config_file, results)
@@ -118,18 +120,24 @@ def export_recipe(config_file: Path, out: Path, results: Path, runs: Path, told:
         fit_strangeness(network, fields, view_of_recipe(config), config.out_of_domain.components)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as unfinished:
-        folder = Path(unfinished)
+        folder = Path(unfinished) / "made"
+        folder.mkdir()
         exported = _export(network, fields, config, record, folder, told)
         run = training_run(config_file, f"ultraread train {config_file.name}")
         write_card(make_card(exported, config, run, record), folder)
-        _replace_folder(folder, out)
+        _replace_folder(folder, out, Path(unfinished) / "older")
     return load_card(out)
 
 
 def calibration_of(config_file: Path, results: Path) -> CalibrationRecord | None:
-    """The committed calibration of exactly this recipe; None where there is none or it is of another one."""
+    """The calibration of this recipe; None where there is none. Raises RequestInvalid where it is stale."""
     record = load_calibration(calibration_file(config_file, results))
-    return record if record and record.config_sha256 == config_sha256(config_file) else None
+    if record and record.config_sha256 != config_sha256(config_file):
+        raise RequestInvalid(
+            f"the calibration in {results.name}/ is of another state of {config_file.name}",
+            f"Run: ultraread calibrate {config_file}",
+        )
+    return record
 
 
 def calibration_file(config_file: Path, results: Path) -> Path:
@@ -188,18 +196,27 @@ def _quantised(
 
 
 def auc_difference(int8: Path, fp32: Path, fields: Sequence[Field], view: ModelView) -> dict[str, float]:
-    """AUC of patches of int8 minus fp32 a class, on the same fields."""
+    """AUC of int8 minus fp32 a class, on the same fields: of patches, or of tiles where no patch is positive.
+
+    Classes that no mask labels, or that every or no tile shows, cannot be ranked and are left out.
+    """
     pair = [predict_fields(of_session(file), fields, view) for file in (int8, fp32)]
     found = {}
     for number, one in enumerate(view.classes):
-        ranked = [_patch_auc(maps) for side in pair if (maps := maps_by_field(side, view, number))]
-        found[one.code] = round(ranked[0] - ranked[1], 6)
+        ours, theirs = (maps_by_field(side, view, number) for side in pair)
+        if ours and theirs and np.isfinite(difference := _ranking(ours, view) - _ranking(theirs, view)):
+            found[one.code] = round(difference, 6)
     return found
 
 
-def _patch_auc(maps: ClassMaps) -> float:
-    scored = maps.scored()
-    return auc(np.concatenate(scored.scores), np.concatenate(scored.positive(maps.covered(1))))
+def _ranking(maps: ClassMaps, view: ModelView) -> float:
+    found = (_auc(maps, patches) for patches in (1, view.core_px // view.patch_px))
+    return next((value for value in found if np.isfinite(value)), float("nan"))
+
+
+def _auc(maps: ClassMaps, patches: int) -> float:
+    scored = maps.scored(patches)
+    return auc(np.concatenate(scored.scores), np.concatenate(scored.positive(maps.covered(patches))))
 
 
 def _twin(fp32: Path, config: TrainingConfig) -> Twin:
@@ -247,8 +264,13 @@ def _rule(config: TrainingConfig) -> ImageMeanStd:
     return ImageMeanStd(rule="image_mean_std", sample_tiles=config.model.sample_tiles, clip=config.model.clip)
 
 
-def _replace_folder(made: Path, out: Path) -> None:
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir()
-    for file in made.iterdir():
-        shutil.move(file, out / file.name)
+def _refuse_what_is_no_model(out: Path) -> None:
+    if out.exists() and not (out / CARD_FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputExists(f"{out} exists and is no model folder")
+
+
+def _replace_folder(made: Path, out: Path, aside: Path) -> None:
+    """Two renames: between them there is no model, and never half a one."""
+    if out.exists():
+        out.rename(aside)
+    made.rename(out)

@@ -10,7 +10,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -87,7 +87,8 @@ def _tile_terms(logits: Tensor, batch: Batch) -> list[Tensor]:
     if not stated.any():
         return []
     means = logits.sigmoid().mean(dim=(2, 3))[stated].clamp(1e-6, 1 - 1e-6)
-    return [binary_cross_entropy(means, batch.tile_values[stated], reduction="sum")]
+    told = batch.tile_values[stated]  # torch's own would raise at NaN, before the loss is looked at
+    return [-(told * means.log() + (1 - told) * (1 - means).log()).sum()]
 
 
 def _start(config: TrainingConfig, device: torch.device) -> Run:
