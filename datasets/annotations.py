@@ -112,11 +112,17 @@ READERS: dict[Kind, Callable[[AnnotationRow, Path, SizePx], dict[str, Mask]]] = 
 
 
 def _stored_grey(row: AnnotationRow, file: Path) -> NDArray[np.integer[Any]]:
-    """Values of 0 to 255, whatever the file stores."""
+    """Values of 0 to 255, whatever the file stores. Raises LabelsRefused where none but 0 can be told."""
     with _opened(row, file) as picture:
-        if picture.mode.startswith("I"):
-            return np.asarray(picture).astype(np.int64) // 257
-        return np.asarray(picture.convert("L"))
+        is_deep = picture.mode.startswith("I")
+        grey = np.asarray(picture).astype(np.int64) // 257 if is_deep else np.asarray(picture.convert("L"))
+        stored = np.asarray(picture) if picture.mode[0] in "IF" else grey
+    if stored.any() and not (grey >= WHITE).any():
+        raise LabelsRefused(
+            f"{row.annotation} holds {stored.max():g} at most: nothing in it is white",
+            "Store masks as 0 and 255, or as 0 and the greatest value of the depth.",
+        )
+    return grey
 
 
 def _stored_values(row: AnnotationRow, file: Path) -> NDArray[np.integer[Any]]:

@@ -83,6 +83,8 @@ class AnnotationRow(BaseModel):
                 raise ValueError(
                     f"column {column}: {'missing' if needed else 'has no place'} in {self._kind}"
                 )
+        if len(self.code_table) < len(self.codes.split()):
+            raise ValueError("column codes: names a value twice")
         return self
 
     @property

@@ -163,6 +163,26 @@ def test_a_bilevel_mask_is_read_by_true(tmp_path: Path) -> None:
     assert picture(tmp_path, np.array([[False, True]]))["UR-MITO"].tolist() == [[False, True]]
 
 
+@pytest.mark.parametrize("kind", ["mask", "inverse_mask"])
+@pytest.mark.parametrize(("depth", "greatest"), [(np.uint8, 1), (np.uint16, 255)])
+def test_a_mask_that_holds_no_white_is_refused_and_one_of_0_alone_is_not(
+    tmp_path: Path, kind: str, depth: type[np.generic], greatest: int
+) -> None:
+    with pytest.raises(LabelsRefused, match=f"holds {greatest} at most") as refused:
+        picture(tmp_path, np.array([[0, greatest]], depth), kind=kind)
+    assert "0 and 255" in refused.value.remedy
+    empty = picture(tmp_path, np.array([[0, 0]], depth), kind=kind)["UR-MITO"]
+    assert empty.tolist() == [[kind == "inverse_mask"] * 2]
+
+
+@pytest.mark.parametrize("depth", [np.int32, np.float32])
+def test_a_deep_mask_without_white_is_refused(tmp_path: Path, depth: type[np.generic]) -> None:
+    path = save_picture(tmp_path / "a.tif", np.array([[0, 1]], depth))
+    row = AnnotationRow.model_validate(labelled_row("a.png", value=None, annotation=path.name, kind="mask"))
+    with pytest.raises(LabelsRefused, match="holds 1 at most"):
+        read_annotation(row, path, SizePx(2, 1))
+
+
 def test_of_an_inverse_mask_only_0_is_the_class(tmp_path: Path) -> None:
     mask = picture(tmp_path, np.array([[0, 1, 255]], np.uint8), kind="inverse_mask")["UR-MITO"]
     assert mask.tolist() == [[True, False, False]]

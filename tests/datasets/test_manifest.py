@@ -104,6 +104,10 @@ def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
         ({"annotation_sha256": ""}, "row 2, column annotation_sha256"),
         ({"kind": "labels", "code": ""}, "row 2, column codes"),
         ({"kind": "labels", "code": "", "codes": "one=UR-MITO"}, "row 2, column codes"),
+        (
+            {"kind": "labels", "code": "", "codes": "1=UR-AXON 01=UR-MYELIN"},
+            "row 2, column codes: names a value",
+        ),
         ({"kind": "tile", "annotation": "", "annotation_sha256": ""}, "row 2, column value"),
         ({"kind": "tile", "annotation": "", "annotation_sha256": "", "value": "7"}, "row 2, column value"),
         ({"image": "corpus:no/such.tif"}, "row 2, column image"),
