@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from command_line import ultraread
-from tiny_model import write_tiny_model
+from tiny_model import as_int8_with_twin, write_tiny_model
 
 from ultraread.models.registry import find_model
 
@@ -35,3 +35,18 @@ def test_a_model_is_validated_by_its_folder(tmp_path: Path) -> None:
     (model / "model.onnx").write_bytes((model / "model.onnx").read_bytes()[:-1])
     refused = ultraread("models", "validate", model)
     assert (refused.status, refused.err[:26]) == (5, "error[model_hash_mismatch]")
+
+
+def test_validate_proves_the_twin_where_int8_misses_its_pair_and_says_so(tmp_path: Path) -> None:
+    model = as_int8_with_twin(write_tiny_model(tmp_path / "tiny"), shift=0.2)
+    told = ultraread("models", "validate", model.path)
+    assert told.status == 0
+    assert "its float32 twin runs here" in told.out
+    proved = ultraread("models", "validate", model.path, "--json").printed
+    assert model.card.fp32_twin is not None
+    assert (proved["uses_twin"], proved["onnx_sha256"]) == (True, model.card.fp32_twin.sha256)
+
+
+def test_validate_does_not_speak_of_a_twin_where_int8_holds(tmp_path: Path) -> None:
+    model = as_int8_with_twin(write_tiny_model(tmp_path / "tiny"))
+    assert "twin" not in ultraread("models", "validate", model.path).out
