@@ -17,6 +17,7 @@ TINY = {
     "backbone": '"test_efficientnet"\npretrained = false',
     "feature_channels": 16,
     "tile_px": 128,
+    "margin_px": 32,
     "batch_size": 4,
     "crop_px": 64,
     "batch": 2,
@@ -52,14 +53,18 @@ def write_tissue(
     name: str = "tissue",
     **changed: object,
 ) -> Path:
-    """A manifest of one section a seed, with the masks of `codes`; `changed` are columns of every row."""
+    """A manifest of one section a seed, with the masks of `codes`; `changed` are columns of every row.
+
+    A code that the tissue does not know has the masks of bodies.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for section, seed in enumerate(seeds):
         grey, masks = tissue(seed)
         image = save_picture(folder / f"{section:02d}.png", grey)
         for code in codes:
-            mask = save_picture(folder / f"{section:02d}-{code}.png", masks[code].astype(np.uint8) * 255)
+            shown = masks.get(code, masks[BODIES]).astype(np.uint8) * 255
+            mask = save_picture(folder / f"{section:02d}-{code}.png", shown)
             stated = {"annotation": mask.name, "annotation_sha256": sha256_of_file(mask), "code": code}
             row = labelled_row(image.name, image_sha256=sha256_of_file(image), **stated)
             rows.append({**row, "section": section, "nm_per_px": 4.6, **changed})

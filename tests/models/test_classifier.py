@@ -36,7 +36,7 @@ def test_scores_have_the_shape_that_the_card_states(shipped: OnnxClassifier) -> 
     card = shipped.card
     scores = shipped(_noise(3, card.tile_px))
     assert card.outputs.patch_map is not None
-    side = card.tile_px // card.outputs.patch_map.stride_px
+    side = card.core_px // card.outputs.patch_map.stride_px
     assert scores.probabilities.shape == (3, len(card.classes))
     assert scores.patch_map is not None
     assert scores.patch_map.shape == (3, len(card.classes), side, side)

@@ -14,6 +14,7 @@ from ultraread.datasets.scan_record import digest_slide
 from ultraread.errors import ModelOutputInvalid
 from ultraread.models.classifier import OnnxClassifier
 from ultraread.models.promotion import Alias
+from ultraread.models.registry import ModelFolder
 from ultraread.serving.conclusion import conclude_read
 from ultraread.serving.discordance import discordance
 from ultraread.serving.live_models import ServedModel
@@ -168,6 +169,30 @@ def test_a_shadow_gives_way_to_a_read_and_goes_on_where_it_was(house: House) -> 
     assert house.shadow(interrupted).run_next()
     assert house.state(read_id) == "done"
     assert sorted(scored) == [0, 1, 2, 3], "no range was scored twice"
+
+
+def test_checkpoints_of_other_weights_are_never_mixed_in_and_the_weights_that_ran_are_told(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The int8 model began; where the shadow goes on, its twin runs."""
+    house.ask()
+    house.read_all()
+    scored: list[int] = []
+
+    def interrupted(tasks: Iterable[RangeTask]) -> Iterator[RangeScores]:
+        for task in tasks:
+            scored.append(task.number)
+            yield house.scorers["2.0.0"](task)
+            if len(scored) == 2:
+                house.ask()
+
+    assert not house.shadow(interrupted).run_next()
+    house.read_all()
+    monkeypatch.setattr(ModelFolder, "onnx_sha256", "c" * 64)
+    assert house.shadow(interrupted).run_next()
+    assert scored == [0, 1, 2, 0, 1, 2, 3], "the first ranges were scored again"
+    (told,) = house.told()
+    assert told.body["tags"]["shadow_onnx_sha256"] == "c" * 64
 
 
 def test_a_shadow_that_is_none_any_more_is_dropped(house: House) -> None:

@@ -1,7 +1,6 @@
 """A recipe so small that it trains in seconds, on simulated sections; one whole run of it is shared."""
 
 import os
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +11,9 @@ from made_tissue import COMMITTED, write_recipe, write_tissue
 from ultraread.training.config import TrainingConfig, load_config
 
 if TYPE_CHECKING:
-    from ultraread.training.calibrate import CalibrationRecord
+    from made_run import Ran
+
     from ultraread.training.fields import Field
-    from ultraread.training.predict import FieldPrediction
 
 WITHOUT_TORCH = ("cli", "config", "folds", "metrics")
 
@@ -28,22 +27,6 @@ collect_ignore = (
         if file.stem.removeprefix("test_") not in WITHOUT_TORCH
     ]
 )
-
-
-def silent(_steps: int, _loss: float) -> None:
-    """What is called after each step, where nobody looks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """A recipe that went through its stages, and what they left."""
-
-    recipe: Path
-    runs: Path
-    results: Path
-    folder: Path
-    predictions: "list[FieldPrediction]"
-    record: "CalibrationRecord"
 
 
 @pytest.fixture(scope="session")
@@ -84,19 +67,8 @@ def fields(tiny: TrainingConfig) -> "list[Field]":
 
 
 @pytest.fixture(scope="session")
-def ran(tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def ran(tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> "Ran":
     """The tiny recipe cross-validated, calibrated, trained and exported."""
-    from ultraread.training.release import (
-        calibrate_recipe,
-        cross_validate_recipe,
-        export_recipe,
-        train_recipe,
-    )
+    from made_run import run_all
 
-    base = tmp_path_factory.mktemp("ran")
-    runs, results, folder = base / "runs", base / "results", base / "zoo" / "1.0.0"
-    predictions = cross_validate_recipe(tiny_recipe, runs, lambda fold: silent)
-    record = calibrate_recipe(tiny_recipe, results, runs)
-    train_recipe(tiny_recipe, runs, silent)
-    export_recipe(tiny_recipe, folder, results, runs, print)
-    return Ran(tiny_recipe, runs, results, folder, predictions, record)
+    return run_all(tiny_recipe, tmp_path_factory.mktemp("ran"))

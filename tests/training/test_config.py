@@ -62,6 +62,8 @@ def test_paths_are_taken_from_the_recipe_s_own_folder(tmp_path: Path) -> None:
         ("[[data]]\nmanifest", "[[datum]]\nmanifest", "data"),
         ("crop_px = 192", "crop_px = 200", "200 px"),
         ("patch_px = 16", "patch_px = 32", "stride of the network"),
+        ("margin_px = 16", "margin_px = 8", "margin_px"),
+        ("margin_px = 16", "margin_px = 128", "margin_px"),
         ("noise = 0.4", "noise = 0.4\nnoise = 0.5", "changed"),
         ("[model]", "[model", "changed"),
     ],
@@ -85,9 +87,17 @@ def test_a_missing_recipe_is_refused(tmp_path: Path) -> None:
         load_config(tmp_path / "none.toml")
 
 
-@pytest.mark.parametrize(("old", "new"), [("max = 6.9", "max = 9.0"), ("min = 3.3", "min = 3.0")])
-def test_a_scale_range_that_no_crop_ever_shows_is_refused(change: Change, old: str, new: str) -> None:
-    with pytest.raises(RequestInvalid, match="nm_per_px is wider than the 3.29 to 6.9 that is shown"):
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("max = 6.9", "max = 9.0", r"coarser than the 6\.9 "),
+        ("min = 3.3", "min = 5.0", "outside of its range"),
+    ],
+)
+def test_a_scale_range_that_no_crop_ever_shows_is_refused(
+    change: Change, old: str, new: str, why: str
+) -> None:
+    with pytest.raises(RequestInvalid, match=why):
         load_config(change(old, new))
 
 

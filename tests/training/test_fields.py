@@ -17,6 +17,7 @@ from ultraread.errors import (
     ClassEmpty,
     ContrastInverted,
     CorpusUnreachable,
+    LabelsRefused,
     ManifestInvalid,
     RequestInvalid,
 )
@@ -68,6 +69,12 @@ def test_a_field_of_another_scale_is_brought_to_the_model_s(tiny: TrainingConfig
     assert field.masks.shape == (1, 128, 128)
     assert field.masks[0, :, :64].all()
     assert not field.masks[0, :, 64:].any()
+
+
+def test_a_field_smaller_than_a_patch_is_refused(tiny: TrainingConfig, tmp_path: Path) -> None:
+    row = filed_row(tmp_path, "a", 255 - bright_left(64), bright_left(64), nm_per_px=1.0)
+    with pytest.raises(LabelsRefused, match=r"a\.png is smaller than a patch of 16 px at 4\.6 nm/px"):
+        load(tmp_path, tiny, row)
 
 
 def test_a_class_that_nothing_labels_is_not_known(tiny: TrainingConfig, tmp_path: Path) -> None:

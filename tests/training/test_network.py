@@ -56,21 +56,30 @@ def test_fresh_weights_come_from_the_seed(tiny: TrainingConfig) -> None:
     assert not torch.equal(one["head.0.weight"], other["head.0.weight"])
 
 
-@pytest.mark.parametrize(("height", "width"), [(64, 96), (128, 128)])
-def test_a_patch_is_16_px_and_a_probability_the_mean_of_its_patches(
+@pytest.mark.parametrize(("height", "width"), [(128, 160), (128, 128)])
+def test_a_patch_is_16_px_and_a_probability_the_mean_of_those_within_the_margin(
     network: PatchNetwork, height: int, width: int
 ) -> None:
     with torch.inference_mode():
         found = network(noise(2, 1, height, width))
-    assert found.patch_map.shape == (2, 3, height // 16, width // 16)
+    assert found.patch_map.shape == (2, 3, height // 16 - 4, width // 16 - 4)
     assert found.out_of_domain.shape == (2,)
     torch.testing.assert_close(found.probabilities, found.patch_map.mean(dim=(2, 3)))
 
 
 def test_until_it_is_calibrated_a_score_is_the_sigmoid_of_its_logit(network: PatchNetwork) -> None:
-    tiles = noise(2, 1, 64, 64)
+    tiles = noise(2, 1, 128, 128)
     with torch.inference_mode():
-        assert torch.equal(network(tiles).patch_map, network.patch_logits(tiles).sigmoid())
+        logits = network.patch_logits(tiles)
+        assert logits.shape == (2, 3, 8, 8)
+        assert torch.equal(network(tiles).patch_map, logits[:, :, 2:-2, 2:-2].sigmoid())
+
+
+def test_without_a_margin_every_patch_is_told(tiny: TrainingConfig) -> None:
+    whole = make_network(changed(tiny, model=changed(tiny.model, margin_px=0))).eval()
+    tiles = noise(1, 1, 128, 128)
+    with torch.inference_mode():
+        assert torch.equal(whole(tiles).patch_map, whole.patch_logits(tiles).sigmoid())
 
 
 def test_calibration_divides_by_the_temperature_and_adds_the_bias_of_each_class() -> None:
@@ -84,7 +93,7 @@ def test_calibration_divides_by_the_temperature_and_adds_the_bias_of_each_class(
 
 def test_until_it_is_fitted_nothing_is_strange(network: PatchNetwork) -> None:
     with torch.inference_mode():
-        assert network(1e3 * noise(3, 1, 64, 64)).out_of_domain.tolist() == [0, 0, 0]
+        assert network(1e3 * noise(3, 1, 128, 128)).out_of_domain.tolist() == [0, 0, 0]
 
 
 def test_strangeness_is_the_mean_square_of_whitened_distances() -> None:

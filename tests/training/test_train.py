@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import resumable_training
 import torch
+from made_run import silent
 from made_tissue import write_recipe
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -27,10 +28,6 @@ from ultraread.training.train import patch_loss, train_network, weights_digest
 STEPS = 12
 KILLS = 20
 NAN = float("nan")
-
-
-def silent(_steps: int, _loss: float) -> None:
-    """Nobody looks."""
 
 
 def trained(fields: list[Field], config: TrainingConfig, checkpoint: Path) -> PatchNetwork:
