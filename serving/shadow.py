@@ -9,6 +9,7 @@ from typing import Any
 from ultraread.datasets.scan_record import FileDigest, SlideDigest
 from ultraread.errors import UltraReadError, Unavailable
 from ultraread.models.promotion import Alias
+from ultraread.models.registry import ModelFolder
 from ultraread.serving.discordance import Pair, discordance
 from ultraread.serving.findings import SlideFindings
 from ultraread.serving.live_models import ServedModel
@@ -73,7 +74,8 @@ class ShadowRunner:
             self._end(row, ShadowState.DROPPED)
             return
         served = self.take_model(row.model_name, row.model_version)
-        self._end(row, ShadowState.DONE, figures=discordance(self._pairs(read, served)))
+        told = discordance(self._pairs(read, served))
+        self._end(row, ShadowState.DONE, figures=told, onnx_sha256=served.model.onnx_sha256)
 
     def _pairs(self, read: ReadRow, served: ServedModel) -> list[Pair]:
         with self.store.reading() as session:
@@ -99,10 +101,7 @@ class ShadowRunner:
         self, slide: SlideRow, read: ReadRow, served: ServedModel, request: ReadRequest
     ) -> SlideFindings:
         prepared = self._prepared(slide, served, request)
-        of_plan = (
-            f"{served.model.card.version}-{request.range_tiles}"  # checkpoints of another are never mixed in
-        )
-        ranges = RangeStore(self._work(read.id) / of_plan / slide.id)
+        ranges = RangeStore(self._work(read.id) / _plan(served.model, request) / slide.id)
         score_slide(prepared, ranges, served.score_ranges, lambda _tiles: self._give_way())
         confirm_digest(prepared)
         return concluded_before(prepared, ranges).findings
@@ -128,9 +127,10 @@ class ShadowRunner:
         state: ShadowState,
         error_code: str | None = None,
         figures: dict[str, float] | None = None,
+        onnx_sha256: str | None = None,
     ) -> None:
         """The row, what MLflow is told, and nothing of the work."""
-        told = None if state is ShadowState.DROPPED else _told(row, error_code, figures or {})
+        told = None if state is ShadowState.DROPPED else _told(row, error_code, figures or {}, onnx_sha256)
         shadows.end(self.store, row, state, error_code, told)
         clear(self._work(row.read_id))
 
@@ -138,10 +138,16 @@ class ShadowRunner:
         return self.settings.shadows_dir / read_id
 
 
-def _told(row: ShadowReadRow, error_code: str | None, figures: dict[str, float]) -> dict[str, Any]:
-    """Digests, versions and figures: no names, no findings."""
-    shadow = {
-        "shadow_version": row.model_version,
-        "shadow_onnx_sha256": row.model_onnx_sha256,
-    }
+def _plan(model: ModelFolder, request: ReadRequest) -> str:
+    """The folder of checkpoints that may go together: never those of another version, twin or range size."""
+    return f"{model.card.version}-{model.onnx_sha256[:8]}-{request.range_tiles}"
+
+
+def _told(
+    row: ShadowReadRow, error_code: str | None, figures: dict[str, float], onnx_sha256: str | None
+) -> dict[str, Any]:
+    """Digests, versions and figures: no names, no findings. The digest is of the weights that ran."""
+    shadow = {"shadow_version": row.model_version}
+    if onnx_sha256 is not None:
+        shadow["shadow_onnx_sha256"] = onnx_sha256
     return {"params": shadow, "tags": shadow, "metrics": figures, "error_code": error_code}
