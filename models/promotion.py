@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ultraread.errors import ModelRefused
+from ultraread.errors import IntegrityFailed, ModelRefused
 from ultraread.models.evaluation import EVALUATION_FILE, Comparison, Evaluation, SetFigures
 from ultraread.models.missing import missing_of
 from ultraread.models.registry import ModelFolder
@@ -54,6 +54,8 @@ class Gate:
 
 Proof = float | ModelRefused
 """How far a model is off its golden pair on this machine, or why it does not load here."""
+Damage = ModelRefused | IntegrityFailed
+"""Why the files of a registered version cannot be opened."""
 
 
 def gates_of(
@@ -61,7 +63,7 @@ def gates_of(
     candidate: ModelFolder,
     proof: Proof,
     evaluation: Evaluation | None,
-    champion: ModelFolder | None,
+    champion: ModelFolder | Damage | None,
     policy: PromotionPolicy,
 ) -> tuple[Gate, ...]:
     """Every gate on the way to `alias`; only a champion is held to its evaluation."""
@@ -74,7 +76,7 @@ def gates_of(
 def gates(
     candidate: ModelFolder,
     evaluation: Evaluation | None,
-    champion: ModelFolder | None,
+    champion: ModelFolder | Damage | None,
     policy: PromotionPolicy,
 ) -> tuple[Gate, ...]:
     """What the evaluation has to show: the named sets, unseen in training, and no loss beyond the margin."""
@@ -82,6 +84,8 @@ def gates(
     if evaluation is None or not stated.passed:
         return (stated,)
     judged = [_set_gate(name, evaluation, policy) for name in policy.sets]
+    if isinstance(champion, Damage):
+        return (stated, *judged, _damage_gate(champion))
     return (stated, *judged, _classes_gate(candidate, champion), *_loss_gates(evaluation, champion, policy))
 
 
@@ -139,6 +143,12 @@ def _classes_gate(candidate: ModelFolder, champion: ModelFolder | None) -> Gate:
     return Gate(
         "classes", not lost, f"it has no {', '.join(lost)}" if lost else "it has all of the champion's"
     )
+
+
+def _damage_gate(damage: Damage) -> Gate:
+    """What cannot be compared is not known to be as good."""
+    told = f"cannot be compared: {damage.what} ({damage.code}); register it again, roll back, or withdraw it"
+    return Gate("not worse than the champion", False, told)
 
 
 def _loss_gates(

@@ -13,6 +13,7 @@ from rich.markup import escape
 from ultraread.models.cli import AsJson, Ref, print_card, summary, wrapping_table
 
 if TYPE_CHECKING:
+    from ultraread.models.card import ModelCard
     from ultraread.models.promotion import Gate
     from ultraread.serving.model_registry import ModelRegistry, Standing
     from ultraread.serving.store.tables import ModelVersionRow, ReadRow
@@ -50,7 +51,7 @@ def list_all(config: Config = None, data_dir: DataDir = None, as_json: AsJson = 
     listed = {model.card.ref: _listed(model.card, None) for model in list_models()}
     with registry_of(load_settings(config, data_dir=data_dir)) as registry:
         for one in registry.standings() if registry else ():
-            listed[one.model.card.ref] = _listed(one.model.card, one)
+            listed[one.row.ref] = _listed(one.model.card if one.model else None, one)
     _print_list(listed, as_json)
 
 
@@ -181,13 +182,19 @@ def _tell(row: "ModelVersionRow", told: str, as_json: bool, **more: object) -> N
     typer.echo(json.dumps({**pinned, **more}) if as_json else told)
 
 
-def _listed(card: Any, one: "Standing | None") -> dict[str, Any]:  # noqa: ANN401  # a ModelCard, as above
+def _listed(card: "ModelCard | None", one: "Standing | None") -> dict[str, Any]:
     return {
-        **summary(card),
+        **(summary(card) if card else {}),
+        **(_pinned(one.row) if one else {}),
         "registered": one is not None,
         "aliases": list(one.aliases) if one else [],
         "withdrawn_reason": one.row.withdrawn_reason if one else None,
+        "damaged": one.damaged if one else None,
     }
+
+
+def _pinned(row: "ModelVersionRow") -> dict[str, str]:
+    return {"name": row.name, "version": row.version, "sha256": row.onnx_sha256}
 
 
 def _print_list(listed: dict[str, dict[str, Any]], as_json: bool) -> None:
@@ -196,18 +203,22 @@ def _print_list(listed: dict[str, dict[str, Any]], as_json: bool) -> None:
         return
     table = wrapping_table("model", "classes", "nm/px", "made for", "licence of the weights")
     for ref, one in listed.items():
-        nm = one["nm_per_px"]
-        table.add_row(
-            f"{ref}\n{', '.join(one['aliases'])}".rstrip(),
-            ", ".join(each["name"] for each in one["classes"]),
-            f"{nm['nominal']:g} ({nm['min']:g} to {nm['max']:g})",
-            ", ".join(one["specimens"]),
-            one["licence"]["name"],
-        )
+        told = f"{ref}\n{', '.join(one['aliases'])}".rstrip()
+        table.add_row(told, *([f"damaged: {one['damaged']}"] if one["damaged"] else _of_card(one)))
     Console().print(table)
     for ref, one in listed.items():
         if one["withdrawn_reason"]:
             typer.echo(f"{ref} is withdrawn: {one['withdrawn_reason']}")
+
+
+def _of_card(one: dict[str, Any]) -> list[str]:
+    nm = one["nm_per_px"]
+    return [
+        ", ".join(each["name"] for each in one["classes"]),
+        f"{nm['nominal']:g} ({nm['min']:g} to {nm['max']:g})",
+        ", ".join(one["specimens"]),
+        one["licence"]["name"],
+    ]
 
 
 def _print_gates(gates: "Sequence[Gate]") -> None:

@@ -12,7 +12,7 @@ from typing import Protocol
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ultraread.errors import ModelRefused, Unavailable
+from ultraread.errors import IntegrityFailed, ModelRefused, Unavailable
 from ultraread.models.promotion import Alias
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.model_files import FittedModels
@@ -101,7 +101,7 @@ class LiveModels:
             name, _, version = ref.partition("/")
             try:
                 self._start(self._registry.usable(name, version))
-            except ModelRefused:
+            except (ModelRefused, IntegrityFailed):
                 self._classifiers.stop(ref)
         self._has_adopted = True
 
@@ -111,7 +111,7 @@ class LiveModels:
             return False
         try:
             self._start(row)
-        except ModelRefused as refused:
+        except (ModelRefused, IntegrityFailed) as refused:
             log.error("%s is not taken up: %s", row.ref, refused.code)
             self._registry.give_up(row, refused)
         return True

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from ultraread.datasets.digest import sha256_of_file
 from ultraread.errors import (
+    IntegrityFailed,
     ModelRefused,
     ModelUnknown,
     ModelVersionTaken,
@@ -20,7 +21,7 @@ from ultraread.errors import (
     RequestInvalid,
 )
 from ultraread.models.evaluation import EVALUATION_FILE, Evaluation, load_evaluation
-from ultraread.models.promotion import Alias, Gate, PromotionPolicy, Proof, failed, gates_of
+from ultraread.models.promotion import Alias, Damage, Gate, PromotionPolicy, Proof, failed, gates_of
 from ultraread.models.registry import ModelFolder, find_model
 from ultraread.serving.model_files import ModelFiles, Prove, prove_here
 from ultraread.serving.settings import Settings
@@ -46,11 +47,20 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A registered version as it stands: its row, its aliases, its files."""
+    """A registered version as it stands: its row, its aliases, its files or why they cannot be opened."""
 
     row: ModelVersionRow
     aliases: tuple[Alias, ...]
-    model: ModelFolder
+    files: ModelFolder | Damage
+
+    @property
+    def model(self) -> ModelFolder | None:
+        return self.files if isinstance(self.files, ModelFolder) else None
+
+    @property
+    def damaged(self) -> str | None:
+        """The code of what is wrong with its files."""
+        return None if isinstance(self.files, ModelFolder) else self.files.code
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +112,7 @@ class ModelRegistry:
         with self.store.reading() as session:
             row = self._usable(session, parse_ref(ref))
             now = rows.change_of(session, row.name, alias)
-            champion = self._champion(session, row.name)
+            champion = self._champion(session, row.name) if alias is Alias.CHAMPION else None
         return Judged(row, alias, self._gates(row, alias, champion), _sequence(now))
 
     def promote(self, judged: Judged, who: str, reason: str) -> ModelVersionRow:
@@ -130,7 +140,7 @@ class ModelRegistry:
         with self.store.writing() as session:
             return self._back(session, name, alias, who, reason)
 
-    def give_up(self, row: ModelVersionRow, error: ModelRefused) -> None:
+    def give_up(self, row: ModelVersionRow, error: Damage) -> None:
         """A promoted version does not load where it runs: its aliases go back, and the trail says why."""
         with self.store.writing() as session:
             AuditLog(session).append(SYSTEM, "model_take_up_failed", row.ref, {"error": error.problem()})
@@ -156,7 +166,14 @@ class ModelRegistry:
         """Every registered version, or those of one model, with its aliases."""
         with self.store.reading() as session:
             found = [(row, tuple(rows.aliases_of(session, row))) for row in rows.versions(session, name)]
-        return [Standing(row, aliases, self.files.open(row)) for row, aliases in found]
+        return [Standing(row, aliases, self._files_of(row)) for row, aliases in found]
+
+    def standing(self, name: str, version: str) -> Standing:
+        """One registered version; no other one's files are opened. Raises ModelUnknown."""
+        with self.store.reading() as session:
+            row = rows.find_version(session, name, version)
+            aliases = tuple(rows.aliases_of(session, row))
+        return Standing(row, aliases, self._files_of(row))
 
     def only_name_with(self, alias: Alias) -> str:
         """The one model that has, or had, this alias. Raises RequestInvalid where several have."""
@@ -233,7 +250,9 @@ class ModelRegistry:
                 AuditLog(session).append(who, "model_evaluated", row.ref, {"evaluation_sha256": digest})
             return row
 
-    def _gates(self, row: ModelVersionRow, alias: Alias, champion: ModelFolder | None) -> tuple[Gate, ...]:
+    def _gates(
+        self, row: ModelVersionRow, alias: Alias, champion: ModelFolder | Damage | None
+    ) -> tuple[Gate, ...]:
         candidate = self.files.open(row)
         evaluation = _evaluation(candidate, row)
         return gates_of(alias, candidate, self._proof(candidate), evaluation, champion, self.policy)
@@ -244,14 +263,25 @@ class ModelRegistry:
         except ModelRefused as refused:
             return refused
 
-    def _champion(self, session: Session, name: str) -> ModelFolder | None:
-        """The one to be compared with: after a withdrawal, the one before it."""
+    def _files_of(self, row: ModelVersionRow) -> ModelFolder | Damage:
+        try:
+            return self.files.open(row)
+        except (ModelRefused, IntegrityFailed) as damage:
+            return damage
+
+    def _champion(self, session: Session, name: str) -> ModelFolder | Damage | None:
+        """The one to be compared with: after a withdrawal, the one before it.
+
+        A version that is damaged and withdrawn is passed over: nobody could bring it back.
+        """
         change = rows.change_of(session, name, Alias.CHAMPION)
-        while change is not None and change.version is None and change.before is not None:
-            change = session.get_one(AliasChangeRow, change.before)
-        if change is None or change.version is None:
-            return None
-        return self.files.open(rows.find_version(session, name, change.version))
+        while change is not None:
+            row = rows.find_version(session, name, change.version) if change.version else None
+            found = self._files_of(row) if row else None
+            if row and (isinstance(found, ModelFolder) or row.withdrawn is None):
+                return found
+            change = session.get_one(AliasChangeRow, change.before) if change.before else None
+        return None
 
     def _tell_refusal(self, judged: Judged, who: str) -> None:
         detail = {"alias": judged.alias, "gates": _told(judged.gates)}

@@ -221,7 +221,10 @@ class AuditEvent(Shown):
 
 
 class Model(Shown):
-    """A registered model version, with its whole card; the default is what a read without `model` takes."""
+    """A registered model version, with its whole card; the default is what a read without `model` takes.
+
+    Where its files are damaged, `damaged` is the code of what is wrong, and there is no card.
+    """
 
     name: str
     version: str
@@ -231,7 +234,8 @@ class Model(Shown):
     aliases: list[Alias]
     withdrawn: str | None
     withdrawn_reason: str | None
-    card: dict[str, Any]
+    damaged: str | None
+    card: dict[str, Any] | None
 
 
 class PassedGate(Shown):
@@ -298,7 +302,8 @@ def model_shown(one: Standing, default_name: str) -> Model:
         aliases=list(one.aliases),
         withdrawn=row.withdrawn,
         withdrawn_reason=row.withdrawn_reason,
-        card=one.model.card.model_dump(mode="json"),
+        damaged=one.damaged,
+        card=one.model.card.model_dump(mode="json") if one.model else None,
     )
 
 

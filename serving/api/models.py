@@ -63,7 +63,4 @@ def _shown(service: Service, name: str | None = None) -> list[Model]:
 
 
 def _model(service: Service, name: str, version: str) -> Model:
-    for one in service.registry.standings(name):
-        if one.row.version == version:
-            return model_shown(one, service.default_name)
-    raise ModelUnknown(f"{name}/{version} is not registered here", "GET /v1/models lists what is.")
+    return model_shown(service.registry.standing(name, version), service.default_name)

@@ -113,3 +113,12 @@ def test_a_withdrawn_version_shows_why_and_is_read_with_no_more(first: ModelFold
     assert "tiny/1.0.0 is withdrawn: wrong labels" in models("ls").out
     ended = ultraread("read", tmp_path / "none.tif", "--out", tmp_path / "out", "--model", "tiny/1.0.0")
     assert (ended.status, ended.err[:22]) == (5, "error[model_withdrawn]")
+
+
+def test_a_damaged_version_is_listed_as_such(first: ModelFolder, data_dir: Path) -> None:
+    models("register", first.path)
+    shutil.rmtree(data_dir / "models/tiny/1.0.0")
+    assert standing("tiny/1.0.0")["damaged"] == "integrity_failed"
+    listed = models("ls")
+    assert listed.status == 0
+    assert "damaged" in listed.out

@@ -1,5 +1,6 @@
 """Versions come with an alias or a read and go when none needs them, whatever happens at the same time."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -185,3 +186,21 @@ def test_a_version_that_does_not_load_never_becomes_live_and_its_alias_goes_back
     with house.store.reading() as session:
         assert rows.version_at(session, "tiny", Alias.CHAMPION) == "1.0.0"
         assert "model_take_up_failed" in [event.what for event in AuditLog(session).list()]
+
+
+def test_a_damaged_champion_stops_no_other_version_from_coming_and_going(house: House) -> None:
+    house.follow()
+    house.point("2.0.0")
+    house.point("3.0.0", Alias.SHADOW)
+    shutil.rmtree(house.registry.files.path("tiny", "2.0.0"))
+    house.live = LiveModels(house.registry, house.classifiers, places=3)
+    assert house.follow() == ["tiny/1.0.0", "tiny/3.0.0"]
+    with house.store.reading() as session:
+        assert rows.version_at(session, "tiny", Alias.CHAMPION) == "1.0.0"
+        assert "model_take_up_failed" in [event.what for event in AuditLog(session).list()]
+
+
+def test_a_damaged_version_that_has_replicas_already_is_stopped(house: House) -> None:
+    house.classifiers.live.append("tiny/2.0.0")
+    shutil.rmtree(house.registry.files.path("tiny", "2.0.0"))
+    assert house.follow() == ["tiny/1.0.0"]

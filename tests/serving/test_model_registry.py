@@ -1,5 +1,6 @@
 """The registry: whole registrations, gates before aliases, a way back, withdrawals that find their reads."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -383,3 +384,36 @@ def test_processes_that_register_the_same_model_at_once_register_it_once(
 @pytest.fixture
 def store_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/ultraread.db"
+
+
+def test_the_damaged_files_of_one_version_hide_no_other(house: House) -> None:
+    house.crown(house.make("1.0.0"))
+    house.registry.register(house.make("2.0.0", bias=0.0), None, WHO)
+    house.registry.withdraw("tiny/2.0.0", WHO, "wrong labels")
+    shutil.rmtree(house.folder / "models/tiny/2.0.0")
+    found = {one.row.version: (one.model is None, one.damaged) for one in house.registry.standings()}
+    assert found == {"1.0.0": (False, None), "2.0.0": (True, "integrity_failed")}
+    assert house.registry.standing("tiny", "1.0.0").aliases == (Alias.CHAMPION,)
+
+
+def test_nothing_is_promoted_over_a_damaged_champion_before_it_is_withdrawn(house: House) -> None:
+    first, second = house.make("1.0.0"), house.make("2.0.0", bias=0.0)
+    house.crown(first)
+    house.registry.register(with_evaluation(second, evaluation_of(second, first)), None, WHO)
+    shutil.rmtree(house.folder / "models/tiny/1.0.0")
+    with pytest.raises(PromotionRefused, match=r"cannot be compared: .*integrity_failed.*withdraw it"):
+        house.promote("tiny/2.0.0")
+    house.promote("tiny/2.0.0", Alias.SHADOW)
+    house.registry.withdraw("tiny/1.0.0", WHO, "its files are gone")
+    house.promote("tiny/2.0.0")
+    assert house.at() == "2.0.0"
+
+
+def test_a_damaged_champion_that_is_registered_again_is_compared_with(house: House) -> None:
+    first, second = house.make("1.0.0"), house.make("2.0.0", bias=0.0)
+    house.crown(first)
+    house.registry.register(with_evaluation(second, evaluation_of(second, first)), None, WHO)
+    shutil.rmtree(house.folder / "models/tiny/1.0.0")
+    house.registry.register(first, None, WHO)
+    house.promote("tiny/2.0.0")
+    assert house.at() == "2.0.0"

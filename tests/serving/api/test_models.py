@@ -1,5 +1,6 @@
 """Models over HTTP: what is registered, gates before an alias moves, withdrawals; nothing needs a restart."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,17 @@ def test_every_change_is_in_the_audit_trail_with_its_reason(http: httpx.Client, 
     ]
     assert (events[3]["detail"]["before"], events[3]["detail"]["reason"]) == ("1.0.0", "a test")
     assert events[4]["detail"]["aliases"] == ["candidate", "champion"]
+
+
+def test_a_damaged_version_is_shown_as_such_beside_the_others(
+    http: httpx.Client, second: ModelFolder, settings: Settings
+) -> None:
+    shutil.rmtree(settings.models_dir / "tiny/2.0.0")
+    withdrawn = http.post("/v1/models/tiny/2.0.0/withdraw", json={"reason": "its files are gone"})
+    assert (withdrawn.status_code, withdrawn.json()["model"]["damaged"]) == (200, "integrity_failed")
+    shown = http.get("/v1/models").json()["items"]
+    assert [(one["version"], one["damaged"], one["card"] is None) for one in shown] == [
+        ("1.0.0", None, False),
+        ("2.0.0", "integrity_failed", True),
+    ]
+    assert http.get("/v1/models/tiny/1.0.0").json() == shown[0]
