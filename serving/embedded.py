@@ -9,12 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ultraread.errors import ExtraMissing, Unavailable
+from ultraread.errors import ExtraMissing, IntegrityFailed, ModelRefused, Unavailable
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.machine import check_memory, live_versions, machine_cpus, share_of_replica
 from ultraread.serving.settings import Settings, prepare_folders
+
+if TYPE_CHECKING:
+    from ultraread.serving.model_registry import ModelRegistry
+    from ultraread.serving.store.tables import ModelVersionRow
+
+log = logging.getLogger(__name__)
 
 APPLICATION = "ultraread"
 SERVICE = ("ray", "fastapi", "sqlalchemy", "alembic", "mlflow")
@@ -97,7 +103,6 @@ def _prove_models(settings: Settings) -> list[ModelFolder]:
 
     A replica that refuses its model could only die, again and again.
     """
-    from ultraread.models.classifier import fitting
     from ultraread.serving.live_models import versions_to_start_with
     from ultraread.serving.model_files import prove_here
     from ultraread.serving.model_registry import open_registry, serve_models
@@ -107,13 +112,31 @@ def _prove_models(settings: Settings) -> list[ModelFolder]:
     store = open_store(settings.database_url)
     try:
         registry = open_registry(settings, store)
-        serve_models(settings, registry, prove_here)
-        models = [fitting(registry.files.open(row)) for row in versions_to_start_with(registry)]
-        for model in models:
-            prove_here(model)
-        return models[: live_versions(settings)]
+        named = {model.card.ref for model in serve_models(settings, registry, prove_here)}
+        proved = [_proved(registry, row, row.ref in named) for row in versions_to_start_with(registry)]
+        return [model for model in proved if model][: live_versions(settings)]
     finally:
         store.close()
+
+
+def _proved(registry: "ModelRegistry", row: "ModelVersionRow", is_named: bool) -> ModelFolder | None:
+    """The version as it runs here; one that does not load gives its aliases back and stops no other one.
+
+    Raises where the settings name the version: to start without it would be something else than was asked.
+    """
+    from ultraread.models.classifier import fitting
+    from ultraread.serving.model_files import prove_here
+
+    try:
+        model = fitting(registry.files.open(row))
+        prove_here(model)
+    except (ModelRefused, IntegrityFailed) as damage:
+        if is_named:
+            raise
+        log.error("%s does not load: %s", row.ref, damage.code)
+        registry.give_up(row, damage)
+        return None
+    return model
 
 
 def _prepare_environment() -> None:

@@ -181,7 +181,7 @@ def _bins(scores: Values, truth: Values) -> Values:
     """(2, bins): the sum of score - truth, and the number, in each bin."""
     bins = _bin_of(scores)
     gaps = np.bincount(bins, scores - truth, CALIBRATION_BINS)
-    return np.stack([gaps, np.bincount(bins, minlength=CALIBRATION_BINS)])
+    return np.stack([gaps, np.bincount(bins, minlength=CALIBRATION_BINS)]).astype(np.float64)
 
 
 def _bin_of(scores: Values) -> NDArray[np.int64]:
@@ -191,7 +191,8 @@ def _bin_of(scores: Values) -> NDArray[np.int64]:
 def _ranked(scores: Values, positive: Truth, edges: Values) -> Values:
     """(2, bins): positives, and all, in each bin of scores."""
     bins = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, len(edges) - 1)
-    return np.stack([np.bincount(bins, positive, len(edges)), np.bincount(bins, minlength=len(edges))])
+    found, everything = np.bincount(bins, positive, len(edges)), np.bincount(bins, minlength=len(edges))
+    return np.stack([found, everything]).astype(np.float64)
 
 
 def _ratio(above: float, below: float) -> float:

@@ -1,7 +1,7 @@
 """An exported file, before it has a card, as a scorer."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -23,7 +23,7 @@ def open_onnx(model: Path) -> onnxruntime.InferenceSession:
 
 def run_onnx(session: onnxruntime.InferenceSession, tiles: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """Every output, in the order of OUTPUTS, for normalised tiles (N, 1, side, side)."""
-    found: Sequence[NDArray[np.float32]] = session.run(list(OUTPUTS), {INPUT: tiles})
+    found: Any = session.run(list(OUTPUTS), {INPUT: tiles})
     return list(found)
 
 

@@ -35,9 +35,10 @@ class TileBatches(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime 
             np.split(tiles, range(batch_size, len(tiles), batch_size))
         )
 
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+    def get_next(self) -> dict[str, NDArray[np.float32]]:
+        """The next batch; an empty one, which the quantiser takes for the end, after the last."""
         batch = next(self._batches, None)
-        return None if batch is None else {INPUT: batch}
+        return {} if batch is None else {INPUT: batch}
 
 
 def quantise(fp32: Path, int8: Path, tiles: NDArray[np.float32], batch_size: int) -> None:

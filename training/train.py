@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -120,7 +119,7 @@ def _take_step(run: Run, batch: Batch, device: torch.device, mixed_precision: bo
     return loss.item()
 
 
-def _precision(device: torch.device, mixed: bool) -> AbstractContextManager[None]:
+def _precision(device: torch.device, mixed: bool) -> torch.autocast:
     """bfloat16 on a GPU; it needs no loss scaling. A processor is slower with it (measured)."""
     return torch.autocast(device.type, torch.bfloat16, enabled=mixed and device.type == "cuda")
 
