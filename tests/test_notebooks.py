@@ -1,7 +1,7 @@
 """The notebooks run as they are committed, without a warning, and show what their lesson promises."""
 
-import asyncio
 import re
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
 from ultraread.datasets.corpora import fetch
@@ -124,9 +125,18 @@ def _execute(lesson: Path, folder: Path) -> NotebookNode:
     """The lesson with its outputs, run in `folder`, after a cell that makes warnings errors."""
     notebook = _read(lesson)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(WARNINGS_ARE_ERRORS, id="warnings"))
+    started = time.monotonic()
+
+    def left(_: NotebookNode) -> int:
+        """Seconds for the next cell: the limit is the whole lesson's."""
+        return max(1, int(SECONDS - (time.monotonic() - started)))
+
     resources = {"metadata": {"path": str(folder)}}
-    client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources=resources)
-    asyncio.run(asyncio.wait_for(client.async_execute(), SECONDS))
+    client = NotebookClient(notebook, timeout_func=left, kernel_name="python3", resources=resources)
+    try:
+        client.execute()
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
+        pytest.fail(f"{lesson.name}: {failure}", pytrace=False)
     return notebook
 
 
