@@ -61,7 +61,7 @@ def test_area_fractions_are_fitted_as_well_as_yes_and_no() -> None:
     assert scale.bias == pytest.approx(-0.5, abs=1e-3)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(
     scores=hnp.arrays(np.float64, 20, elements=st.floats(0, 1)),
     temperature=st.floats(0.2, 5),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ultraread.training.folds import Fold, blocked_folds, section_runs
@@ -34,6 +34,7 @@ def neighbours(one: Section, other: Section, gap: int) -> bool:
     return one.block == other.block and abs(one.section - other.section) <= gap
 
 
+@settings(deadline=None)
 @given(sizes=several_blocks, folds=st.integers(2, 6), gap=st.integers(0, 3))
 def test_no_fold_trains_within_the_gap_of_what_it_tests(sizes: list[int], folds: int, gap: int) -> None:
     fields = laid_out(sizes)
@@ -42,6 +43,7 @@ def test_no_fold_trains_within_the_gap_of_what_it_tests(sizes: list[int], folds:
         assert not any(neighbours(one, other, gap) for one, other in pairs)
 
 
+@settings(deadline=None)
 @given(sizes=several_blocks, folds=st.integers(2, 6), gap=st.integers(0, 3))
 def test_every_section_is_tested_once_and_used_where_it_may(sizes: list[int], folds: int, gap: int) -> None:
     fields = laid_out(sizes)
@@ -85,6 +87,7 @@ def test_sections_follow_their_number_and_not_the_order_of_the_list() -> None:
     assert [fold.test for fold in blocked_folds(in_block(4)[::-1], 2, 0)] == [(2, 3), (0, 1)]
 
 
+@settings(deadline=None)
 @given(sections=st.integers(1, 40), runs=st.integers(1, 8))
 def test_runs_are_neighbours_and_of_one_length_give_or_take_one(sections: int, runs: int) -> None:
     made = section_runs(range(sections), runs)
