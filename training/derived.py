@@ -8,9 +8,12 @@ from ultraread.models.card import DerivedMeasurement
 from ultraread.models.evaluation import DerivedField, Figure
 from ultraread.models.formula import Formula, parse_formula
 from ultraread.training.figures import DIGITS
-from ultraread.training.metrics import RESAMPLES, SEED, Values, mean_of_resample, over_resamples, pool_patches
+from ultraread.training.metrics import RESAMPLES, SEED, Values, mean_of_resample, over_resamples
 from ultraread.training.model_view import ModelView
 from ultraread.training.predict import FieldPrediction
+
+ERROR, COVERED = "_error", "_covered"
+"""What the figures of a measurement end in."""
 
 
 def derived_fields(
@@ -27,10 +30,17 @@ def derived_figures(rows: Sequence[DerivedField]) -> list[Figure]:
     figures = []
     for name in dict.fromkeys(row.name for row in rows):
         ours = [row for row in rows if row.name == name]
-        figures.append(_mean(f"{name}_error", [abs(row.value - row.true) for row in ours]))
+        figures.append(_mean(f"{name}{ERROR}", [abs(row.value - row.true) for row in ours]))
         covered = [float(row.ci95[0] <= row.true <= row.ci95[1]) for row in ours]
-        figures.append(_mean(f"{name}_covered", covered))
+        figures.append(_mean(f"{name}{COVERED}", covered))
     return figures
+
+
+def how_derived(metric: str) -> str:
+    """What a figure of a measurement counts."""
+    if metric.endswith(COVERED):
+        return "share of fields whose interval holds the value by the masks"
+    return "mean over fields of the absolute difference of the values predicted and by the masks"
 
 
 def _derived(measurement: DerivedMeasurement, one: FieldPrediction, view: ModelView) -> DerivedField | None:
@@ -57,14 +67,24 @@ def _of_field(formula: Formula, maps: np.ndarray, view: ModelView) -> float:
 
 
 def _interval(formula: Formula, one: FieldPrediction, view: ModelView) -> tuple[float, float]:
-    """As a read gives it: the field's tiles are resampled."""
-    side = view.core_px // view.patch_px
-    tiles: Values = pool_patches(one.predicted.astype(np.float64), side).reshape(len(view.classes), -1)
-    drawn = np.random.default_rng(SEED).integers(tiles.shape[1], size=(RESAMPLES, tiles.shape[1]))
-    means = tiles[:, drawn].mean(axis=2)
-    values = formula({cls.name: means[number] for number, cls in enumerate(view.classes)})
+    """As a read gives it: the field's tiles are resampled, those at its border with what they hold."""
+    covered, sizes = _tile_sums(one.predicted.astype(np.float64), view.core_px // view.patch_px)
+    tiles = sizes.size
+    drawn = np.random.default_rng(SEED).multinomial(tiles, np.full(tiles, 1 / tiles), size=RESAMPLES)
+    fractions = covered @ drawn.T / (drawn @ sizes)
+    values = formula({cls.name: fractions[number] for number, cls in enumerate(view.classes)})
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
+
+
+def _tile_sums(maps: Values, side: int) -> tuple[Values, Values]:
+    """Covered patches a class and tile (C, tiles), and patches a tile (tiles,)."""
+    rows, columns = (np.arange(0, length, side) for length in maps.shape[1:])
+    covered = np.add.reduceat(np.add.reduceat(maps, rows, axis=1), columns, axis=2)
+    heights, widths = (
+        np.diff([*starts, length]) for starts, length in zip((rows, columns), maps.shape[1:], strict=True)
+    )
+    return covered.reshape(len(maps), -1), np.outer(heights, widths).ravel().astype(np.float64)
 
 
 def _mean(metric: str, values: Sequence[float]) -> Figure:

@@ -27,6 +27,7 @@ from ultraread.models.card import (
 from ultraread.models.evaluation import Figure, SetFigures
 from ultraread.training.calibrate import CalibrationRecord
 from ultraread.training.config import TrainingConfig
+from ultraread.training.derived import how_derived
 from ultraread.training.fields import digest_of_fields, learned_sets
 from ultraread.training.figures import HOW
 from ultraread.training.judge import STRANGE
@@ -211,5 +212,6 @@ def _judged(exported: Exported) -> tuple[Metric, ...]:
 
 
 def _metric(figure: Figure, dataset: str, how: str) -> Metric:
-    said = HOW.get(figure.metric, "share of tiles above the out-of-domain threshold")
+    strange = {STRANGE: "share of tiles above the out-of-domain threshold"}
+    said = {**HOW, **strange}.get(figure.metric) or how_derived(figure.metric)
     return Metric(dataset=dataset, **figure.model_dump(), how=f"{said}; {how}")

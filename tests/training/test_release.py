@@ -22,6 +22,13 @@ from ultraread.training.release import MODEL_FILE, export_recipe, run_folder, tr
 from ultraread.training.train import weights_digest
 
 CROSS_VALIDATED, LEFT_OUT = "tissue, cross-validated", "elsewhere, left out"
+SHARE_OF_SYNAPSES = """
+[[derived_measurements]]
+name = "share_of_synapses"
+formula = "synapse / (synapse + mitochondria)"
+unit = "1"
+source = "tests"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +157,21 @@ def test_what_was_learned_from_is_not_judged_as_left_out(
     judged = {one.dataset: one.n for one in card.metrics if one.metric == "out_of_domain_flagged"}
     assert judged[LEFT_OUT] == 2
     assert judged.get("tissue, left out", 0) == 0
+
+
+def test_figures_of_derived_measurements_are_in_the_card_and_say_what_they_count(
+    ran: Ran, manifest: Path, tmp_path: Path
+) -> None:
+    other = write_tissue(tmp_path / "other", range(30, 32), name="other")
+    recipe = write_recipe(tmp_path / "derived.toml", manifest, judged=(other,))
+    recipe.write_text(f"{recipe.read_text()}\n{SHARE_OF_SYNAPSES}")
+    card = export_recipe(recipe, tmp_path / "derived", ran.as_if_of(recipe), ran.runs, quiet)
+    found = {one.metric: one.how for one in card.metrics if one.metric.startswith("share_of_synapses")}
+    assert found.keys() == {"share_of_synapses_error", "share_of_synapses_covered"}
+    assert found["share_of_synapses_error"].startswith("mean over fields of the absolute difference")
+    assert found["share_of_synapses_covered"].startswith("share of fields whose interval holds")
+    strange = next(one for one in card.metrics if one.metric == "out_of_domain_flagged")
+    assert strange.how.startswith("share of tiles above the out-of-domain threshold")
 
 
 def test_the_weights_licence_joins_those_of_all_data(tmp_path: Path) -> None:
