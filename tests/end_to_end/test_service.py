@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
-from end_to_end.conftest import SCALE, StartService
+from end_to_end.conftest import RANGE_TILES, SCALE, StartService
 
 from ultraread.datasets.corpora import fetch
 from ultraread.errors import ScaleMissing
@@ -59,7 +59,7 @@ def test_two_replicas_give_the_same_bytes_although_one_is_killed(
     print("ranges by process:", scored_by, "killed:", victim)
     assert os.getpid() not in scored_by
     assert set(replicas) <= set(scored_by), "each replica scored at least one range"
-    assert sum(scored_by.values()) == 8
+    assert sum(scored_by.values()) == -(-(19 * 19) // RANGE_TILES), "19 x 19 tiles of 224 px"
 
 
 def test_cancelling_ends_a_read_and_its_progress_is_told_on_the_way(

@@ -58,7 +58,7 @@ def test_the_shipped_model_is_the_default_and_demands_what_its_card_says() -> No
     assert model.card_sha256 == sha256_of_file(model.path / "card.json")
     assert model.demands.modality == Modality.TEM
     assert model.demands.nominal_nm_per_px == 4.6
-    assert model.demands.tile_px == model.card.tile_px
+    assert model.demands.tile_px == model.card.core_px
 
 
 def test_a_folder_in_the_working_directory_never_stands_in_for_a_shipped_model(

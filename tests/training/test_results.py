@@ -22,8 +22,7 @@ LABORATORIES = RESULTS / "several-laboratories-leave-one-out.json"
 @pytest.fixture(scope="module")
 def record() -> CalibrationRecord:
     found = load_calibration(RESULTS / "ultrastructure-vnc-calibration.json")
-    if found is None:
-        pytest.skip("the calibration of this recipe is not committed yet")
+    assert found is not None
     return found
 
 
@@ -35,8 +34,7 @@ def card(record: CalibrationRecord, committed_recipe: Path) -> ModelCard:
 
 def test_every_committed_calibration_is_of_the_committed_recipe_and_its_classes() -> None:
     records = sorted(RESULTS.glob("*-calibration.json"))
-    if not records:
-        pytest.skip("no calibration is committed yet")
+    assert {file.name for file in records} >= {"ultrastructure-vnc-calibration.json"}
     for file in records:
         recipe = CONFIGS / f"{file.name.removesuffix('-calibration.json')}.toml"
         found = load_calibration(file)
@@ -79,8 +77,6 @@ def test_the_card_states_the_committed_figures_and_no_others(
 
 
 def test_the_table_of_laboratories_is_of_the_committed_recipe_and_leaves_each_out() -> None:
-    if not LABORATORIES.is_file():
-        pytest.skip("the table is not committed yet")
     table = LeaveOneOut.model_validate_json(LABORATORIES.read_bytes())
     recipe = CONFIGS / "several-laboratories.toml"
     assert table.config_sha256 == sha256_of_file(recipe)
