@@ -5,11 +5,14 @@ Runs hold ids, digests, versions and figures; names, paths and patient data neve
 
 import hashlib
 import logging
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ultraread.errors import Unavailable
 from ultraread.models.card import CARD_FILE, ModelCard
 from ultraread.serving.store import outbox
 from ultraread.serving.store.engine import Store
@@ -135,10 +138,23 @@ def register_model(card: ModelCard, folder: Path, tracking_uri: str) -> str:
 
 
 def mlflow_client(tracking_uri: str) -> "MlflowClient":
-    """A client of tracking and registry alike."""
+    """A client of tracking and registry alike. Raises Unavailable where its store cannot be opened."""
+    _refuse_closed_store(tracking_uri)
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def _refuse_closed_store(tracking_uri: str) -> None:
+    """MLflow itself would try for almost two minutes, and hold up what waits behind it."""
+    file = tracking_uri.removeprefix("sqlite:///")
+    if file == tracking_uri:
+        return
+    try:
+        with closing(sqlite3.connect(file)) as probe:
+            probe.execute("PRAGMA schema_version")
+    except sqlite3.Error as failure:
+        raise Unavailable(f"MLflow's store cannot be opened ({failure})") from failure
 
 
 def _experiment(client: "MlflowClient", tracking_uri: str) -> str:

@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from sqlalchemy import select
 
+from ultraread.errors import Unavailable
 from ultraread.models.card import ModelCard
 from ultraread.models.registry import DEFAULT_MODEL, find_model
 from ultraread.serving.mlflow_log import (
@@ -18,6 +19,7 @@ from ultraread.serving.mlflow_log import (
     RunEntry,
     entry_of,
     log_read,
+    mlflow_client,
     register_model,
 )
 from ultraread.serving.store import outbox
@@ -152,3 +154,12 @@ def test_a_model_version_is_registered_once_with_its_card(mlflow_uri: str) -> No
     (version,) = MlflowClient(mlflow_uri, mlflow_uri).search_model_versions(f"name = '{card.name}'")
     assert (version.tags["card_version"], version.tags["onnx_sha256"]) == (card.version, card.sha256)
     assert ModelCard.model_validate_json(version.tags["card"]) == card
+
+
+def test_a_store_that_cannot_be_opened_is_told_at_once_and_not_tried_for_minutes(tmp_path: Path) -> None:
+    blocked = tmp_path / "mlflow.db"
+    blocked.mkdir()
+    with pytest.raises(Unavailable, match="cannot be opened"):
+        mlflow_client(f"sqlite:///{blocked}")
+    blocked.rmdir()
+    assert mlflow_client(f"sqlite:///{blocked}").search_experiments()
