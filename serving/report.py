@@ -64,10 +64,12 @@ def _interval(ci95: Sequence[float] | None, form: str) -> str:
 
 
 def _coverage(coverage: Json) -> str:
+    strange = coverage.get("tiles_out_of_domain")  # results of before have none
+    unlike = "" if strange is None else f"; {strange} unlike what the model was trained on"
     return (
         f"Coverage: {100 * coverage['fraction']:.1f} % of {coverage['tiles_planned']} planned tiles "
         f"({coverage['tiles_scored']} scored, {coverage['tiles_blank']} blank, "
-        f"{coverage['tiles_failed']} failed), {coverage['area_um2']:.1f} um2"
+        f"{coverage['tiles_failed']} failed), {coverage['area_um2']:.1f} um2{unlike}"
     )
 
 
