@@ -35,7 +35,7 @@ from ultraread.errors import (
 
 MAX_DECLARED_PER_HELD_BYTE = 10
 """A header that declares more than ten times what the file holds is refused, not read as damage."""
-CACHE_BYTES = 64 * 2**20
+CACHE_BYTES = 32 * 2**20
 READABLE_DTYPES = {"uint8": 8, "uint16": 16, "float16": 32, "float32": 32, "float64": 32}
 JPEG_CODINGS = (COMPRESSION.JPEG, COMPRESSION.ALT_JPEG, COMPRESSION.JPEG_LOSSY)
 READABLE_PHOTOMETRICS = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR)
