@@ -82,7 +82,7 @@ class OptimisationTable(ConfigPart):
     warmup_fraction: Fraction
     weight_decay: float
     ema_decay: Fraction
-    mixed_precision: bool = Field(description="On a GPU; processors train in float32, which is faster there.")
+    mixed_precision: bool = Field(description="On a GPU; processors train in float32.")
 
 
 class AugmentationTable(ConfigPart):

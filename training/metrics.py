@@ -54,11 +54,6 @@ def auc(scores: Values, positive: Truth) -> float:
     return _won_pairs(scores[positive], scores[~positive]) / pairs if pairs else float("nan")
 
 
-def auc_estimate(scored: Scored, covered: float) -> Estimate:
-    """Pooled AUC with its interval."""
-    return over_resamples(auc_of_resample(scored, covered), scored.groups)
-
-
 def auc_of_resample(scored: Scored, covered: float) -> Callable[[Values], float]:
     """The pooled AUC as a function of how often each group was drawn."""
     sides = [
@@ -73,11 +68,6 @@ def auc_of_resample(scored: Scored, covered: float) -> Callable[[Values], float]
         return float(times @ won @ times / pairs) if pairs else float("nan")
 
     return pooled
-
-
-def mean_estimate(values: Sequence[Values]) -> Estimate:
-    """Pooled mean of all values with its interval."""
-    return over_resamples(mean_of_resample(values), len(values))
 
 
 def mean_of_resample(values: Sequence[Values]) -> Callable[[Values], float]:

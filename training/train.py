@@ -120,7 +120,7 @@ def _take_step(run: Run, batch: Batch, device: torch.device, mixed_precision: bo
 
 
 def _precision(device: torch.device, mixed: bool) -> torch.autocast:
-    """bfloat16 on a GPU; it needs no loss scaling. A processor is slower with it (measured)."""
+    """bfloat16 on a GPU; it needs no loss scaling. Processors train in float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=mixed and device.type == "cuda")
 
 

@@ -13,11 +13,11 @@ from ultraread.training.metrics import (
     CALIBRATION_BINS,
     Scored,
     auc,
-    auc_estimate,
+    auc_of_resample,
     calibration_error_of_resample,
     dice_of_resample,
     f1_of_resample,
-    mean_estimate,
+    mean_of_resample,
     over_resamples,
     pool_patches,
     precision_of_resample,
@@ -64,7 +64,8 @@ def test_auc_of_one_side_only_is_no_number() -> None:
 def test_the_pooled_auc_of_groups_is_the_auc_of_all_and_lies_in_its_interval(
     scores: np.ndarray, positive: np.ndarray
 ) -> None:
-    estimate = auc_estimate(Scored(list(scores), list(positive.astype(float))), 0.5)
+    scored = Scored(list(scores), list(positive.astype(float)))
+    estimate = over_resamples(auc_of_resample(scored, 0.5), scored.groups)
     assert estimate.value == pytest.approx(auc(scores.ravel(), positive.ravel()))
     assert 0 <= estimate.low <= estimate.high <= 1
 
@@ -134,7 +135,7 @@ def test_f1_has_its_known_value() -> None:
 
 
 def test_the_interval_of_a_mean_is_that_of_all_resamples_of_two_groups() -> None:
-    estimate = mean_estimate([np.array([0.0]), np.array([1.0])])
+    estimate = over_resamples(mean_of_resample([np.array([0.0]), np.array([1.0])]), 2)
     assert (estimate.value, estimate.low, estimate.high) == (0.5, 0.0, 1.0)
 
 
