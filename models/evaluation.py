@@ -46,6 +46,15 @@ class DerivedField(CardPart):
     true: float
 
 
+class FieldFigure(CardPart):
+    """One figure of one class on one field; a single field gives no interval."""
+
+    field: str
+    metric: str
+    code: str
+    value: float
+
+
 class SetFigures(CardPart):
     """All figures on one data set."""
 
@@ -56,6 +65,7 @@ class SetFigures(CardPart):
     fields: int
     seen_in_training: bool = Field(description="True: these figures show memory, not performance.")
     figures: tuple[Figure, ...]
+    by_field: tuple[FieldFigure, ...] = ()
     derived: tuple[DerivedField, ...] = ()
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from ultraread.models.evaluation import DerivedField, Evaluation, Figure
+from ultraread.models.evaluation import DerivedField, Evaluation, FieldFigure, Figure
 
 MARKERS = "os^Dv"
 
@@ -39,8 +39,19 @@ def _sets(evaluation: Evaluation) -> Iterator[str]:
             for figure in one.figures
         )
         yield ""
+        if one.by_field:
+            yield from _by_field(one.by_field)
         if one.derived:
             yield from _derived(one.derived)
+
+
+def _by_field(rows: tuple[FieldFigure, ...]) -> list[str]:
+    return [
+        "| class | figure | field | value |",
+        "|---|---|---|---|",
+        *(f"| {one.code} | {one.metric} | {one.field} | {one.value:.4f} |" for one in rows),
+        "",
+    ]
 
 
 def _derived(rows: tuple[DerivedField, ...]) -> list[str]:

@@ -1,17 +1,17 @@
 """Figures of a model on whole data sets: by class with intervals, and how many tiles look strange to it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ultraread.datasets.manifest import LabelledField, Manifest
 from ultraread.models.card import DerivedMeasurement
-from ultraread.models.evaluation import Figure, SetFigures
-from ultraread.training.class_maps import maps_by_field
+from ultraread.models.evaluation import FieldFigure, Figure, SetFigures
+from ultraread.training.class_maps import PATCH_POSITIVE_FRACTION, maps_by_field
 from ultraread.training.derived import derived_fields, derived_figures
 from ultraread.training.fields import load_field
-from ultraread.training.figures import class_figures
-from ultraread.training.metrics import mean_of_resample, over_resamples
+from ultraread.training.figures import DIGITS, class_figures
+from ultraread.training.metrics import auc, mean_of_resample, over_resamples
 from ultraread.training.model_view import ModelView
 from ultraread.training.predict import FieldPrediction, Score, predict_field
 from ultraread.training.thresholds import Limits
@@ -52,8 +52,22 @@ def set_figures(
         fields=len(predictions),
         seen_in_training=seen_in_training,
         figures=tuple(figures),
+        by_field=tuple(field_figures(predictions, view)),
         derived=tuple(derived),
     )
+
+
+def field_figures(predictions: Sequence[FieldPrediction], view: ModelView) -> Iterator[FieldFigure]:
+    """AUC of patches of each class on each field where some patches show it and others do not."""
+    for one in predictions:
+        for number, known in enumerate(one.known):
+            positive = one.true[number].ravel() >= PATCH_POSITIVE_FRACTION
+            value = auc(one.predicted[number].ravel().astype(np.float64), positive) if known else np.nan
+            if np.isfinite(value):
+                code = view.codes[number]
+                yield FieldFigure(
+                    field=one.field.name, metric="auc_patch", code=code, value=round(value, DIGITS)
+                )
 
 
 def strange_figure(predictions: Sequence[FieldPrediction], above: float) -> Figure:

@@ -237,3 +237,15 @@ def test_the_page_shows_figures_artefacts_and_verdicts_with_a_plot(
     again = tmp_path / "again" / "evaluation.md"
     write_page(evaluation, again)
     assert sha256_of_file(again.with_name(plot.name)) == sha256_of_file(plot)
+
+
+def test_each_field_has_its_own_ranking_in_file_and_page(dark: Manifest, tmp_path: Path) -> None:
+    found = evaluate(
+        find_model(str(write_tiny_model(tmp_path / "model"))), [dark], 1, quiet, robustness=False
+    )
+    rows = found.sets[0].by_field
+    assert {row.metric for row in rows} == {"auc_patch"}
+    assert 0 < len(rows) <= len(dark.fields) * len(found.sets[0].figures)
+    assert all(0 <= row.value <= 1 for row in rows)
+    page = write_page(found, tmp_path / "page.md").read_text()
+    assert all(f"| {row.field} | {row.value:.4f} |" in page for row in rows)
