@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from montage import write_montage
 
 from ultraread.datasets.scale import operator_scale
+from ultraread.datasets.slide_address import address_of
 from ultraread.models.classifier import OnnxClassifier
 from ultraread.models.registry import find_model
 from ultraread.serving.machine import own_cpus
@@ -44,9 +45,11 @@ def main() -> None:
     classify = OnnxClassifier(model, own_cpus())
     with tempfile.TemporaryDirectory() as folder:
         slide = write_montage(Path(folder) / "montage.tif", 4096)
-        prepared = prepare_slide(slide, model, ReadRequest(operator_scale(4.6, "published: figshare 856713")))
+        address = address_of(slide)
+        request = ReadRequest(operator_scale(4.6, "published: figshare 856713"))
+        prepared = prepare_slide(address, model, request)
         (image,) = prepared.images
-        task = RangeTask(slide, image.plan, image.window, number=1)
+        task = RangeTask(address, image.plan, image.window, number=1)
         tiles = image.plan.range_tiles
         scorer = RangeScorer(classify)
         bare = _bare(classify, tiles)

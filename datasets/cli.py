@@ -41,8 +41,10 @@ def describe(path: Path) -> dict[str, Any]:
     from ultraread.datasets.admission import modality_of
     from ultraread.datasets.open_slide import open_slide
     from ultraread.datasets.scan_record import digest_slide
+    from ultraread.datasets.slide_address import address_of
 
-    with open_slide(path) as slide:
+    address = address_of(path)
+    with open_slide(address) as slide:
         images = [
             {
                 "index": image.index,
@@ -57,7 +59,7 @@ def describe(path: Path) -> dict[str, Any]:
             }
             for image in slide.info.images
         ]
-        return {"sha256": digest_slide([path]).sha256, "format": slide.info.format, "images": images}
+        return {"sha256": digest_slide(address).sha256, "format": slide.info.format, "images": images}
 
 
 def _scales(scales: list[dict[str, Any]]) -> str:

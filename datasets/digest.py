@@ -2,9 +2,20 @@
 
 import hashlib
 from pathlib import Path
+from typing import BinaryIO
+
+PIECE_BYTES = 2**20
 
 
 def sha256_of_file(path: Path) -> str:
     """Hex digest of a file, read in pieces."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of_stream(stream)
+
+
+def sha256_of_stream(stream: BinaryIO) -> str:
+    """Hex digest of what is left of a stream, read in pieces."""
+    digest = hashlib.sha256()
+    while piece := stream.read(PIECE_BYTES):
+        digest.update(piece)
+    return digest.hexdigest()

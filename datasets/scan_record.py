@@ -1,11 +1,11 @@
 """The scan record: what was digitized, from which files, with digests; filed before anything is read."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from ultraread.datasets.digest import sha256_of_file
+from ultraread.datasets.digest import sha256_of_stream
+from ultraread.datasets.slide_address import FileAddress, SlideAddress
+from ultraread.datasets.stored_file import open_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,17 @@ class SlideDigest:
     files: tuple[FileDigest, ...]
 
 
-def digest_slide(paths: Sequence[Path]) -> SlideDigest:
-    """Digest the files that together are one slide."""
-    files = tuple(FileDigest(path.name, sha256_of_file(path), path.stat().st_size) for path in paths)
+def digest_slide(slide: SlideAddress) -> SlideDigest:
+    """Digest the files that together are one slide. Raises SlideNotFound, StorageUnreachable."""
+    files = tuple(_digest(file) for file in slide.files)
     listed = "".join(f"{digest}\n" for digest in sorted(file.sha256 for file in files))
     return SlideDigest(hashlib.sha256(listed.encode()).hexdigest(), files)
+
+
+def _digest(address: FileAddress) -> FileDigest:
+    file = open_file(address.location, address.name)
+    try:
+        with file.stream() as stream:
+            return FileDigest(address.name, sha256_of_stream(stream), file.size)
+    finally:
+        file.close()

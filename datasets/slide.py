@@ -24,9 +24,61 @@ class Modality(StrEnum):
     SEMITHIN_LIGHT = "semithin_light"
 
 
+class SlideFormat(StrEnum):
+    """What a slide was opened as."""
+
+    TIFF = "tiff"
+    OME_TIFF = "ome_tiff"
+    SIS_TIFF = "sis_tiff"
+    SVS = "svs"
+    OTHER_PYRAMID = "other_pyramid"
+    PNG = "png"
+    JPEG = "jpeg"
+    DM3 = "dm3"
+    DM4 = "dm4"
+    MRC = "mrc"
+    EMD_NCEM = "emd_ncem"
+    EMD_VELOX = "emd_velox"
+    SER = "ser"
+    OME_ZARR = "ome_zarr"
+    DICOM_WSI = "dicom_wsi"
+    FIELDS = "fields"
+    """A folder of fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acquisition:
+    """How the instrument says that it made an image; empty where it says nothing.
+
+    `acquired` is the instrument's own text of the time. Microscope, camera and magnification choose the
+    calibration record.
+    """
+
+    microscope: str = ""
+    camera: str = ""
+    magnification: float | None = None
+    accelerating_kv: float | None = None
+    acquired: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A text, date or number that a file carries about its image, under the format's own name for it.
+
+    Any value may identify a patient or an operator: only `datasets/identity` reads them.
+    """
+
+    name: str
+    value: str
+
+
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """One pixel plane. `levels` starts with the full size; `samples_per_px` is 1 (grey) or 3 (RGB)."""
+    """One pixel plane. `levels` starts with the full size; `samples_per_px` is 1 (grey) or 3 (RGB).
+
+    `bit_depth` is that of what `read_box` returns: 8, 16, or 32 for floats. `stored_as` is what the file
+    holds, in numpy's words: integers that fit neither 8 nor 16 unsigned bits are handed on as float32.
+    """
 
     index: int
     levels: tuple[SizePx, ...]
@@ -35,6 +87,10 @@ class ImageInfo:
     modality: Modality
     modality_is_stated: bool
     scales: tuple[StatedScale, ...]
+    stored_as: str = ""
+    compression: str = "none"
+    stored_tile: SizePx | None = None
+    acquisition: Acquisition = Acquisition()
 
     @property
     def size(self) -> SizePx:
@@ -43,14 +99,15 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class SlideInfo:
-    """What a slide holds; `format` names the reader's format (`tiff`, `ome_tiff`, `png`, `jpeg`)."""
+    """What a slide holds; `format` is one of `SlideFormat`; `tags` are of all its files and images."""
 
     format: str
     images: tuple[ImageInfo, ...]
+    tags: tuple[Tag, ...] = ()
 
 
 class Slide(Protocol):
-    """An opened slide: a resource, closed by `with`."""
+    """An opened slide: a resource, closed by `with`. It owns the files that it was made from."""
 
     @property
     def info(self) -> SlideInfo: ...

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ultraread.datasets.scan_record import digest_slide
+from ultraread.datasets.slide_address import address_of
 from ultraread.errors import (
     InputChanged,
     InputRefused,
@@ -122,7 +123,7 @@ class LocalReader:
         if final.exists() and not self.resume:
             raise OutputExists(f"{final} exists")
         clock = Stopwatch()
-        prepared = prepare_slide(slide, self.model, self.request)
+        prepared = prepare_slide(address_of(slide), self.model, self.request)
         clock.lap("prepare_s")
         tiles[prepared.digest.sha256] = prepared.tiles
         if final.exists():
@@ -172,8 +173,8 @@ def _distinct_name(slide: Path) -> str:
 def _sha256(slide: Path) -> str:
     """Of a slide that may not even be there, or not be readable."""
     try:
-        return digest_slide([slide]).sha256 if slide.is_file() else ""
-    except OSError:
+        return digest_slide(address_of(slide)).sha256
+    except (OSError, InputRefused):
         return ""
 
 
@@ -195,7 +196,7 @@ def _bound_store(workspace: Path, prepared: PreparedSlide) -> RangeStore:
     wanted = json.loads(json.dumps(binding(prepared)))
     if bound_to.is_file() and _binding_in(bound_to) != wanted:
         raise InputChanged(
-            f"{prepared.path.name}: slide, model or settings are not those of the interrupted read"
+            f"{prepared.address.name}: slide, model or settings are not those of the interrupted read"
         )
     workspace.mkdir(parents=True, exist_ok=True)
     unfinished = bound_to.with_suffix(".tmp")

@@ -2,11 +2,10 @@
 same functions; only who scores the ranges differs.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from ultraread.datasets.admission import AdmittedImage, admit
@@ -15,6 +14,7 @@ from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.scale import StatedScale
 from ultraread.datasets.scan_record import SlideDigest, digest_slide
 from ultraread.datasets.slide import Slide
+from ultraread.datasets.slide_address import SlideAddress
 from ultraread.datasets.tile_plan import TilePlan
 from ultraread.datasets.tile_stream import TileReader, stream
 from ultraread.errors import InputChanged, TooManyFailedTiles
@@ -52,8 +52,7 @@ class PreparedImage:
 class PreparedSlide:
     """Everything that a read of this slide depends on, fixed before the first tile is scored."""
 
-    path: Path
-    others: tuple[Path, ...]
+    address: SlideAddress
     digest: SlideDigest
     format: str
     images: tuple[PreparedImage, ...]
@@ -66,22 +65,17 @@ class PreparedSlide:
 
 
 def prepare_slide(
-    path: Path,
-    model: ModelFolder,
-    request: ReadRequest,
-    filed: SlideDigest | None = None,
-    others: Sequence[Path] = (),
+    address: SlideAddress, model: ModelFolder, request: ReadRequest, filed: SlideDigest | None = None
 ) -> PreparedSlide:
     """Open, admit and plan. Raises the InputRefused that applies; nothing is written.
 
-    `others` are files that belong to the one that is opened. `filed` is the digest taken at filing; without
-    it the files are digested here.
+    `filed` is the digest taken at filing; without it the files are digested here.
     """
-    with open_slide(path) as slide:
+    with open_slide(address) as slide:
         admitted = admit(slide, model.demands, request.stated_scale, request.region)
         images = tuple(_prepare_image(slide, image, model, request) for image in admitted)
-        digest = filed or digest_slide([path, *others])
-        return PreparedSlide(path, tuple(others), digest, slide.info.format, images, model, request)
+        digest = filed or digest_slide(address)
+        return PreparedSlide(address, digest, slide.info.format, images, model, request)
 
 
 def binding(prepared: PreparedSlide) -> dict[str, Any]:
@@ -131,8 +125,8 @@ def tally_image(
 
 def confirm_digest(prepared: PreparedSlide) -> None:
     """Raise InputChanged if the file is not what was read: nothing is published then."""
-    if digest_slide([prepared.path, *prepared.others]).sha256 != prepared.digest.sha256:
-        raise InputChanged(f"{prepared.path.name} changed while it was read")
+    if digest_slide(prepared.address).sha256 != prepared.digest.sha256:
+        raise InputChanged("the slide changed while it was read")
 
 
 def _refuse_if_too_damaged(counts: TileCounts, max_failed_fraction: float) -> None:
@@ -177,4 +171,4 @@ def _missing_ranges(prepared: PreparedSlide, store: RangeStore) -> Iterator[Rang
     for image in prepared.images:
         for number in range(image.plan.ranges):
             if not store.has(image.plan.image, number):
-                yield RangeTask(prepared.path, image.plan, image.window, number)
+                yield RangeTask(prepared.address, image.plan, image.window, number)

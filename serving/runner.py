@@ -22,7 +22,7 @@ from ultraread.serving.results.folder import clear
 from ultraread.serving.score_tiles import RangeStore
 from ultraread.serving.settings import Settings
 from ultraread.serving.store.jobs import ClaimedRead, EndState, Jobs, LostLease, Progress, ReadResult
-from ultraread.serving.store.records import find_all, slide_paths, specimens_of
+from ultraread.serving.store.records import find_all, slide_address, specimens_of
 from ultraread.serving.store.tables import ReadRow, SlideRow
 
 log = logging.getLogger(__name__)
@@ -179,9 +179,9 @@ class _OneRead:
         self.heartbeat.check()
         slide = SlideToConclude(row.id, row.sha256, self._work / row.id)
         digest = SlideDigest(row.sha256, tuple(FileDigest(**file) for file in row.files))
-        opened, *others = slide_paths(self.runner.settings.slides_dir, row)
+        address = slide_address(self.runner.settings.slides_dir, row)
         try:
-            return replace(slide, prepared=prepare_slide(opened, model, request, digest, others))
+            return replace(slide, prepared=prepare_slide(address, model, request, digest))
         except UltraReadError as error:
             return replace(slide, error=error)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.slide import Slide
+from ultraread.datasets.slide_address import SlideAddress
 from ultraread.datasets.tile_plan import PlannedTile, TilePlan
 from ultraread.datasets.tile_stream import TilePixels, TileReader, block_means, stream
 from ultraread.models.card import ModelCard
@@ -37,7 +38,7 @@ class Classifier(Protocol):
 class RangeTask:
     """Range `number` of the plan of one image: only coordinates travel to where it is scored."""
 
-    slide: Path
+    slide: SlideAddress
     plan: TilePlan
     window: Window
     number: int
@@ -70,7 +71,7 @@ class RangeScorer:
     def __init__(self, classify: Classifier, decoding_threads: int = 1) -> None:
         self._classify = classify
         self._pool = ThreadPoolExecutor(decoding_threads, thread_name_prefix="decode")
-        self._path: Path | None = None
+        self._address: SlideAddress | None = None
         self._slide: Slide | None = None
 
     def __call__(self, task: RangeTask) -> RangeScores:
@@ -97,14 +98,14 @@ class RangeScorer:
         if self._slide is not None:
             self._slide.close()
 
-    def _open(self, path: Path) -> Slide:
-        if self._slide is not None and path == self._path:
+    def _open(self, address: SlideAddress) -> Slide:
+        if self._slide is not None and address == self._address:
             return self._slide
         if self._slide is not None:
             self._slide.close()
-        self._path = self._slide = None  # what is closed must not be found again if the next does not open
-        self._slide = open_slide(path)
-        self._path = path
+        self._address = self._slide = None  # what is closed must not be found again if the next does not open
+        self._slide = open_slide(address)
+        self._address = address
         return self._slide
 
 

@@ -26,7 +26,7 @@ from ultraread.serving.score_tiles import RangeStore
 from ultraread.serving.settings import Settings
 from ultraread.serving.store import shadows, versions
 from ultraread.serving.store.engine import Store
-from ultraread.serving.store.records import find_all, slide_paths, specimens_of
+from ultraread.serving.store.records import find_all, slide_address, specimens_of
 from ultraread.serving.store.tables import ReadRow, ShadowReadRow, ShadowState, SlideRow
 
 log = logging.getLogger(__name__)
@@ -108,8 +108,8 @@ class ShadowRunner:
 
     def _prepared(self, slide: SlideRow, served: ServedModel, request: ReadRequest) -> PreparedSlide:
         digest = SlideDigest(slide.sha256, tuple(FileDigest(**file) for file in slide.files))
-        opened, *others = slide_paths(self.settings.slides_dir, slide)
-        return prepare_slide(opened, served.model, request, digest, others)
+        address = slide_address(self.settings.slides_dir, slide)
+        return prepare_slide(address, served.model, request, digest)
 
     def _give_way(self) -> None:
         if not shadows.is_idle(self.store):

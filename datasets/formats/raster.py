@@ -1,8 +1,7 @@
 """PNG and JPEG: decoded whole, after the header has said that they are small enough."""
 
-from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import BinaryIO, Self, cast
 
 import imagecodecs
 import numpy as np
@@ -10,17 +9,20 @@ from PIL import Image, UnidentifiedImageError
 
 from ultraread.datasets.formats.limits import MAX_STORED_TILE_PX, is_whole_jpeg
 from ultraread.datasets.geometry import BoxPx, SizePx
-from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideInfo
+from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideFormat, SlideInfo
+from ultraread.datasets.stored_file import StoredFile
 from ultraread.errors import SlidePixelFormat, SlideTooLarge, SlideTruncated, SlideTypeMismatch
 
 
 class RasterSlide:
     """One decoded PNG or JPEG. Their resolution fields serve printing and are never a scale."""
 
-    def __init__(self, path: Path, kind: str) -> None:
-        _check_header(path)
-        self._pixels = _decode(path, kind)
-        self.info = SlideInfo(kind, (_describe(self._pixels),))
+    def __init__(self, stored: StoredFile, kind: SlideFormat) -> None:
+        with stored.stream() as stream:
+            _check_header(stream)
+        self._pixels = _decode(stored.read_at(0, stored.size), kind)
+        stored.close()
+        self.info = SlideInfo(kind, (_describe(self._pixels, kind),))
 
     def read_box(self, image: int, level: int, box: BoxPx) -> Pixels:
         return self._pixels[box.y : box.bottom, box.x : box.right]
@@ -37,38 +39,37 @@ class RasterSlide:
         self.close()
 
 
-def _check_header(path: Path) -> None:
+def _check_header(stream: BinaryIO) -> None:
     """Pillow reads the size without decoding; it would turn 16-bit RGB into 8, so it decodes nothing here."""
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as header:
+        with Image.open(stream, formats=("PNG", "JPEG")) as header:
             width, height = header.size
     except UnidentifiedImageError as failure:
-        raise SlideTypeMismatch(f"{path.name} is no PNG or JPEG image") from failure
+        raise SlideTypeMismatch("the file is no PNG or JPEG image") from failure
     except Image.DecompressionBombError as failure:
-        raise SlideTooLarge(f"{path.name} declares more pixels than a plain image may have") from failure
+        raise SlideTooLarge("the file declares more pixels than a plain image may have") from failure
     except Exception as failure:  # SyntaxError, OSError, struct.error for cut headers
-        raise SlideTruncated(f"the header of {path.name} is cut off") from failure
+        raise SlideTruncated("the header is cut off") from failure
     if width * height > MAX_STORED_TILE_PX:
         raise SlideTooLarge(f"{width} x {height} px in one piece")
 
 
-def _decode(path: Path, kind: str) -> Pixels:
-    decode = imagecodecs.png_decode if kind == "png" else imagecodecs.jpeg_decode
-    stored = path.read_bytes()
-    if kind == "jpeg" and not is_whole_jpeg(stored):
-        raise SlideTruncated(f"{path.name} ends before its picture does")
+def _decode(stored: bytes, kind: SlideFormat) -> Pixels:
+    decode = imagecodecs.png_decode if kind == SlideFormat.PNG else imagecodecs.jpeg_decode
+    if kind == SlideFormat.JPEG and not is_whole_jpeg(stored):
+        raise SlideTruncated("the file ends before its picture does")
     try:
         pixels = np.asarray(decode(stored))
     except Exception as failure:  # imagecodecs has one error type for each codec
-        raise SlideTruncated(f"{path.name} cannot be decoded") from failure
+        raise SlideTruncated("the picture cannot be decoded") from failure
     if pixels.dtype not in (np.uint8, np.uint16):
         raise SlidePixelFormat(f"pixels are {pixels.dtype}")
     return _without_alpha(pixels, kind)
 
 
-def _without_alpha(pixels: np.ndarray, kind: str) -> Pixels:
+def _without_alpha(pixels: np.ndarray, kind: SlideFormat) -> Pixels:
     """Drop the alpha channel that a PNG may have; four channels of a JPEG are inks, and refused."""
-    if kind == "png" and pixels.ndim == 3 and pixels.shape[2] in (2, 4):
+    if kind == SlideFormat.PNG and pixels.ndim == 3 and pixels.shape[2] in (2, 4):
         pixels = pixels[..., :-1]
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
@@ -77,7 +78,7 @@ def _without_alpha(pixels: np.ndarray, kind: str) -> Pixels:
     return cast(Pixels, np.ascontiguousarray(pixels))
 
 
-def _describe(pixels: Pixels) -> ImageInfo:
+def _describe(pixels: Pixels, kind: SlideFormat) -> ImageInfo:
     samples = 3 if pixels.ndim == 3 else 1
     return ImageInfo(
         index=0,
@@ -87,4 +88,6 @@ def _describe(pixels: Pixels) -> ImageInfo:
         modality=Modality.TEM if samples == 1 else Modality.SEMITHIN_LIGHT,
         modality_is_stated=False,
         scales=(),
+        stored_as=str(pixels.dtype),
+        compression=kind,
     )

@@ -1,17 +1,15 @@
 """TIFF, BigTIFF, tiled and pyramidal TIFF and OME-TIFF, read stored tile by stored tile.
 
-tifffile parses the headers and decodes; bytes come by `pread`, so threads share one file without a lock.
+tifffile parses the headers and decodes; bytes come by ranges, so threads share one file without a lock.
 """
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Self, cast
+from typing import BinaryIO, Self, cast
 
 import numpy as np
 import tifffile
@@ -22,6 +20,7 @@ from ultraread.datasets.formats.tiff_scale import scales_of_series
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.scale import StatedScale
 from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideInfo, TileUnreadable
+from ultraread.datasets.stored_file import StoredFile
 from ultraread.errors import (
     SlideCodecUnsupported,
     SlideOffsetInvalid,
@@ -72,9 +71,10 @@ class _StoredPlane:
 class TiffSlide:
     """An open TIFF; each plane of each series is one image, each pyramid level one of its levels."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = _open_headers(path)
-        self._descriptor = os.open(path, os.O_RDONLY)
+    def __init__(self, stored: StoredFile) -> None:
+        self._stored = stored
+        self._stream = stored.stream()
+        self._file = _open_headers(self._stream, stored.name)
         self._segments = _SegmentCache()
         try:
             self._images = _planes_by_image_and_level(self._file)
@@ -87,7 +87,7 @@ class TiffSlide:
             raise SlideTruncated(f"the TIFF header cannot be read ({type(failure).__name__})") from failure
 
     def read_box(self, image: int, level: int, box: BoxPx) -> Pixels:
-        if self._descriptor < 0:
+        if self._stream.closed:
             raise ValueError("read of a closed slide")
         plane = self._images[image][level]
         shape = (box.height, box.width, 3) if plane.key.samplesperpixel == 3 else (box.height, box.width)
@@ -101,11 +101,9 @@ class TiffSlide:
         return cast(Pixels, pixels)
 
     def close(self) -> None:
-        """Close the file; the number of its descriptor, which may soon be another file's, is forgotten."""
         self._file.close()
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        self._stream.close()
+        self._stored.close()
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +123,7 @@ class TiffSlide:
         if count == 0:  # a sparse file: nothing was written there
             return None
         try:
-            stored = os.pread(self._descriptor, count, offset)
+            stored = self._stored.read_at(offset, count)
         except OSError as failure:  # a fault of the disk is that of one tile, too
             raise TileUnreadable(f"stored tile {index}: {failure.strerror}") from failure
         if len(stored) != count:
@@ -167,13 +165,16 @@ class _SegmentCache:
                 self._bytes -= 0 if dropped is None else dropped.nbytes
 
 
-def _open_headers(path: Path) -> TiffFile:
+def _open_headers(stream: BinaryIO, name: str) -> TiffFile:
+    """tifffile closes no stream that it was given, and reads headers from it as they are needed."""
     try:
-        return TiffFile(path)
+        return TiffFile(stream, name=name)
     except tifffile.TiffFileError as failure:
-        raise SlideTypeMismatch(f"{path.name} is no TIFF file") from failure
+        stream.close()
+        raise SlideTypeMismatch("the file is no TIFF") from failure
     except Exception as failure:  # struct.error, ValueError and others for cut headers
-        raise SlideTruncated(f"the TIFF header of {path.name} is cut off") from failure
+        stream.close()
+        raise SlideTruncated("the TIFF header is cut off") from failure
 
 
 def _planes_by_image_and_level(file: TiffFile) -> list[list[_StoredPlane]]:

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ultraread.datasets.admission import modality_of
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.scan_record import digest_slide
 from ultraread.datasets.slide import ImageInfo, Modality, Slide
+from ultraread.datasets.slide_address import FileAddress, SlideAddress
 from ultraread.errors import InputRefused, RequestInvalid, UploadConflict
 from ultraread.serving.api import bodies
 from ultraread.serving.api.service import WHO, Service
@@ -60,7 +62,7 @@ def _refuse_unknown_case(service: Service, case_id: str | None) -> None:
 
 @contextmanager
 def _staged(service: Service, uploads: Sequence[UploadRow], slide_id: str) -> Iterator[list[Path]]:
-    """The files where `slide_paths` expects them, gone again where filing fails; links, not copies."""
+    """The files where `slide_address` expects them, gone again where filing fails; links, not copies."""
     folder = service.settings.slides_dir / slide_id
     shutil.rmtree(folder, ignore_errors=True)  # of a request that died before it filed
     folder.mkdir(mode=0o700)
@@ -77,15 +79,16 @@ def _staged(service: Service, uploads: Sequence[UploadRow], slide_id: str) -> It
 def _inspected(
     paths: Sequence[Path], names: Sequence[str], stated: bodies.NewSlide, slide_id: str
 ) -> NewSlide:
-    with open_slide(paths[0]) as slide:
+    files = (FileAddress(name, str(path)) for name, path in zip(names, paths, strict=True))
+    address = SlideAddress(slide_id, tuple(files))
+    with open_slide(address) as slide:
         file_format, images = slide.info.format, _images(slide)
-    digest = digest_slide(paths)
-    files = zip(names, digest.files, strict=True)
+    digest = digest_slide(address)
     return NewSlide(
         id=slide_id,
         sha256=digest.sha256,
         format=file_format,
-        files=tuple({"name": name, "sha256": file.sha256, "bytes": file.bytes} for name, file in files),
+        files=tuple(asdict(file) for file in digest.files),
         images=images,
         case_id=stated.case_id,
         accession=stated.accession,

@@ -6,14 +6,14 @@ from ultraread.datasets.admission import admit
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.scale import StatedScale, operator_scale
-from ultraread.errors import InputRefused, IntegrityFailed, RequestInvalid
+from ultraread.errors import InputRefused, IntegrityFailed, RequestInvalid, SlideNotFound
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.api import bodies
 from ultraread.serving.api.service import WHO, Service
 from ultraread.serving.settings import Settings
 from ultraread.serving.store import jobs
 from ultraread.serving.store.audit import AuditLog
-from ultraread.serving.store.records import find_all, slide_paths, slides_of_case
+from ultraread.serving.store.records import find_all, slide_address, slides_of_case
 from ultraread.serving.store.tables import ReadRow, SlideRow
 
 
@@ -50,12 +50,11 @@ def _one_each(slides: Sequence[SlideRow]) -> list[SlideRow]:
 
 
 def _admit(settings: Settings, slide: SlideRow, model: ModelFolder, wanted: bodies.NewRead) -> None:
-    path = slide_paths(settings.slides_dir, slide)[0]
-    if not path.is_file():
-        raise IntegrityFailed(f"the file of slide {slide.id} is gone")
     try:
-        with open_slide(path) as opened:
+        with open_slide(slide_address(settings.slides_dir, slide)) as opened:
             admit(opened, model.demands, _scale(wanted.scale), _region(wanted.region))
+    except SlideNotFound as gone:
+        raise IntegrityFailed(f"a file of slide {slide.id} is gone") from gone
     except InputRefused as refused:
         raise type(refused)(f"slide {slide.id}: {refused.what}", refused.remedy) from refused
 

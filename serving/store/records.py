@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from ultraread.datasets.slide_address import FileAddress, SlideAddress
 from ultraread.errors import CaseExists, NotFound
 from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.ids import new_id
@@ -117,10 +118,12 @@ def specimens_of(session: Session, slide_ids: Sequence[str]) -> list[str]:
     return [record.specimen or "" for record in records]
 
 
-def slide_paths(slides_dir: Path, slide: SlideRow) -> list[Path]:
-    """Where the slide's files lie, the one to open first."""
-    names = (stored_name(index, file["name"]) for index, file in enumerate(slide.files))
-    return [slides_dir / slide.id / name for name in names]
+def slide_address(slides_dir: Path, slide: SlideRow) -> SlideAddress:
+    """Where the slide's files lie, the one to open first in front. It is called by its id."""
+    names = [file["name"] for file in slide.files]
+    stored = (slides_dir / slide.id / stored_name(index, name) for index, name in enumerate(names))
+    files = zip(names, stored, strict=True)
+    return SlideAddress(slide.id, tuple(FileAddress(name, str(path)) for name, path in files))
 
 
 def stored_name(index: int, name: str) -> str:

@@ -71,6 +71,10 @@ class SlideRow(Table):
     format: Mapped[str]
     files: Mapped[list[Json]]
     images: Mapped[list[Json]]
+    looks: Mapped[list[Json]] = mapped_column(default=list)
+    """What was found burnt into each image, as `datasets/burnt_in` wrote it."""
+    identity: Mapped[Json | None]
+    """What identifies somebody, where it was found, and the policy that holds: see `datasets/identity`."""
     created: Mapped[str] = mapped_column(default=utc_now())
 
 

@@ -156,6 +156,13 @@ class SlideNotFound(InputRefused):
     remedy = "Check the path."
 
 
+class UrlNotAllowed(InputRefused):
+    """An address of a kind that is not opened."""
+
+    code = "url_not_allowed"
+    remedy = "Name a local path or an s3:// address."
+
+
 class SlideEmpty(InputRefused):
     """A file of no bytes."""
 
@@ -509,6 +516,13 @@ class StorageFull(Unavailable):
     code = "storage_full"
     http_status = 507
     remedy = "Free space and try again; nothing half-written is shown."
+
+
+class StorageUnreachable(Unavailable):
+    """The object store does not answer, or not to these credentials."""
+
+    code = "storage_unreachable"
+    remedy = "Check its address and credentials (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID), then try again."
 
 
 class MachineTooSmall(Unavailable):

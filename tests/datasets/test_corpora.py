@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from addresses import together
 
 from ultraread.datasets import corpora
 from ultraread.datasets.corpora import fetch, files_under, pinned_files
@@ -82,6 +83,6 @@ def test_a_slides_digest_is_that_of_its_files_in_any_order(tmp_path: Path) -> No
     other.write_bytes(b"other")
     digests = sorted(hashlib.sha256(content).hexdigest() for content in (b"one", b"other"))
     expected = hashlib.sha256("".join(f"{digest}\n" for digest in digests).encode()).hexdigest()
-    assert digest_slide([one, other]).sha256 == expected == digest_slide([other, one]).sha256
+    assert digest_slide(together(one, other)).sha256 == expected == digest_slide(together(other, one)).sha256
     assert sha256_of_file(one) == hashlib.sha256(b"one").hexdigest()
-    assert [file.bytes for file in digest_slide([one, other]).files] == [3, 5]
+    assert [file.bytes for file in digest_slide(together(one, other)).files] == [3, 5]

@@ -20,6 +20,7 @@ from tiny_model import change_card, replace_graph, tiny_graph, write_tiny_model
 
 from ultraread.datasets.corpora import fetch
 from ultraread.datasets.digest import sha256_of_file
+from ultraread.datasets.slide_address import SlideAddress, address_of
 from ultraread.serving.read_slide import PreparedSlide, prepare_slide
 
 NM_PER_PX = 4.6
@@ -281,10 +282,10 @@ def test_no_fault_of_one_slide_ends_a_batch(
         for name in ("good", "bad")
     )
 
-    def failing(path: Path, *rest: Any) -> PreparedSlide:  # noqa: ANN401  # as it was called
-        if path == bad:
+    def failing(address: SlideAddress, *rest: Any) -> PreparedSlide:  # noqa: ANN401  # as it was called
+        if address == address_of(bad):
             raise fault
-        return prepare_slide(path, *rest)
+        return prepare_slide(address, *rest)
 
     monkeypatch.setattr("ultraread.serving.local_read.prepare_slide", failing)
     ended = ultraread("read", bad, good, "--out", tmp_path / "out", "--model", model)

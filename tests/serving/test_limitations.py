@@ -7,6 +7,7 @@ from simulated import simulated_tissue, write_tiff
 from tiny_model import tiny_model
 
 from ultraread.datasets.geometry import BoxPx
+from ultraread.datasets.slide_address import address_of
 from ultraread.serving.aggregate import coverage_of, scope_of
 from ultraread.serving.limitations import ONE_IMAGE, PART_ONLY, limitations_of
 from ultraread.serving.read_slide import ReadRequest, prepare_slide
@@ -21,7 +22,7 @@ def said(
 ) -> str:
     model = tiny_model(tmp_path / "model", **card)
     slide = write_tiff(tmp_path / "slide.tif", simulated_tissue(256, 256), 4.6)
-    prepared = prepare_slide(slide, model, ReadRequest(region=region))
+    prepared = prepare_slide(address_of(slide), model, ReadRequest(region=region))
     admitted = [image.admitted for image in prepared.images]
     return " ".join(
         limitations_of(model, scope_of(specimen, model.card), coverage_of([], model.card), admitted, images)

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from addresses import file_of
 from simulated import simulated_tissue, write_tiff
 from tiny_model import STEEPNESS, STRIDE_PX, tiny_model
 
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.open_slide import open_slide
+from ultraread.datasets.slide_address import address_of
 from ultraread.errors import BitDepthMismatch, InputChanged, SlideNotFound
 from ultraread.models.card import ImageMeanStd
 from ultraread.models.classifier import OnnxClassifier
@@ -48,7 +50,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
 def prepared(tmp_path: Path, model: ModelFolder) -> PreparedSlide:
     """A simulated slide of 5 x 4 tiles in 4 ranges."""
     slide = write_tiff(tmp_path / "slide.tif", simulated_tissue(300, 200), 4.6, compression="zstd")
-    return prepare_slide(slide, model, SMALL_RANGES)
+    return prepare_slide(address_of(slide), model, SMALL_RANGES)
 
 
 def test_the_window_is_that_of_the_tissue_where_most_of_a_slide_is_empty(
@@ -59,14 +61,15 @@ def test_the_window_is_that_of_the_tissue_where_most_of_a_slide_is_empty(
     tissue = simulated_tissue(64, 64)
     pixels[448:512, 192:256] = tissue
     slide = write_tiff(tmp_path / "slide.tif", pixels, 4.6, compression="zstd")
-    (image,) = prepare_slide(slide, model, ReadRequest()).images
+    (image,) = prepare_slide(address_of(slide), model, ReadRequest()).images
     assert image.window.mean == pytest.approx(tissue.mean())
     assert image.window.std == pytest.approx(tissue.std())
 
 
 def test_the_window_is_that_of_as_many_tiles_as_the_card_says(tmp_path: Path, model: ModelFolder) -> None:
     pixels = simulated_tissue(256, 256)
-    (image,) = prepare_slide(write_tiff(tmp_path / "slide.tif", pixels, 4.6), model, ReadRequest()).images
+    address = address_of(write_tiff(tmp_path / "slide.tif", pixels, 4.6))
+    (image,) = prepare_slide(address, model, ReadRequest()).images
     assert isinstance(model.card.normalisation, ImageMeanStd)
     assert len(image.plan) == model.card.normalisation.sample_tiles == 16
     assert image.window.mean == pytest.approx(pixels.mean())
@@ -79,23 +82,23 @@ def test_a_model_of_the_full_range_gets_every_image_by_its_bit_depth_alone(tmp_p
     pixels = simulated_tissue(256, 256)
     for kind, white in ((np.uint8, 255), (np.uint16, 65535)):
         slide = write_tiff(tmp_path / "slide.tif", pixels.astype(kind), 4.6)
-        (image,) = prepare_slide(slide, whole, ReadRequest()).images
+        (image,) = prepare_slide(address_of(slide), whole, ReadRequest()).images
         assert (image.window.mean, image.window.std) == (0, white)
     slide = write_tiff(tmp_path / "slide.tif", pixels.astype(np.float32), 4.6)
     with pytest.raises(BitDepthMismatch):
-        prepare_slide(slide, whole, ReadRequest())
+        prepare_slide(address_of(slide), whole, ReadRequest())
 
 
 def test_checkpoints_are_bound_to_slide_model_plan_and_window(
     prepared: PreparedSlide, tmp_path: Path, model: ModelFolder
 ) -> None:
-    other_region = prepare_slide(prepared.path, model, replace(SMALL_RANGES, region=BoxPx(0, 0, 256, 200)))
-    other_ranges = prepare_slide(prepared.path, model, ReadRequest(range_tiles=6))
-    other_model = prepare_slide(prepared.path, tiny_model(tmp_path / "m", limitations=["x"]), SMALL_RANGES)
+    other_region = prepare_slide(prepared.address, model, replace(SMALL_RANGES, region=BoxPx(0, 0, 256, 200)))
+    other_ranges = prepare_slide(prepared.address, model, ReadRequest(range_tiles=6))
+    other_model = prepare_slide(prepared.address, tiny_model(tmp_path / "m", limitations=["x"]), SMALL_RANGES)
     write_tiff(tmp_path / "other.tif", simulated_tissue(300, 200, seed=1), 4.6, compression="zstd")
-    other_slide = prepare_slide(tmp_path / "other.tif", model, SMALL_RANGES)
+    other_slide = prepare_slide(address_of(tmp_path / "other.tif"), model, SMALL_RANGES)
     others = (other_region, other_ranges, other_model, other_slide)
-    assert binding(prepared) == binding(prepare_slide(prepared.path, model, SMALL_RANGES))
+    assert binding(prepared) == binding(prepare_slide(prepared.address, model, SMALL_RANGES))
     assert all(binding(other) != binding(prepared) for other in others)
 
 
@@ -148,7 +151,7 @@ def test_a_checkpoint_holds_what_was_scored(
 
 def test_a_file_that_changes_while_it_is_read_gives_no_result(prepared: PreparedSlide) -> None:
     confirm_digest(prepared)
-    write_tiff(prepared.path, simulated_tissue(300, 200, seed=2), 4.6)
+    write_tiff(file_of(prepared), simulated_tissue(300, 200, seed=2), 4.6)
     with pytest.raises(InputChanged, match="changed while it was read"):
         confirm_digest(prepared)
 
@@ -158,7 +161,7 @@ def test_each_tile_gets_the_scores_of_its_own_pixels(tmp_path: Path, model: Mode
     pixels = simulated_tissue(320, 256)
     pixels[128:192, 128:192] = 120
     slide = write_tiff(tmp_path / "slide.tif", pixels, 4.6, compression="zstd")
-    prepared, store = prepare_slide(slide, model, SMALL_RANGES), RangeStore(tmp_path / "ranges")
+    prepared, store = prepare_slide(address_of(slide), model, SMALL_RANGES), RangeStore(tmp_path / "ranges")
     (image,) = prepared.images
     scorer = RangeScorer(OnnxClassifier(model, threads=1))
     score_slide(prepared, store, lambda tasks: map(scorer, tasks), lambda tiles: None)
@@ -186,7 +189,7 @@ def test_a_slide_is_never_read_through_another_files_descriptor(
     tmp_path: Path, prepared: PreparedSlide, model: ModelFolder
 ) -> None:
     scorer = RangeScorer(OnnxClassifier(model, threads=1))
-    task = RangeTask(prepared.path, prepared.images[0].plan, prepared.images[0].window, 0)
+    task = RangeTask(prepared.address, prepared.images[0].plan, prepared.images[0].window, 0)
     before = scorer(task)
     with pytest.raises(SlideNotFound):
         scorer(replace(task, slide=tmp_path / "gone.tif"))
@@ -201,11 +204,11 @@ def test_a_slide_is_never_read_through_another_files_descriptor(
 
 
 def test_a_slide_that_was_closed_reads_nothing_any_more(prepared: PreparedSlide) -> None:
-    slide = open_slide(prepared.path)
+    slide = open_slide(prepared.address)
     box = BoxPx(0, 0, 64, 64)
     slide.read_box(0, 0, box)
     slide.close()
-    with prepared.path.open("rb") as other:  # which may have got the number of the closed descriptor
+    with file_of(prepared).open("rb") as other:  # which may have got the number of the closed descriptor
         slide.close()
         with pytest.raises(ValueError, match="closed slide"):
             slide.read_box(0, 0, box)
@@ -224,7 +227,7 @@ def test_the_same_texture_is_scored_whatever_its_bit_depth_and_gain(
         "counts": grey.astype(np.uint16) // 4,
         "float": grey.astype(np.float32) / 1000,
     }[change]
-    found = prepare_slide(write_tiff(tmp_path / "slide.tif", pixels, 4.6), model, ReadRequest())
+    found = prepare_slide(address_of(write_tiff(tmp_path / "slide.tif", pixels, 4.6)), model, ReadRequest())
     scorer = RangeScorer(OnnxClassifier(model, threads=1))
     store = RangeStore(tmp_path / "ranges")
     score_slide(found, store, lambda tasks: map(scorer, tasks), lambda tiles: None)

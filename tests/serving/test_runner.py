@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from addresses import together
 from filed import end_lease
 from simulated import cut_off, flip_bit, simulated_tissue, write_tiff
 from tiny_model import tiny_model
@@ -51,7 +52,7 @@ class House:
 
     def file(self, path: Path, *others: Path) -> str:
         """File a copy of the slide, which may have more files, under the case."""
-        digest, slide_id = digest_slide([path, *others]), new_id()
+        digest, slide_id = digest_slide(together(path, *others)), new_id()
         (self.settings.slides_dir / slide_id).mkdir()
         for number, each in enumerate((path, *others)):
             kept = self.settings.slides_dir / slide_id / stored_name(number, each.name)
@@ -136,13 +137,12 @@ def test_a_slide_that_changed_after_filing_gives_no_result(house: House, tmp_pat
 
 
 def test_a_slide_of_several_files_is_read_and_watched_over_all_of_them(house: House, tmp_path: Path) -> None:
-    beside = tmp_path / "field.emi"
-    beside.write_bytes(b"what the instrument wrote beside the image")
+    beside = write_tiff(tmp_path / "beside.tif", simulated_tissue(256, 256, seed=1))
     slide = house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256)), beside)
     first, second = house.request(slide), house.request(slide)
     house.runner().run_next()
     assert house.read(first).state == "succeeded"
-    flip_bit(house.settings.slides_dir / slide / stored_name(1, beside.name), 3)
+    flip_bit(house.settings.slides_dir / slide / stored_name(1, beside.name), -100)
     house.runner().run_next()
     assert house.read(second).error_code == "read_input_changed"
 

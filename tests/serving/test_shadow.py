@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from addresses import together
 from hypothesis import given
 from hypothesis import strategies as st
 from simulated import simulated_tissue, write_tiff
@@ -67,7 +68,7 @@ class House:
     def ask(self) -> str:
         """File a field and ask for its read by the champion."""
         path = write_tiff(self.folder / "field.tif", simulated_tissue(256, 256))
-        digest, slide_id = digest_slide([path]), new_id()
+        digest, slide_id = digest_slide(together(path)), new_id()
         (self.settings.slides_dir / slide_id).mkdir()
         (self.settings.slides_dir / slide_id / stored_name(0, path.name)).write_bytes(path.read_bytes())
         files = tuple({"name": f.name, "sha256": f.sha256, "bytes": f.bytes} for f in digest.files)

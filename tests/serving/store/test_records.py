@@ -6,6 +6,7 @@ import pytest
 from filed import A_DIGEST, file_a_slide
 from sqlalchemy import func, select
 
+from ultraread.datasets.slide_address import FileAddress, SlideAddress
 from ultraread.errors import CaseExists, NotFound
 from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.engine import Store
@@ -14,7 +15,7 @@ from ultraread.serving.store.records import (
     find,
     page,
     record_in_case,
-    slide_paths,
+    slide_address,
     slides_of_case,
     stored_name,
 )
@@ -87,7 +88,8 @@ def test_a_file_is_stored_under_its_number_and_a_short_suffix(name: str, stored:
 def test_a_slide_lies_in_a_folder_of_its_own(store: Store) -> None:
     slide_id = file_a_slide(store)
     with store.reading() as session:
-        assert slide_paths(Path("/s"), find(session, SlideRow, slide_id)) == [Path(f"/s/{slide_id}/0.tif")]
+        address = slide_address(Path("/s"), find(session, SlideRow, slide_id))
+    assert address == SlideAddress(slide_id, (FileAddress("grid.tif", f"/s/{slide_id}/0.tif"),))
 
 
 def test_a_case_knows_the_first_slide_of_the_same_bytes(store: Store) -> None:

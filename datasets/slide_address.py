@@ -1,0 +1,103 @@
+"""Which files together are one slide: one file, an EMI with its SER files, or the files of a folder."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ultraread.datasets.stored_file import is_remote, remote_files
+from ultraread.errors import SlideNotFound, SlideTypeMismatch, StorageUnreachable
+
+ZARR_METADATA = frozenset({".zattrs", ".zgroup", ".zarray", ".zmetadata", "zarr.json"})
+NO_IMAGES = {".csv", ".db", ".htm", ".html", ".ini", ".json", ".md", ".txt", ".xml"}
+"""Suffixes of what instruments and systems leave beside the fields of a folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileAddress:
+    """One file: its name inside the slide, which may identify a patient, and where it lies."""
+
+    name: str
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlideAddress:
+    """The files that are opened as one slide, in order; `name` is what a person called the slide."""
+
+    name: str
+    files: tuple[FileAddress, ...]
+
+    @property
+    def stem(self) -> str:
+        return PurePosixPath(self.name).stem
+
+
+def address_of(slide: Path | str) -> SlideAddress:
+    """Find the files of a slide by the path or `s3://` address that a person named.
+
+    Raises SlideNotFound; SlideTypeMismatch for a folder without images; UrlNotAllowed.
+    """
+    if isinstance(slide, str) and is_remote(slide):
+        return _remote(slide)
+    path = Path(slide)
+    if path.is_dir():
+        return _of_folder(path.name, {str(file.relative_to(path)): str(file) for file in _files_below(path)})
+    if not path.is_file():
+        raise SlideNotFound(f"there is no file {path}")
+    together = series_of(path.name, (other.name for other in path.parent.iterdir()))
+    return SlideAddress(path.name, tuple(FileAddress(name, str(path.parent / name)) for name in together))
+
+
+def _remote(address: str) -> SlideAddress:
+    files, path = remote_files(address)
+    try:
+        if files.isfile(path):
+            name = PurePosixPath(path).name
+            return SlideAddress(name, (FileAddress(name, address),))
+        found = sorted(files.find(path))
+    except Exception as failure:  # botocore and aiohttp have a tree of errors each
+        raise StorageUnreachable(f"{address} cannot be reached ({type(failure).__name__})") from failure
+    if not found:
+        raise SlideNotFound(f"there is no object {address}")
+    root = path.rstrip("/")
+    below = {each.removeprefix(f"{root}/"): f"s3://{each}" for each in found}
+    return _of_folder(PurePosixPath(root).name, below)
+
+
+def _of_folder(name: str, files: dict[str, str]) -> SlideAddress:
+    """`files`: relative name to location. In an OME-Zarr all count, else those that can be fields."""
+    taken = sorted(files, key=natural_order)
+    if not any(PurePosixPath(each).name in ZARR_METADATA for each in files):
+        taken = [each for each in taken if PurePosixPath(each).suffix.lower() not in NO_IMAGES]
+    if not taken:
+        raise SlideTypeMismatch(f"{name} is a folder without images", "Name the image files in it.")
+    return SlideAddress(name, tuple(FileAddress(each, files[each]) for each in taken))
+
+
+def _files_below(folder: Path) -> Iterable[Path]:
+    """Regular files; hidden ones only where an OME-Zarr keeps its metadata in them."""
+    for file in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        if file.is_file() and not file.is_symlink() and (not hidden or file.name in ZARR_METADATA):
+            yield file
+
+
+def series_of(name: str, others: Iterable[str]) -> list[str]:
+    """An EMI file and the SER files that it describes belong together, whichever of them is named.
+
+    Of any other file, and of a SER file without its EMI, only the name itself. The EMI file comes first.
+    """
+    path = PurePosixPath(name)
+    if path.suffix.lower() not in {".emi", ".ser"}:
+        return [name]
+    stem = re.sub(r"_\d+$", "", path.stem) if path.suffix.lower() == ".ser" else path.stem
+    is_of_series = re.compile(rf"{re.escape(str(path.with_name(stem)))}(\.emi|_\d+\.ser)", re.IGNORECASE)
+    found = sorted(filter(is_of_series.fullmatch, others), key=natural_order)
+    described = [each for each in found if each.lower().endswith(".emi")]
+    return described + [each for each in found if each not in described] if described else [name]
+
+
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """Sort key by which field2 comes before field10."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name.casefold())]
