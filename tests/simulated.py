@@ -69,6 +69,59 @@ def write_imagej_tiff(path: Path, pixels: Array, nm_per_px: float) -> Path:
     return path
 
 
+def simulated_semithin(width_px: int, height_px: int, seed: int = 0) -> Grey8:
+    """(height, width, 3) simulated semi-thin section in toluidine blue: dark round bodies on pale blue."""
+    chance = np.random.default_rng(seed)
+    y, x = np.mgrid[:height_px, :width_px]
+    near = np.full((height_px, width_px), np.inf)
+    for _ in range(max(4, width_px * height_px // 20_000)):
+        centre_x, centre_y = chance.uniform(0, width_px), chance.uniform(0, height_px)
+        near = np.minimum(near, np.hypot(x - centre_x, y - centre_y) / chance.uniform(12, 28))
+    stain = np.clip(0.25 + 0.6 * np.exp(-(near**4)) + chance.normal(0, 0.03, near.shape), 0, 1)
+    pale, deep = np.array([225, 228, 242]), np.array([45, 40, 130])
+    return np.asarray(np.rint(pale + stain[..., None] * (deep - pale)), np.uint8)
+
+
+def write_semithin(
+    path: Path, width_px: int = 1024, height_px: int = 768, seed: int = 0, nm_per_px: float = 250
+) -> Path:
+    """A simulated glass slide: a semi-thin section scanned in colour, as a tiled pyramid with its scale."""
+    resolution = {"resolution": (NM_PER_CM / nm_per_px,) * 2, "resolutionunit": "CENTIMETER"}
+    pixels = simulated_semithin(width_px, height_px, seed)
+    levels = max(2, int(np.log2(max(width_px, height_px) / 256)) + 1)
+    return write_pyramid(path, pixels, levels, compression="deflate", **resolution)
+
+
+def write_svs(path: Path, pixels: Array, um_per_px: float | None = 0.25, levels: int = 3) -> Path:
+    """A simulated Aperio file: JPEG tiles of 240 px, a thumbnail after the full size, label and macro last.
+
+    Its descriptions carry a marked operator and time, as real ones do.
+    """
+    height, width = pixels.shape[:2]
+    mpp = "" if um_per_px is None else f"|MPP = {um_per_px}"
+    about = f"|AppMag = 40|Date = 11/24/26|Time = 09:30:00|User = MARKED-OPERATOR{mpp}"
+    jpeg: dict[str, Any] = {
+        "photometric": "rgb", "compression": "jpeg", "compressionargs": {"level": 90}, "metadata": None,
+        "software": False,
+    }  # fmt: skip
+    aperio = f"Aperio Image Library v12.0.0 \r\n{width}x{height}"
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(pixels, tile=(240, 240), description=f"{aperio} (240x240) JPEG{about}", **jpeg)
+        thumbnail = pixels[::8, ::8]
+        writer.write(thumbnail, rowsperstrip=16, description=f"{aperio} -> thumbnail{about}", **jpeg)
+        for _ in range(levels - 1):
+            pixels = halved(halved(pixels))
+            size = f"{pixels.shape[1]}x{pixels.shape[0]}"
+            writer.write(
+                pixels, tile=(240, 240), description=f"{aperio} (240x240) -> {size} JPEG{about}", **jpeg
+            )
+        for name, subfile_type in (("label", 1), ("macro", 9)):
+            picture = simulated_colours(160, 120)
+            told = f"Aperio Image Library v12.0.0 \r\n{name} 160x120"
+            writer.write(picture, rowsperstrip=16, subfiletype=subfile_type, description=told, **jpeg)
+    return path
+
+
 def write_png(path: Path, pixels: Array) -> Path:
     """A simulated PNG; PNG states no scale."""
     path.write_bytes(imagecodecs.png_encode(pixels))
