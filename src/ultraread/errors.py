@@ -219,6 +219,41 @@ class SlidePyramidInvalid(InputRefused):
     remedy = "Write the pyramid again."
 
 
+class SlideNotAnImage(InputRefused):
+    """A spectrum, a line scan or a diffraction pattern: measured, but no picture of the specimen."""
+
+    code = "slide_not_an_image"
+    remedy = "File the micrograph that was taken beside it."
+
+
+class SlideExternalRef(InputRefused):
+    """The pixels lie in another file, which is not part of the slide."""
+
+    code = "slide_external_ref"
+    remedy = "Export the image into one file of its own."
+
+
+class SlideDamaged(InputRefused):
+    """The file contradicts itself, or its structure cannot be followed."""
+
+    code = "slide_damaged"
+    remedy = "Copy the file again from the instrument."
+
+
+class SlideIfdLoop(InputRefused):
+    """A TIFF whose directories point back to one of themselves."""
+
+    code = "slide_ifd_loop"
+    remedy = "Write the file again with the program that made it."
+
+
+class SlideTooManyIfds(InputRefused):
+    """A TIFF of more than 10,000 directories."""
+
+    code = "slide_too_many_ifds"
+    remedy = "Save the series as several files, at most 10,000 images each."
+
+
 class OutputExists(InputRefused):
     """A result is never written over."""
 
