@@ -13,6 +13,7 @@ from ultraread.errors import (
     BitDepthMismatch,
     ModalityMismatch,
     NonFinitePixels,
+    ReadRefused,
     RegionInvalid,
     SlideTooSmall,
 )
@@ -47,11 +48,39 @@ class AdmittedImage:
     zoom: float
 
 
+@dataclass(frozen=True, slots=True)
+class OutOfScopeImage:
+    """A light micrograph, which no model of electron micrographs reads; its scale where the file has one."""
+
+    info: ImageInfo
+    scale: Scale | None
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The images of a slide that are read, and those that a read only tells of."""
+
+    images: tuple[AdmittedImage, ...]
+    out_of_scope: tuple[OutOfScopeImage, ...]
+
+
 def admit(
     slide: Slide, demands: ReadDemands, stated: StatedScale | None = None, region: BoxPx | None = None
-) -> tuple[AdmittedImage, ...]:
-    """Return every image of the slide, admitted. Raises the ReadRefused or RegionInvalid that applies."""
-    return tuple(_admit_image(slide, image, demands, stated, region) for image in slide.info.images)
+) -> Admission:
+    """Admit every image of the slide. Raises the ReadRefused or RegionInvalid that applies.
+
+    The glass slide belongs to its case, so a light micrograph refuses nothing: its findings are out of scope.
+    """
+    kinds = [(image, modality_of(slide, image)) for image in slide.info.images]
+    apart = [image for image, kind in kinds if _is_out_of_scope(kind, demands)]
+    return Admission(
+        tuple(
+            _admit_image(slide, image, kind, demands, stated, region)
+            for image, kind in kinds
+            if image not in apart
+        ),
+        tuple(OutOfScopeImage(image, _scale_if_any(image)) for image in apart),
+    )
 
 
 def modality_of(slide: Slide, image: ImageInfo) -> Modality:
@@ -63,14 +92,28 @@ def modality_of(slide: Slide, image: ImageInfo) -> Modality:
     return Modality.TEM if is_grey else image.modality
 
 
+def _is_out_of_scope(modality: Modality, demands: ReadDemands) -> bool:
+    return Modality.SEMITHIN_LIGHT == modality != demands.modality
+
+
+def _scale_if_any(image: ImageInfo) -> Scale | None:
+    """What the file states; a scale that an operator states is that of the fields, not of the glass slide."""
+    try:
+        return choose_scale(image.scales)
+    except ReadRefused:
+        return None
+
+
 def _admit_image(
-    slide: Slide, image: ImageInfo, demands: ReadDemands, stated: StatedScale | None, region: BoxPx | None
+    slide: Slide,
+    image: ImageInfo,
+    modality: Modality,
+    demands: ReadDemands,
+    stated: StatedScale | None,
+    region: BoxPx | None,
 ) -> AdmittedImage:
-    modality = modality_of(slide, image)
     if modality != demands.modality:
-        raise ModalityMismatch(
-            f"image {image.index} is {_in_words(modality)}; the model reads {demands.modality}"
-        )
+        raise ModalityMismatch(f"image {image.index} is {modality}; the model reads {demands.modality}")
     if image.bit_depth not in demands.bit_depths:
         read = " and ".join(map(str, demands.bit_depths))
         raise BitDepthMismatch(f"image {image.index} has {image.bit_depth} bit; the model reads {read} bit")
@@ -83,10 +126,6 @@ def _admit_image(
     _refuse_too_small(part, zoom, demands.tile_px)
     _refuse_nonfinite(slide, image)
     return AdmittedImage(image, modality, scale, part, zoom)
-
-
-def _in_words(modality: Modality) -> str:
-    return "a colour photograph (semithin_light)" if modality == Modality.SEMITHIN_LIGHT else str(modality)
 
 
 def _refuse_too_small(region: BoxPx, zoom: float, tile_px: int) -> None:

@@ -110,7 +110,7 @@ def show_case(client: Client, console: Console, shown: Demonstration) -> None:
         f"Heat maps: {OUT}/<slide>/heatmap.png, the first at {OUT / slides[0]['id'] / 'heatmap.png'}",
         f"Findings: {OUT / 'case.json'}, and {len(folders) - 1} slide folders beside it",
     ]
-    scale = scale_in_words(first["slide"]["images"][0])
+    scale = scale_in_words(first["slide"])
     print_findings(console, case, f"Case {shown.case}: {len(case['fields'])} fields", scale, where)
 
 

@@ -16,7 +16,7 @@ from ultraread.serving.findings import (
     Finding,
     Measurement,
 )
-from ultraread.serving.tally import Sums, TalliedImage, TileCounts, Witness, stack
+from ultraread.serving.tally import Sums, TalliedImage, TileCounts, Witness, empty_sums, stack
 
 UM2_PER_NM2 = 1e-6
 STEREOLOGY = "stereology: volume fraction = area fraction (Delesse 1847), from the patch map"
@@ -31,10 +31,13 @@ class Scope:
     in_scope: bool
 
 
-def scope_of(specimen: str, card: ModelCard) -> Scope:
-    """An unstated specimen is taken as in scope, and the limitations say that it was not stated."""
+def scope_of(specimen: str, card: ModelCard, images: int) -> Scope:
+    """Out of scope where no image is of the model's kind, or the specimen is another one.
+
+    An unstated specimen is taken as in scope, and the limitations say that it was not stated.
+    """
     known = {known.casefold() for known in card.specimens}
-    return Scope(specimen, not specimen or specimen.casefold() in known)
+    return Scope(specimen, images > 0 and (not specimen or specimen.casefold() in known))
 
 
 def coverage_of(images: Sequence[TalliedImage], card: ModelCard, unread_tiles: int = 0) -> Coverage:
@@ -69,7 +72,7 @@ def findings_of(
     in_case: bool,
 ) -> tuple[Finding, ...]:
     """One finding a class. Groups are the fields where there are several images, else the image's ranges."""
-    bootstrap = Bootstrap(_groups(images), seed)
+    bootstrap = Bootstrap(_groups(images, len(card.classes)), seed)
     make = _FindingMaker(images, card, scope, coverage, bootstrap, in_case)
     return tuple(make.finding(index, one) for index, one in enumerate(card.classes))
 
@@ -204,10 +207,10 @@ class _FindingMaker:
         return CaseEvidence(**shown.model_dump(), slide_sha256=image.slide_sha256)
 
 
-def _groups(images: Sequence[TalliedImage]) -> Sums:
+def _groups(images: Sequence[TalliedImage], classes: int) -> Sums:
     if len(images) == 1:
         return images[0].sums
-    return stack([image.sums.total() for image in images])
+    return stack([empty_sums(classes), *(image.sums.total() for image in images)])
 
 
 def _um2_per_model_px(card: ModelCard) -> float:

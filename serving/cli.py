@@ -178,11 +178,11 @@ def _tell(
     for one in outcomes:
         if one.concluded and findings is None:
             found = one.concluded.findings.model_dump(mode="json")
-            scale = scale_in_words(found["slide"]["images"][0])
+            scale = scale_in_words(found["slide"])
             print_findings(console, found, one.slide.name, scale, [f"Result folder: {one.folder}"])
     if findings is not None:
         read = next(one.concluded for one in outcomes if one.concluded)
-        scale = scale_in_words(read.findings.model_dump(mode="json")["slide"]["images"][0])
+        scale = scale_in_words(read.findings.model_dump(mode="json")["slide"])
         where = [f"Case file: {outcomes[0].folder.parent / 'case.json'}"]
         title = f"case {case}: {sum(not one.error_code for one in findings.fields)} fields"
         print_findings(console, findings.model_dump(mode="json"), title, scale, where)

@@ -105,14 +105,15 @@ def _params(
     read: ReadToConclude, concluded: Sequence[ConcludedSlide], result: SlideFindings | CaseFindings
 ) -> dict[str, str]:
     """What MLflow shows as parameters: digests and scale; no names, and no free text that might hold one."""
-    model, image = concluded[0].prepared.model, concluded[0].findings.slide.images[0]
+    model = concluded[0].prepared.model
+    shown = [i for one in concluded for i in one.findings.slide.images if not i.out_of_scope]
     return {
         "model": model.card.ref,
         "card_sha256": model.card_sha256,
         "slide_sha256": ",".join(slide.sha256 for slide in read.slides),
         "slides": str(len(read.slides)),
-        "nm_per_px": f"{image.nm_per_px:g}",
-        "nm_per_px_origin": str(image.nm_per_px_origin),
+        "nm_per_px": f"{shown[0].nm_per_px:g}" if shown else "",
+        "nm_per_px_origin": str(shown[0].nm_per_px_origin) if shown else "",
         "findings_digest": digest_of(result.model_dump(mode="json")),
     }
 

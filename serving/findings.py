@@ -73,11 +73,16 @@ class ImageEntry(Part):
     height_px: Level0Px
     bit_depth: int = Field(description="Bits a sample as stored: 8, 16 or 32 (float).")
     modality: Modality
-    nm_per_px: float = Field(description="Side of a level-0 pixel in nm, as used.")
-    nm_per_px_tolerance: float = Field(description="Relative: 0.05 is 5 %.")
-    nm_per_px_origin: ScaleOrigin
+    nm_per_px: float | None = Field(
+        description="Side of a level-0 pixel in nm, as used; null where the image was not read and has none."
+    )
+    nm_per_px_tolerance: float | None = Field(description="Relative: 0.05 is 5 %.")
+    nm_per_px_origin: ScaleOrigin | None
     nm_per_px_reason: str = Field(description="The operator's reason; empty where the file states the scale.")
     region: RegionEntry | None = Field(description="The only part that was read; null where all was.")
+    out_of_scope: bool = Field(
+        default=False, description="A light micrograph, which belongs to the case and was not read."
+    )
 
 
 class SlideEntry(Part):

@@ -19,6 +19,7 @@ TWIN = (
     "This processor does not reproduce the int8 model's golden pair: its float32 twin was used, which "
     "differs from it as the card says of quantisation."
 )
+LIGHT = "Light micrographs among the images: {count}. No model of electron micrographs reads them."
 PART_ONLY = (
     "Only a region of the image was read; coverage speaks of that region, and nothing is said of the rest."
 )
@@ -29,13 +30,15 @@ ONE_IMAGE = (
 
 
 def limitations_of(
-    model: ModelFolder, scope: Scope, coverage: Coverage, images: Sequence[AdmittedImage], resampled: int
+    model: ModelFolder, scope: Scope, coverage: Coverage, images: Sequence[AdmittedImage], light: int
 ) -> tuple[str, ...]:
-    """Every sentence that applies, general ones first. `resampled` is the number of images."""
+    """Every sentence that applies, general ones first. `light` is the number of light micrographs."""
     card, said = model.card, [*ALWAYS]
     if model.uses_twin:
         said.append(TWIN)
-    if resampled == 1:
+    if light:
+        said.append(LIGHT.format(count=light))
+    if len(images) == 1:
         said.append(ONE_IMAGE)
     if any(image.region != whole(image.info.size) for image in images):
         said.append(PART_ONLY)
@@ -43,7 +46,8 @@ def limitations_of(
         said.append(f"The file does not state its modality; it was read as {card.modality.upper()}.")
     said += _of_strangeness(card, coverage)
     said += [_of_scale(image) for image in images[:1]]
-    said.append(_of_specimen(card, scope))
+    if images:
+        said.append(_of_specimen(card, scope))
     return (*said, *card.limitations)
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
-from ultraread.datasets.admission import AdmittedImage, admit
+from ultraread.datasets.admission import AdmittedImage, OutOfScopeImage, admit
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.scale import StatedScale
@@ -58,6 +58,7 @@ class PreparedSlide:
     images: tuple[PreparedImage, ...]
     model: ModelFolder
     request: ReadRequest
+    out_of_scope: tuple[OutOfScopeImage, ...] = ()
 
     @property
     def tiles(self) -> int:
@@ -73,9 +74,11 @@ def prepare_slide(
     """
     with open_slide(address) as slide:
         admitted = admit(slide, model.demands, request.stated_scale, request.region)
-        images = tuple(_prepare_image(slide, image, model, request) for image in admitted)
+        images = tuple(_prepare_image(slide, image, model, request) for image in admitted.images)
         digest = filed or digest_slide(address)
-        return PreparedSlide(address, digest, slide.info.format, images, model, request)
+        return PreparedSlide(
+            address, digest, slide.info.format, images, model, request, admitted.out_of_scope
+        )
 
 
 def binding(prepared: PreparedSlide) -> dict[str, Any]:

@@ -37,8 +37,12 @@ def print_findings(console: Console, result: Json, title: str, scale: str, where
     console.print(NOTICE)
 
 
-def scale_in_words(image: Json) -> str:
-    """Value, tolerance, origin and, where a person stated it, the reason."""
+def scale_in_words(slide: Json) -> str:
+    """Value, tolerance, origin and, where a person stated it, the reason, of the slide's first image read."""
+    read = [image for image in slide["images"] if not image.get("out_of_scope")]
+    if not read:
+        return "not read"
+    image = read[0]
     tolerance = 100 * image["nm_per_px_tolerance"]
     told = f"{image['nm_per_px']:g} nm/px ± {tolerance:g} %\n[dim]{image['nm_per_px_origin']}"
     reason = f": {escape(image['nm_per_px_reason'])}" if image["nm_per_px_reason"] else ""

@@ -43,6 +43,12 @@ class Sums:
         return self.area, self.structure, self.weight, self.weighted
 
 
+def empty_sums(classes: int) -> Sums:
+    """Sums of no group."""
+    of_bins = np.zeros((0, classes, BINS))
+    return Sums(np.zeros(0), np.zeros((0, classes)), of_bins, of_bins)
+
+
 def stack(sums: list[Sums]) -> Sums:
     """Groups of all, side by side."""
     return Sums(*(np.concatenate(parts) for parts in zip(*(each.parts() for each in sums), strict=True)))

@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from typing import Any
 
 from ultraread.datasets.digest import sha256_of_file
 from ultraread.datasets.geometry import whole
+from ultraread.datasets.slide import Modality
 from ultraread.errors import InputChanged, IntegrityFailed, OutputExists, StorageFull
 from ultraread.models.card import ModelCard
 from ultraread.models.registry import ModelFolder
@@ -95,7 +97,7 @@ def slide_findings(prepared: PreparedSlide, images: list[TalliedImage]) -> Slide
     model, request = prepared.model, prepared.request
     seed = seed_of(prepared.digest.sha256, model.card.sha256)
     coverage = coverage_of(images, model.card)
-    scope = scope_of(request.specimen, model.card)
+    scope = scope_of(request.specimen, model.card, len(images))
     return SlideFindings(
         state="partial" if coverage.tiles_failed else "succeeded",
         slide=_slide_entry(prepared),
@@ -105,7 +107,7 @@ def slide_findings(prepared: PreparedSlide, images: list[TalliedImage]) -> Slide
         quality=(),
         findings=findings_of(images, model.card, scope, coverage, seed, in_case=False),
         limitations=limitations_of(
-            model, scope, coverage, [i.admitted for i in prepared.images], len(images)
+            model, scope, coverage, [i.admitted for i in prepared.images], len(prepared.out_of_scope)
         ),
     )
 
@@ -196,9 +198,29 @@ def _slide_entry(prepared: PreparedSlide) -> SlideEntry:
     return SlideEntry(
         sha256=prepared.digest.sha256,
         files=tuple(FileEntry(sha256=file.sha256, bytes=file.bytes) for file in prepared.digest.files),
-        images=tuple(_image_entry(image) for image in prepared.images),
+        images=tuple(sorted(_image_entries(prepared), key=lambda entry: entry.index)),
         field_selection=FIELD_SELECTION,
     )
+
+
+def _image_entries(prepared: PreparedSlide) -> Iterator[ImageEntry]:
+    for image in prepared.images:
+        yield _image_entry(image)
+    for unread in prepared.out_of_scope:
+        scale = unread.scale
+        yield ImageEntry(
+            index=unread.info.index,
+            width_px=unread.info.size.width,
+            height_px=unread.info.size.height,
+            bit_depth=unread.info.bit_depth,
+            modality=Modality.SEMITHIN_LIGHT,
+            nm_per_px=rounded(scale.nm_per_px) if scale else None,
+            nm_per_px_tolerance=scale.tolerance if scale else None,
+            nm_per_px_origin=scale.origin if scale else None,
+            nm_per_px_reason=scale.reason if scale else "",
+            region=None,
+            out_of_scope=True,
+        )
 
 
 def _image_entry(image: PreparedImage) -> ImageEntry:

@@ -21,7 +21,7 @@ DEMANDS = ReadDemands(Modality.TEM, nominal_nm_per_px=4.6, min_nm_per_px=3.3, ma
 
 def _admitted(path: Path, demands: ReadDemands = DEMANDS, region: BoxPx | None = None) -> AdmittedImage:
     with open_slide(path) as slide:
-        (image,) = admit(slide, demands, operator_scale(4.6, "a test"), region)
+        (image,) = admit(slide, demands, operator_scale(4.6, "a test"), region).images
         return image
 
 
@@ -54,10 +54,20 @@ def test_one_pixel_in_a_thousand_may_be_coloured(
     assert _modality(write_tiff(tmp_path / "slide.tif", channels)) == modality
 
 
-def test_colour_is_refused_as_what_it_is(tmp_path: Path) -> None:
-    path = write_tiff(tmp_path / "slide.tif", simulated.simulated_colours(256, 256))
-    with pytest.raises(ModalityMismatch, match="colour photograph"):
-        _admitted(path)
+def test_another_kind_of_electron_micrograph_is_refused(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "slide.tif", simulated_tissue(256, 256))
+    with pytest.raises(ModalityMismatch, match="image 0 is tem; the model reads sem"):
+        _admitted(path, replace(DEMANDS, modality=Modality.SEM))
+
+
+def test_a_light_micrograph_is_told_of_with_its_own_scale(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "slide.tif", simulated.simulated_colours(256, 256), 250.0)
+    with open_slide(path) as slide:
+        admission = admit(slide, DEMANDS, operator_scale(4.6, "of the fields"))
+    (glass,) = admission.out_of_scope
+    assert admission.images == ()
+    assert glass.scale is not None
+    assert glass.scale.nm_per_px == pytest.approx(250.0)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])

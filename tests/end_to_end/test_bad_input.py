@@ -113,12 +113,6 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], tuple[object, ...], str, str]] 
         "slide_pixel_not_square",
         "Resample to square pixels",
     ),
-    "a colour photograph": (
-        lambda at: _tiff(at, simulated.simulated_colours(256, 256), NM_PER_PX),
-        (),
-        "slide_modality_mismatch",
-        "Choose a model for this modality",
-    ),
     "less than a tile": (
         lambda at: _tiff(at, simulated_tissue(300, 60), NM_PER_PX),
         (),

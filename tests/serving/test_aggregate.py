@@ -12,13 +12,13 @@ from ultraread.serving.findings import MAX_EVIDENCE, Assertion, CaseEvidence, Fi
 from ultraread.serving.score_tiles import BLANK, FAILED, SCORED
 from ultraread.serving.tally import TalliedImage
 
-SIMULATED = scope_of("simulated", CARD)
+SIMULATED = scope_of("simulated", CARD, images=1)
 
 
 def _findings(
     *images: TalliedImage, specimen: str = "simulated", in_case: bool = False
 ) -> tuple[Finding, ...]:
-    scope, coverage = scope_of(specimen, CARD), coverage_of(images, CARD)
+    scope, coverage = scope_of(specimen, CARD, len(images)), coverage_of(images, CARD)
     return findings_of(images, CARD, scope, coverage, seed=0, in_case=in_case)
 
 
@@ -50,9 +50,13 @@ def test_a_specimen_that_the_model_was_not_made_for_is_out_of_scope() -> None:
         assert (finding.score, finding.measurements, finding.evidence) == (None, (), ())
 
 
+def test_without_an_image_of_the_models_kind_every_finding_is_out_of_scope() -> None:
+    assert {finding.assertion for finding in _findings()} == {Assertion.OUT_OF_SCOPE}
+
+
 def test_an_unstated_specimen_and_another_spelling_are_in_scope() -> None:
-    assert scope_of("", CARD).in_scope
-    assert scope_of("SIMULATED", CARD).in_scope
+    assert scope_of("", CARD, images=1).in_scope
+    assert scope_of("SIMULATED", CARD, images=1).in_scope
 
 
 def test_too_little_coverage_is_not_assessed() -> None:

@@ -40,7 +40,7 @@ def findings() -> SlideFindings:
         specimen="Dünndarm",
         coverage=coverage,
         quality=(),
-        findings=findings_of([image], CARD, scope_of("", CARD), coverage, seed=0, in_case=False),
+        findings=findings_of([image], CARD, scope_of("", CARD, images=1), coverage, seed=0, in_case=False),
         limitations=("simulated",),
     )
 

@@ -16,7 +16,6 @@ from ultraread.serving.read_slide import ReadRequest, prepare_slide
 def said(
     tmp_path: Path,
     region: BoxPx | None,
-    images: int,
     specimen: str = "",
     **card: Any,  # noqa: ANN401
 ) -> str:
@@ -24,29 +23,28 @@ def said(
     slide = write_tiff(tmp_path / "slide.tif", simulated_tissue(256, 256), 4.6)
     prepared = prepare_slide(address_of(slide), model, ReadRequest(region=region))
     admitted = [image.admitted for image in prepared.images]
-    return " ".join(
-        limitations_of(model, scope_of(specimen, model.card), coverage_of([], model.card), admitted, images)
-    )
+    scope, coverage = scope_of(specimen, model.card, 1), coverage_of([], model.card)
+    return " ".join(limitations_of(model, scope, coverage, admitted, light=0))
 
 
 def test_a_read_of_a_region_says_that_nothing_is_said_of_the_rest(tmp_path: Path) -> None:
-    assert PART_ONLY in said(tmp_path, BoxPx(0, 0, 128, 128), images=1)
+    assert PART_ONLY in said(tmp_path, BoxPx(0, 0, 128, 128))
 
 
 def test_a_read_of_a_whole_image_says_nothing_of_regions_but_that_its_interval_is_narrow(
     tmp_path: Path,
 ) -> None:
-    told = said(tmp_path, None, images=1)
+    told = said(tmp_path, None)
     assert PART_ONLY not in told
     assert ONE_IMAGE in told
     assert "does not state its modality" in told
 
 
 def test_an_unstated_a_known_and_a_foreign_specimen_are_told_apart(tmp_path: Path) -> None:
-    assert "The specimen was not stated" in said(tmp_path / "a", None, 2)
-    assert "all findings out of scope" in said(tmp_path / "b", None, 2, "human kidney")
-    assert "The model was made for simulated." in said(tmp_path / "c", None, 2, "Simulated")
+    assert "The specimen was not stated" in said(tmp_path / "a", None)
+    assert "all findings out of scope" in said(tmp_path / "b", None, "human kidney")
+    assert "The model was made for simulated." in said(tmp_path / "c", None, "Simulated")
 
 
 def test_a_card_that_names_no_specimen_is_said_to(tmp_path: Path) -> None:
-    assert "names no specimen that it was made for" in said(tmp_path, None, 2, specimens=[])
+    assert "names no specimen that it was made for" in said(tmp_path, None, specimens=[])
