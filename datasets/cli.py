@@ -40,8 +40,8 @@ def describe(path: Path) -> dict[str, Any]:
     """What `info` tells, as plain data."""
     from ultraread.datasets.admission import modality_of
     from ultraread.datasets.open_slide import open_slide
-    from ultraread.datasets.scan_record import digest_slide
     from ultraread.datasets.slide_address import address_of
+    from ultraread.datasets.slide_digest import digest_slide
 
     address = address_of(path)
     with open_slide(address) as slide:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ultraread.datasets.scan_record import digest_slide
 from ultraread.datasets.slide_address import address_of
+from ultraread.datasets.slide_digest import digest_slide
 from ultraread.errors import (
     InputChanged,
     InputRefused,

@@ -12,9 +12,9 @@ from ultraread.datasets.admission import AdmittedImage, OutOfScopeImage, admit
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.scale import StatedScale
-from ultraread.datasets.scan_record import SlideDigest, digest_slide
 from ultraread.datasets.slide import Slide
 from ultraread.datasets.slide_address import SlideAddress
+from ultraread.datasets.slide_digest import SlideDigest, digest_slide
 from ultraread.datasets.tile_plan import TilePlan
 from ultraread.datasets.tile_stream import TileReader, stream
 from ultraread.errors import InputChanged, TooManyFailedTiles

@@ -11,7 +11,7 @@ from typing import Self
 
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.scale import operator_scale
-from ultraread.datasets.scan_record import FileDigest, SlideDigest
+from ultraread.datasets.slide_digest import FileDigest, SlideDigest
 from ultraread.errors import ModelUnknown, ReadCancelled, StorageFull, UltraReadError, Unavailable
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.conclusion import ReadToConclude, SlideToConclude

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ultraread.datasets.scan_record import FileDigest, SlideDigest
+from ultraread.datasets.slide_digest import FileDigest, SlideDigest
 from ultraread.errors import UltraReadError, Unavailable
 from ultraread.models.promotion import Alias
 from ultraread.models.registry import ModelFolder

@@ -10,9 +10,9 @@ from typing import Any
 
 from ultraread.datasets.admission import modality_of
 from ultraread.datasets.open_slide import open_slide
-from ultraread.datasets.scan_record import digest_slide
 from ultraread.datasets.slide import ImageInfo, Modality, Slide
 from ultraread.datasets.slide_address import FileAddress, SlideAddress
+from ultraread.datasets.slide_digest import digest_slide
 from ultraread.errors import InputRefused, RequestInvalid, UploadConflict
 from ultraread.serving.api import bodies
 from ultraread.serving.api.service import WHO, Service

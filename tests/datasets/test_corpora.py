@@ -9,7 +9,7 @@ from addresses import together
 from ultraread.datasets import corpora
 from ultraread.datasets.corpora import fetch, files_under, pinned_files
 from ultraread.datasets.digest import sha256_of_file
-from ultraread.datasets.scan_record import digest_slide
+from ultraread.datasets.slide_digest import digest_slide
 from ultraread.errors import CorpusUnreachable, IntegrityFailed
 
 FIELD = "drosophila_vnc/stack2/raw/00.tif"

@@ -14,7 +14,7 @@ from simulated import cut_off, flip_bit, simulated_tissue, write_tiff
 from tiny_model import tiny_model
 
 from ultraread.datasets.open_slide import open_slide
-from ultraread.datasets.scan_record import digest_slide
+from ultraread.datasets.slide_digest import digest_slide
 from ultraread.errors import ReadCancelled, Unavailable
 from ultraread.models.classifier import OnnxClassifier
 from ultraread.models.registry import ModelFolder

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from simulated import simulated_tissue, write_tiff
 from versions import POLICY, write_version
 
-from ultraread.datasets.scan_record import digest_slide
+from ultraread.datasets.slide_digest import digest_slide
 from ultraread.errors import ModelOutputInvalid
 from ultraread.models.classifier import OnnxClassifier
 from ultraread.models.promotion import Alias

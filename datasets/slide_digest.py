@@ -1,4 +1,4 @@
-"""The scan record: what was digitized, from which files, with digests; filed before anything is read."""
+"""The digests of a slide and its files: what a record, a read and a copy are held against."""
 
 import hashlib
 from dataclasses import dataclass
