@@ -12,7 +12,7 @@ from ultraread.serving.read_slide import PreparedSlide, confirm_digest
 from ultraread.serving.results.case import FailedField, case_findings, write_case
 from ultraread.serving.results.folder import ConcludedSlide, clear, conclude_slide, publish
 from ultraread.serving.score_tiles import RangeStore
-from ultraread.serving.storage import full_storage_coded
+from ultraread.serving.storage.durable import full_storage_coded
 from ultraread.serving.store.jobs import EndState, ReadResult
 from ultraread.serving.store.tables import ReadState
 

@@ -45,7 +45,7 @@ from ultraread.serving.results.folder import (
     publish,
 )
 from ultraread.serving.score_tiles import RangeStore, ScoreRanges
-from ultraread.serving.storage import full_storage_coded
+from ultraread.serving.storage.durable import full_storage_coded
 
 StartBar = Callable[[str, int], Callable[[int], None]]
 """Called with a slide's name and its tiles; returns what is told of each range's tiles."""

@@ -22,7 +22,7 @@ from ultraread.models.card import FullRange
 from ultraread.models.preprocess import Window, full_range_window, measure_window
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.score_tiles import RangeSink, RangeStore, RangeTask, ScoreRanges, planned_tiles
-from ultraread.serving.storage import full_storage_coded
+from ultraread.serving.storage.durable import full_storage_coded
 from ultraread.serving.tally import ImageTally, TalliedImage, TileCounts
 
 RANGE_TILES = 128

@@ -1,8 +1,10 @@
-"""A full disk is a fact of its own, told with its code wherever it is met."""
+"""What makes bytes outlast a loss of power; a full disk is a fact of its own, told with its code."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ultraread.errors import StorageFull
 
@@ -16,3 +18,12 @@ def full_storage_coded(what: str) -> Iterator[None]:
         if failure.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise StorageFull(f"there is no room for {what}") from failure
         raise
+
+
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, outlast a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
