@@ -22,7 +22,9 @@ def open_slide(slide: Path | str | SlideAddress) -> Slide:
     """Return the opened slide. Raises an InputRefused that says why it is no image UltraRead opens."""
     address = slide if isinstance(slide, SlideAddress) else address_of(slide)
     if any(PurePosixPath(file.name).name in ZARR_METADATA for file in address.files):
-        raise SlideTypeMismatch("an OME-Zarr folder is not opened yet")
+        from ultraread.datasets.formats.ome_zarr import OmeZarrSlide
+
+        return OmeZarrSlide(address)
     kind = _kind(address.files[0])
     if len(address.files) > 1 and kind not in _OF_SEVERAL_FILES:
         from ultraread.datasets.formats.fields import FieldsSlide

@@ -1,0 +1,132 @@
+"""The files of a slide as a read-only zarr store: keys are names inside the slide, nothing else is opened."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+from zarr.abc.store import (
+    ByteRequest,
+    OffsetByteRequest,
+    RangeByteRequest,
+    Store,
+    SuffixByteRequest,
+)
+from zarr.core.buffer import Buffer, BufferPrototype
+
+from ultraread.datasets.stored_file import open_file
+
+BLOSC_UNPACKED_SIZE_AT = 4
+BLOSC_HEADER_BYTES = 16
+GEOMETRY = frozenset({"axes", "datasets", "coordinateTransformations"})
+
+
+class ZarrFiles(Store):
+    """`locations`: the file of each key. `largest_chunk_bytes` bounds what one chunk may unpack to."""
+
+    def __init__(self, locations: Mapping[str, str]) -> None:
+        super().__init__(read_only=True)
+        self._locations = dict(locations)
+        self.largest_chunk_bytes: dict[str, int] = {}
+        """By the key of an array: how many bytes one of its blosc chunks may unpack to."""
+
+    def read(self, key: str, byte_range: ByteRequest | None = None) -> bytes | None:
+        """The bytes of a key, None where there is none. Raises OSError, StorageUnreachable."""
+        location = self._locations.get(key)
+        if location is None:
+            return None
+        file = open_file(location, key)
+        try:
+            start, end = _bounds(byte_range, file.size)
+            return file.read_at(start, end - start)
+        finally:
+            file.close()
+
+    def keys_below(self, prefix: str) -> Iterable[str]:
+        return (key for key in self._locations if key.startswith(prefix))
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        stored = await asyncio.to_thread(self.read, key, byte_range)
+        if stored is None:
+            return None
+        self._refuse_bomb(key, stored)
+        return prototype.buffer.from_bytes(stored)
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+
+    async def exists(self, key: str) -> bool:
+        return key in self._locations
+
+    @property
+    def supports_writes(self) -> bool:
+        return False
+
+    @property
+    def supports_deletes(self) -> bool:
+        return False
+
+    @property
+    def supports_listing(self) -> bool:
+        return True
+
+    async def set(self, key: str, value: Buffer) -> None:
+        raise NotImplementedError("a slide is never written")
+
+    async def delete(self, key: str) -> None:
+        raise NotImplementedError("a slide is never written")
+
+    async def list(self) -> AsyncIterator[str]:
+        for key in self._locations:
+            yield key
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        for key in self.keys_below(prefix):
+            yield key
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        below = f"{prefix.rstrip('/')}/" if prefix else ""
+        for name in {key.removeprefix(below).partition("/")[0] for key in self.keys_below(below)}:
+            yield name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ZarrFiles) and other._locations == self._locations
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _refuse_bomb(self, key: str, stored: bytes) -> None:
+        """blosc allocates what a chunk's header declares, up to 2 GiB, before it looks at the bytes."""
+        for array, limit in self.largest_chunk_bytes.items():
+            if key.startswith(array) and len(stored) >= BLOSC_HEADER_BYTES:
+                at = BLOSC_UNPACKED_SIZE_AT
+                if int.from_bytes(stored[at : at + 4], "little") != limit:
+                    raise OSError("a chunk declares another size than the array's")
+
+
+def _bounds(byte_range: ByteRequest | None, size: int) -> tuple[int, int]:
+    match byte_range:
+        case None:
+            return 0, size
+        case RangeByteRequest(start=start, end=end):
+            return start, min(end, size)
+        case OffsetByteRequest(offset=offset):
+            return offset, size
+        case SuffixByteRequest(suffix=suffix):
+            return max(0, size - suffix), size
+    raise TypeError(f"a range of another kind: {byte_range!r}")
+
+
+def flattened(attributes: Any, name: str = "") -> Iterable[tuple[str, str]]:  # noqa: ANN401  # any JSON
+    """Every text and number of a JSON document under its dotted name, those of the geometry left out."""
+    if isinstance(attributes, Mapping):
+        for key, value in attributes.items():
+            if key not in GEOMETRY:
+                yield from flattened(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(attributes, list):
+        for number, value in enumerate(attributes):
+            yield from flattened(value, f"{name}.{number}")
+    elif attributes is not None:
+        yield name, str(attributes)
