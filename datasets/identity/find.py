@@ -1,15 +1,94 @@
 """Find what identifies somebody: in tags, in names of files and folders, and burnt into pixels."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
-from ultraread.datasets.burnt_in import Look
-from ultraread.datasets.identity.found import Identity
-from ultraread.datasets.slide import SlideInfo
+from ultraread.datasets.burnt_in import BurntInText, Look
+from ultraread.datasets.geometry import BoxPx, SizePx
+from ultraread.datasets.identity.found import Identity, IdentityItem
+from ultraread.datasets.identity.judged_text import (
+    is_listed,
+    is_technical_text,
+    kind_of_burnt_in,
+    kind_of_tag,
+)
+from ultraread.datasets.identity.names import find_in_names, identity_words
+from ultraread.datasets.identity.tag_values import values_of
+from ultraread.datasets.slide import ImageInfo, SlideInfo, Tag
+
+MARGIN_PX = 4
+"""OCR draws its boxes along the letters; this much more, or a quarter of their height, covers them wholly."""
+_DICOM_TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),\s?([0-9A-Fa-f]{4})\)?")
 
 
 def find_identity(info: SlideInfo, names: Sequence[str], looks: Sequence[Look]) -> Identity:
-    """Return every find under the default policy; `names` are those of files and folders, `looks` one an image.
+    """Return every find under the default policy.
 
+    `names` are those of files and folders, with `/` between them; `looks` one an image, in order.
     `dataclasses.replace` states another policy.
     """
-    return Identity()
+    tags = (*_in_tags(info.tags), *_in_acquisitions(info.images))
+    known = identity_words([item.value for item in tags])
+    return Identity((*tags, *find_in_names(names, known), *_in_pixels(info.images, looks)))
+
+
+def _in_tags(tags: Sequence[Tag]) -> Iterator[IdentityItem]:
+    """Each tag counts once for each kind that it gives away."""
+    for number, tag in enumerate(tags):
+        told = set()
+        for part in values_of(tag):
+            kind = kind_of_tag(_last_part(part.name), part.value)
+            item = kind and IdentityItem(_place(tag, part, number), kind, value=part.value)
+            if item and (item.where, item.kind, item.value) not in told:
+                told.add((item.where, item.kind, item.value))
+                yield item
+
+
+def _in_acquisitions(images: Sequence[ImageInfo]) -> Iterator[IdentityItem]:
+    """What readers took from tags: the time, and names of instruments that are not known."""
+    for image in images:
+        found = image.acquisition
+        named = (("acquired", found.acquired), ("microscope", found.microscope), ("camera", found.camera))
+        for name, value in named:
+            if value and (name == "acquired" or not is_technical_text(value)):
+                kind = kind_of_tag("acquisitiondate" if name == "acquired" else name, value)
+                if kind:
+                    yield IdentityItem(f"acquisition, {name}", kind, value=value)
+
+
+def _in_pixels(images: Sequence[ImageInfo], looks: Sequence[Look]) -> Iterator[IdentityItem]:
+    for image, look in zip(images, looks, strict=False):
+        for text in look.texts:
+            kind = None if _is_bar_label(text, look) else kind_of_burnt_in(text.text)
+            if kind:
+                yield IdentityItem("pixels", kind, image.index, _grown(text.box, image.size), text.text)
+
+
+def _is_bar_label(text: BurntInText, look: Look) -> bool:
+    """Whether a bar's length was read from this text, and it is no longer than a length is."""
+    return any(
+        bar.length_nm is not None and bar.text == text.text and len(text.text) <= 10 for bar in look.bars
+    )
+
+
+def _grown(box: BoxPx, size: SizePx) -> BoxPx:
+    more = max(MARGIN_PX, box.height // 4)
+    left, top = max(0, box.x - more), max(0, box.y - more)
+    right, bottom = min(size.width, box.right + more), min(size.height, box.bottom + more)
+    return BoxPx(left, top, right - left, bottom - top)
+
+
+def _last_part(name: str) -> str:
+    """Of `OME/Experimenter@FirstName` or `root.ImageTags.Operator` the last part that is not a number."""
+    parts = [part for part in re.split(r"[/.:@>\[\]|]+", name) if part.strip() and not part.strip().isdigit()]
+    return parts[-1].strip() if parts else name
+
+
+def _place(tag: Tag, part: Tag, number: int) -> str:
+    """A name that may be told: that of the part, else of the tag that it stands in, else only its place."""
+    if dicom := _DICOM_TAG.search(tag.name):
+        return f"tag ({dicom[1]},{dicom[2]})"
+    for named in (part, tag):
+        if is_listed(_last_part(named.name)):
+            return f"tag {_last_part(named.name)}"
+    return f"tag number {number + 1}"

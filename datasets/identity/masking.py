@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 from ultraread.datasets.geometry import BoxPx
 
 MASK_GREY = 160
-"""Of 8-bit pictures: brighter than electron-dense deposit (near 0), darker than a hole (near 255); without any
-noise, which tissue never is."""
+"""Of 8-bit pictures: brighter than electron-dense deposit (near 0), darker than a hole (near 255), and flat,
+as tissue with its noise never is."""
 
 Kind = TypeVar("Kind", bound=np.generic)
 
 
-def masked(
-    pixels: NDArray[Kind], box: BoxPx, masks: Sequence[BoxPx], downsample: float = 1
-) -> NDArray[Kind]:
+def masked(pixels: NDArray[Kind], box: BoxPx, masks: Sequence[BoxPx], downsample: float = 1) -> NDArray[Kind]:
     """Return (h, w) or (h, w, 3) pixels with the masks painted flat; the same array where none touches it.
 
     `box` is where the pixels lie, in pixels of their own level; `masks` are level-0 px; `downsample` is the

@@ -1,0 +1,136 @@
+"""Whether a text, date or number can stand in an output, and if not, what it is."""
+
+import re
+
+from ultraread.datasets.identity.found import IdentityKind
+from ultraread.datasets.identity.words import (
+    KINDS,
+    NAMESPACE,
+    QUANTITIES,
+    SOFTWARE,
+    TERMS,
+    TOLD,
+    UNITS,
+    WORDS,
+)
+
+LONG_NUMBER = 5
+"""Digits from which a number can be an accession or record number; those of years and fields have fewer."""
+
+_NUMBER = re.compile(r"[-+±]?\d*\.?\d+(?:e[-+]?\d+)?", re.IGNORECASE)
+_MEASURE = re.compile(r"[-+±~]?(\d*[.,]?\d+(?:e[-+]?\d+)?)([a-zµμå°%]*)", re.IGNORECASE)
+_MAGNIFICATION = re.compile(r"[x\xd7]\d{1,3}(?:[.,]?\d{3})?k?|\d{1,3}(?:[.,]?\d{3})?k?[x\xd7]", re.IGNORECASE)
+_VERSION = re.compile(r"v?\d+(?:\.\d+)+(?:[a-z]+\d*)?", re.IGNORECASE)
+_BREAK = re.compile(r"[\s,;|/=()\[\]{}<>:\"'#&*@]+")
+_UID = re.compile(r"[0-2](?:\.\d+){4,}")
+STANDARD_UIDS = "1.2.840.10008."
+"""The root of the UIDs that DICOM itself defines, of transfer syntaxes and classes."""
+_UUID = re.compile(r"(?:urn:uuid:)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_YEAR, _MONTH, _DAY = r"(?:19|20)\d{2}", r"(?:0?[1-9]|1[0-2])", r"(?:0?[1-9]|[12]\d|3[01])"
+_MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+DATE = re.compile(
+    rf"(?<!\d)(?:{_YEAR}([-_./: ]?){_MONTH}\1{_DAY}|{_DAY}([-_./]){_MONTH}\2(?:{_YEAR}|\d{{2}})"
+    rf"|{_MONTH}([-_./]){_DAY}\3(?:{_YEAR}|\d{{2}})|{_DAY}[-_. ]?(?:{_MONTHS})[a-z]*[-_. ,]*{_YEAR}"
+    rf"|(?:{_MONTHS})[a-z]*[-_. ]+{_DAY}[-_., ]+{_YEAR})(?!\d)",
+    re.IGNORECASE,
+)
+"""Year, month and day in the usual orders, with or without separators."""
+TIME = re.compile(r"(?<!\d)[0-2]?\d:[0-5]\d(?::[0-5]\d)?(?!\d)")
+_ADDRESS = re.compile(
+    r"[\w.+-]+@[\w-]+\.\w+|\w+://\S+|\\\\\w|[a-z]:\\|(?:^|\s)/\w+/\w|^(?:\+|00)\d[\d ()-]{7,}$", re.I
+)
+
+
+def kind_of_tag(name: str, value: str) -> IdentityKind | None:
+    """What a tag gives away; None where name and value are technical.
+
+    `name` is the last part of the format's own name. It is technical where it is listed and the value is a
+    number, unit or known word; under any other name, numbers of fewer than LONG_NUMBER digits are.
+    """
+    plain, value = plain_name(name), value.strip().strip("\0").strip()
+    if not any(character.isalnum() for character in value) or _is_technical(plain, value):
+        return None
+    return kind_of_value(value) or _kind_of_name(plain) or IdentityKind.TEXT
+
+
+def kind_of_burnt_in(text: str) -> IdentityKind | None:
+    """What text in pixels gives away; None where it is a length, a magnification or technical words."""
+    if all(_is_plain_word(word) or _MAGNIFICATION.fullmatch(word) for word in words_of(text)):
+        return IdentityKind.DATE if DATE.search(text) or TIME.search(text) else None
+    return kind_of_value(text) or IdentityKind.TEXT
+
+
+def kind_of_value(value: str) -> IdentityKind | None:
+    """What a value is by its own form: a UID, date, address or long number."""
+    if _UID.fullmatch(value) or _UUID.search(value):
+        return IdentityKind.UID
+    if _ADDRESS.search(value):
+        return IdentityKind.ADDRESS
+    if DATE.search(value) or TIME.search(value):
+        return IdentityKind.DATE
+    digits = re.sub(r"[-_. ]", "", value)
+    return IdentityKind.NUMBER if digits.isdigit() and len(digits) >= LONG_NUMBER else None
+
+
+def is_technical_text(text: str) -> bool:
+    """Whether a text, as a microscope's or camera's name, holds nothing but known words and short numbers."""
+    return not DATE.search(text) and all(_is_plain_word(word) for word in words_of(text))
+
+
+def words_of(text: str) -> list[str]:
+    return [word for word in _BREAK.split(text) if word.strip("-_.+")]
+
+
+def plain_name(name: str) -> str:
+    """Small letters and digits only: formats spell one name in many ways."""
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+def is_listed(name: str) -> bool:
+    """Whether a tag's name is one of a list, so that it can be told; others may themselves be somebody's."""
+    plain = plain_name(name)
+    return plain in QUANTITIES or plain in TERMS or plain in TOLD
+
+
+def _is_technical(name: str, value: str) -> bool:
+    if value.startswith(STANDARD_UIDS) and _UID.fullmatch(value):
+        return True
+    if all(NAMESPACE.fullmatch(word) for word in value.split()):
+        return True
+    words = words_of(value)
+    if any(not found[0].isdigit() for found in DATE.finditer(value)) and name not in SOFTWARE:
+        return False
+    if name in QUANTITIES:
+        return all(_NUMBER.fullmatch(word) or _is_plain_word(word) or _measure(word) for word in words)
+    if name in SOFTWARE:
+        return all(_is_plain_word(word) or _VERSION.fullmatch(word) for word in words)
+    if name in TERMS:
+        return all(_is_plain_word(word) for word in words)
+    return _is_small_number(value)
+
+
+def _is_small_number(value: str) -> bool:
+    """Of a tag that is not listed: no text, no date, and no number that could be a record's."""
+    numbers = words_of(value)
+    return all(_NUMBER.fullmatch(each) and not _is_long(each) for each in numbers) and not DATE.search(value)
+
+
+def _is_plain_word(word: str) -> bool:
+    parts = [part for part in re.split(r"[.+_-]", word) if part]
+    return (_measure(word) and not _is_long(word)) or all(
+        part.lower() in WORDS or (_measure(part) and not _is_long(part)) for part in parts
+    )
+
+
+def _measure(word: str) -> bool:
+    found = _MEASURE.fullmatch(word)
+    return found is not None and (not found[2] or found[2].lower() in UNITS)
+
+
+def _is_long(word: str) -> bool:
+    """A whole number of many digits; fractions and powers of ten are measured, not given to anybody."""
+    return re.fullmatch(rf"\D*\d{{{LONG_NUMBER},}}\D*", word) is not None
+
+
+def _kind_of_name(name: str) -> IdentityKind | None:
+    return next((kind for kind, pattern in KINDS if pattern.search(name)), None)
