@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ultraread.errors import StorageFull, UltraReadError
+from ultraread.errors import UltraReadError, Unavailable
 from ultraread.serving.findings import CaseFindings, SlideFindings, digest_of
 from ultraread.serving.read_slide import PreparedSlide, confirm_digest
 from ultraread.serving.results.case import FailedField, case_findings, write_case
@@ -94,7 +94,7 @@ def _conclude_slide(
     try:
         confirm_digest(slide.prepared)
         return conclude_slide(slide.prepared, RangeStore(slide.ranges), folder / slide.slide_id, told)
-    except StorageFull:
+    except Unavailable:
         raise
     except UltraReadError as error:
         clear(folder / slide.slide_id)

@@ -21,8 +21,9 @@ from ultraread.serving.read_slide import ReadRequest, binding, prepare_slide, sc
 from ultraread.serving.results.folder import clear
 from ultraread.serving.score_tiles import RangeStore
 from ultraread.serving.settings import Settings
+from ultraread.serving.storage.slide_store import open_slide_store
 from ultraread.serving.store.jobs import ClaimedRead, EndState, Jobs, LostLease, Progress, ReadResult
-from ultraread.serving.store.records import find_all, slide_address, specimens_of
+from ultraread.serving.store.records import find_all, specimens_of
 from ultraread.serving.store.tables import ReadRow, SlideRow
 
 log = logging.getLogger(__name__)
@@ -179,9 +180,11 @@ class _OneRead:
         self.heartbeat.check()
         slide = SlideToConclude(row.id, row.sha256, self._work / row.id)
         digest = SlideDigest(row.sha256, tuple(FileDigest(**file) for file in row.files))
-        address = slide_address(self.runner.settings.slides_dir, row)
+        address = open_slide_store(self.runner.settings).address(row)
         try:
             return replace(slide, prepared=prepare_slide(address, model, request, digest))
+        except Unavailable:
+            raise
         except UltraReadError as error:
             return replace(slide, error=error)
 

@@ -8,8 +8,10 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from ultraread.datasets.stored_file import is_remote
 from ultraread.errors import ConfigInsecure, RequestInvalid
 from ultraread.models.promotion import HigherIsBetter, PromotionPolicy
+from ultraread.serving.storage.places import refuse_same_place
 
 HOSTS = ("127.0.0.1", "localhost")
 """Loopback, where every part of the service and its clients look for it."""
@@ -93,6 +95,33 @@ class Settings(BaseSettings):
         description="Share of the reads with a result that the version with alias shadow repeats, unseen.",
     )
 
+    slides_url: str | None = Field(
+        default=None,
+        description="Where filed slides are kept: a folder or s3://bucket/prefix. Without a value, slides in "
+        "data_dir. Keys of an object store come from the environment (AWS_...), never from here.",
+    )
+    second_copy_url: str | None = Field(
+        default=None,
+        description="Another folder or s3://bucket/prefix that gets a copy of every slide, result and record "
+        "in the background. Without a value, there is one copy.",
+    )
+    retention_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Days that what is filed from now on is kept at least; `ultraread storage expire` may "
+        "remove it then. Without a value, for ever.",
+    )
+    scrub_hours: float = Field(
+        default=168,
+        ge=0,
+        description="Hours in which the service reads every copy once and holds it against its digest; "
+        "0: never by itself.",
+    )
+    scrub_repair: bool = Field(
+        default=False,
+        description="Whether the service replaces a damaged copy by the good one without being asked.",
+    )
+
     @model_validator(mode="after")
     def _refuse_unsafe(self) -> Self:
         if self.host not in HOSTS:
@@ -104,6 +133,10 @@ class Settings(BaseSettings):
                 f"a lease of {self.lease_s:g} s is lost too easily, with a beat each {self.heartbeat_s:g} s",
                 "Set lease_s to more than twice heartbeat_s.",
             )
+        is_remote(self.slides_place)
+        if self.second_copy_url is not None:
+            for first in (self.slides_place, str(self.data_dir)):
+                refuse_same_place(first, self.second_copy_url)
         return self
 
     @property
@@ -121,6 +154,11 @@ class Settings(BaseSettings):
     @property
     def slides_dir(self) -> Path:
         return self.data_dir / "slides"
+
+    @property
+    def slides_place(self) -> str:
+        """Path or `s3://` address of the first copies of slides."""
+        return self.slides_url or str(self.slides_dir)
 
     @property
     def uploads_dir(self) -> Path:

@@ -24,9 +24,10 @@ from ultraread.serving.results.folder import clear, concluded_before
 from ultraread.serving.runner import TakeModel, request_of
 from ultraread.serving.score_tiles import RangeStore
 from ultraread.serving.settings import Settings
+from ultraread.serving.storage.slide_store import open_slide_store
 from ultraread.serving.store import shadows, versions
 from ultraread.serving.store.engine import Store
-from ultraread.serving.store.records import find_all, slide_address, specimens_of
+from ultraread.serving.store.records import find_all, specimens_of
 from ultraread.serving.store.tables import ReadRow, ShadowReadRow, ShadowState, SlideRow
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class ShadowRunner:
 
     def _prepared(self, slide: SlideRow, served: ServedModel, request: ReadRequest) -> PreparedSlide:
         digest = SlideDigest(slide.sha256, tuple(FileDigest(**file) for file in slide.files))
-        address = slide_address(self.settings.slides_dir, slide)
+        address = open_slide_store(self.settings).address(slide)
         return prepare_slide(address, served.model, request, digest)
 
     def _give_way(self) -> None:

@@ -110,8 +110,9 @@ def _identities(key: str, secret: str) -> dict[str, Any]:
 def _options(folder: Path, config: Path, ports: dict[str, int]) -> list[str]:
     return [
         f"-dir={folder}", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", "-filer", "-s3", f"-s3.config={config}",
-        "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false", "-master.telemetry=false",
-        "-master.volumeSizeLimitMB=64", "-volume.max=1000", "-volume.preStopSeconds=0",
+        "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false", "-s3.autoCreateBucket=false",
+        "-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=1000",
+        "-volume.preStopSeconds=0",
         f"-s3.localSocket={folder}/s3.sock", f"-filer.localSocket={folder}/filer.sock",
         *(f"-{name}={port}" for name, port in ports.items()),
     ]  # fmt: skip

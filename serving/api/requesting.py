@@ -10,10 +10,9 @@ from ultraread.errors import InputRefused, IntegrityFailed, RequestInvalid, Slid
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.api import bodies
 from ultraread.serving.api.service import WHO, Service
-from ultraread.serving.settings import Settings
 from ultraread.serving.store import jobs
 from ultraread.serving.store.audit import AuditLog
-from ultraread.serving.store.records import find_all, slide_address, slides_of_case
+from ultraread.serving.store.records import find_all, slides_of_case
 from ultraread.serving.store.tables import ReadRow, SlideRow
 
 
@@ -26,7 +25,7 @@ def request_read(service: Service, wanted: bodies.NewRead, read_id: str) -> Read
     slides = _slides(service, wanted)
     try:
         for slide in slides:
-            _admit(service.settings, slide, model, wanted)
+            _admit(service, slide, model, wanted)
     except InputRefused as refused:
         _tell_refusal(service, wanted, refused)
         raise
@@ -49,9 +48,9 @@ def _one_each(slides: Sequence[SlideRow]) -> list[SlideRow]:
     return [slide for slide in slides if first[slide.sha256] is slide]
 
 
-def _admit(settings: Settings, slide: SlideRow, model: ModelFolder, wanted: bodies.NewRead) -> None:
+def _admit(service: Service, slide: SlideRow, model: ModelFolder, wanted: bodies.NewRead) -> None:
     try:
-        with open_slide(slide_address(settings.slides_dir, slide)) as opened:
+        with open_slide(service.slides.address(slide)) as opened:
             admit(opened, model.demands, _scale(wanted.scale), _region(wanted.region))
     except SlideNotFound as gone:
         raise IntegrityFailed(f"a file of slide {slide.id} is gone") from gone

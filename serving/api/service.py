@@ -9,6 +9,7 @@ from ultraread.models.registry import ModelFolder
 from ultraread.serving.model_files import FittedModels
 from ultraread.serving.model_registry import ModelRegistry, open_registry, serve_models
 from ultraread.serving.settings import Settings, prepare_folders
+from ultraread.serving.storage.slide_store import SlideStore, open_slide_store
 from ultraread.serving.store.engine import Store, open_store
 from ultraread.serving.store.idempotency import release_interrupted
 from ultraread.serving.store.jobs import Jobs
@@ -27,6 +28,7 @@ class Service:
     jobs: Jobs
     uploads: Uploads
     registry: ModelRegistry
+    slides: SlideStore
     fit: FittedModels
     served: tuple[ModelFolder, ...]
     """The models of the settings, the default first."""
@@ -57,6 +59,7 @@ def open_service(settings: Settings) -> Service:
         jobs=Jobs(store, settings.lease_s, settings.max_attempts),
         uploads=Uploads(store, settings.uploads_dir, settings.max_upload_bytes),
         registry=registry,
+        slides=open_slide_store(settings),
         fit=FittedModels(),
         served=tuple(serve_models(settings, registry, lambda _proved_when_the_service_started: 0.0)),
     )

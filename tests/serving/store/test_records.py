@@ -1,12 +1,9 @@
 """Filing: a slide, its scan record and the audit event come together or not at all."""
 
-from pathlib import Path
-
 import pytest
 from filed import A_DIGEST, file_a_slide
 from sqlalchemy import func, select
 
-from ultraread.datasets.slide_address import FileAddress, SlideAddress
 from ultraread.errors import CaseExists, NotFound
 from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.engine import Store
@@ -15,7 +12,6 @@ from ultraread.serving.store.records import (
     find,
     page,
     record_in_case,
-    slide_address,
     slides_of_case,
     stored_name,
 )
@@ -83,13 +79,6 @@ def test_an_unknown_row_is_said_to_be_unknown(store: Store) -> None:
 )
 def test_a_file_is_stored_under_its_number_and_a_short_suffix(name: str, stored: str) -> None:
     assert stored_name(3, name) == stored
-
-
-def test_a_slide_lies_in_a_folder_of_its_own(store: Store) -> None:
-    slide_id = file_a_slide(store)
-    with store.reading() as session:
-        address = slide_address(Path("/s"), find(session, SlideRow, slide_id))
-    assert address == SlideAddress(slide_id, (FileAddress("grid.tif", f"/s/{slide_id}/0.tif"),))
 
 
 def test_a_case_knows_the_first_slide_of_the_same_bytes(store: Store) -> None:

@@ -1,0 +1,32 @@
+"""Which addresses a house may keep copies at: the second one has to be another place than the first."""
+
+from pathlib import Path
+
+from ultraread.datasets.stored_file import is_remote
+from ultraread.errors import RequestInvalid
+
+
+def refuse_same_place(first: str, second: str) -> None:
+    """Raise RequestInvalid where one of the addresses lies in the other, UrlNotAllowed for a strange one."""
+    ours, theirs = _normal(first), _normal(second)
+    if ours.startswith(theirs) or theirs.startswith(ours):
+        raise RequestInvalid(
+            "second_copy_url is where the first copies lie: what damages one damages the other",
+            "Name another disk, another machine's folder, or a bucket.",
+        )
+
+
+def on_same_device(first: str, second: str) -> bool:
+    """Whether two folders lie on one device, so that one broken disk takes both copies."""
+    if is_remote(first) or is_remote(second):
+        return False
+    return _existing(Path(first)).stat().st_dev == _existing(Path(second)).stat().st_dev
+
+
+def _normal(url: str) -> str:
+    """With a slash at its end, so that one name is not taken for the beginning of another."""
+    return f"{url if is_remote(url) else Path(url).expanduser().resolve()}".rstrip("/") + "/"
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)
