@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from ultraread.datasets.burnt_in import BurntInText, Look
 from ultraread.datasets.geometry import BoxPx, SizePx
-from ultraread.datasets.identity.found import Identity, IdentityItem
+from ultraread.datasets.identity.found import PIXELS, Identity, IdentityItem
 from ultraread.datasets.identity.judged_text import (
     is_listed,
     is_technical_text,
@@ -15,6 +15,7 @@ from ultraread.datasets.identity.judged_text import (
 from ultraread.datasets.identity.names import find_in_names, identity_words
 from ultraread.datasets.identity.tag_values import values_of
 from ultraread.datasets.slide import ImageInfo, SlideInfo, Tag
+from ultraread.datasets.slide_address import SlideAddress
 
 MARGIN_PX = 4
 """OCR draws its boxes along the letters; this much more, or a quarter of their height, covers them wholly."""
@@ -30,6 +31,13 @@ def find_identity(info: SlideInfo, names: Sequence[str], looks: Sequence[Look]) 
     tags = (*_in_tags(info.tags), *_in_acquisitions(info.images))
     known = identity_words([item.value for item in tags])
     return Identity((*tags, *find_in_names(names, known), *_in_pixels(info.images, looks)))
+
+
+def names_of(slide: SlideAddress) -> list[str]:
+    """The names by which a slide and its files were known, with `/` between folders and files."""
+    if len(slide.files) == 1:
+        return [slide.files[0].name]
+    return [f"{slide.name}/{file.name}" for file in slide.files]
 
 
 def _in_tags(tags: Sequence[Tag]) -> Iterator[IdentityItem]:
@@ -61,7 +69,7 @@ def _in_pixels(images: Sequence[ImageInfo], looks: Sequence[Look]) -> Iterator[I
         for text in look.texts:
             kind = None if _is_bar_label(text, look) else kind_of_burnt_in(text.text)
             if kind:
-                yield IdentityItem("pixels", kind, image.index, _grown(text.box, image.size), text.text)
+                yield IdentityItem(PIXELS, kind, image.index, _grown(text.box, image.size), text.text)
 
 
 def _is_bar_label(text: BurntInText, look: Look) -> bool:

@@ -37,6 +37,10 @@ class IdentityKind(StrEnum):
     """Text that is not known to be technical."""
 
 
+FILE_NAME, FOLDER_NAME, PIXELS = "file name", "folder name", "pixels"
+NAMES = (FILE_NAME, FOLDER_NAME)
+
+
 @dataclass(frozen=True, slots=True)
 class IdentityItem:
     """One find. `where` is safe to print; `value` is not, and is no part of what is printed or stored.
@@ -72,6 +76,11 @@ class Identity:
     @property
     def keeps_names(self) -> bool:
         return self.policy == IdentityPolicy.KEEP
+
+    @property
+    def is_in_names(self) -> bool:
+        """Whether a name of a file or folder gives somebody away."""
+        return any(item.where in NAMES for item in self.found)
 
     @property
     def places(self) -> tuple[str, ...]:

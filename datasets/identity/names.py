@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import PurePosixPath
 
-from ultraread.datasets.identity.found import IdentityItem, IdentityKind
+from ultraread.datasets.identity.found import FILE_NAME, FOLDER_NAME, IdentityItem, IdentityKind
 from ultraread.datasets.identity.judged_text import DATE, LONG_NUMBER
 from ultraread.datasets.identity.words import FILE_WORDS
 
@@ -22,7 +22,8 @@ _MARKERS = re.compile(
 
 def find_in_names(names: Sequence[str], known: Collection[str]) -> tuple[IdentityItem, ...]:
     """Return what each name shows; `known` are the slide's `identity_words`."""
-    return tuple(item for name in names for item in _of_path(name, known))
+    parts = dict.fromkeys(part for name in names for part in _parts(name))
+    return tuple(item for where, part in parts for item in _of_part(where, part, known))
 
 
 def identity_words(values: Sequence[str]) -> frozenset[str]:
@@ -31,11 +32,11 @@ def identity_words(values: Sequence[str]) -> frozenset[str]:
     return frozenset(word for word in found if len(word) >= SHORTEST_SHARED and word not in FILE_WORDS)
 
 
-def _of_path(name: str, known: Collection[str]) -> Iterator[IdentityItem]:
+def _parts(name: str) -> Iterator[tuple[str, str]]:
+    """Where and what: the folders of a name, then the file."""
     *folders, file = PurePosixPath(name).parts or ("",)
-    for folder in folders:
-        yield from _of_part("folder name", folder, known)
-    yield from _of_part("file name", file, known)
+    yield from ((FOLDER_NAME, folder) for folder in folders)
+    yield FILE_NAME, file
 
 
 def _of_part(where: str, part: str, known: Collection[str]) -> Iterator[IdentityItem]:
