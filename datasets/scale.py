@@ -97,9 +97,15 @@ def _refuse_unless_square(scale: StatedScale) -> None:
         raise PixelNotSquare(f"pixels are {x:.4g} x {y:.4g} nm ({scale.origin})")
 
 
+def are_apart(one: StatedScale, other: StatedScale) -> bool:
+    """True where they differ by more than the sum of their tolerances."""
+    smaller, larger = sorted((one.x_nm_per_px, other.x_nm_per_px))
+    return larger / smaller - 1 > one.tolerance + other.tolerance
+
+
 def _refuse_unless_agreeing(one: StatedScale, other: StatedScale) -> None:
     smaller, larger = sorted((one.x_nm_per_px, other.x_nm_per_px))
-    if larger / smaller - 1 > one.tolerance + other.tolerance:
+    if are_apart(one, other):
         raise ScalesDisagree(
             f"{one.x_nm_per_px:.4g} nm/px ({one.origin}) and {other.x_nm_per_px:.4g} nm/px ({other.origin}) "
             f"differ by {100 * (larger / smaller - 1):.0f} %"

@@ -1,0 +1,151 @@
+"""Ink: pixels that no specimen makes, at the ends of the grey range and with a sharp edge."""
+
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ultraread.datasets.geometry import BoxPx
+from ultraread.datasets.slide import Pixels
+
+INK_WITHIN = 0.2
+"""Of the range: how far from black or white ink may be after JPEG."""
+MIN_GLYPH_PX = 6
+MIN_GLYPH_FRACTION = 0.004
+MAX_GLYPH_FRACTION = 0.06
+"""Height of a letter; the fractions are of the image's height."""
+MIN_DEPTH = 0.35
+"""Mean grey step, of the range, across a letter's edge within 2 px."""
+MAX_UNEVEN = 0.03
+"""Median grey step, of the range, between a letter's pixels and their median: ink is flat, stain is not."""
+MAX_STROKE = 0.45
+"""Width of a letter's strokes, of its height."""
+MIN_LETTERS = 2
+"""A label as short as `5 nm` has three, and letters may touch; other text needs more: see `burnt_in`."""
+MAX_GAP = 3.0
+"""Between neighbouring letters, of their height: dashes and dots in between are no letters here."""
+MAX_RISE = 1.5
+"""Height of a line, of its highest letter."""
+
+Grey = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Ink:
+    """A strip in grey from 0 to 1, and where it is as bright or as dark as ink; all (height, width)."""
+
+    grey: Grey
+    bright: Mask
+    dark: Mask
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A row of letters: the box around them, in the strip's pixels, and how many were told apart."""
+
+    box: BoxPx
+    letters: int
+
+
+def ink_of(pixels: Pixels) -> Ink | None:
+    """Return the strip's ink, None where all of it is of one grey.
+
+    8 bit counts from 0 to 255. What deeper pixels use of their range is not known: there the strip's own
+    smallest and largest value count. Of RGB the brightest channel is looked at for bright ink and the darkest
+    for dark, so that coloured ink is ink.
+    """
+    low, high = (0.0, 255.0) if pixels.dtype == np.uint8 else _finite_range(pixels)
+    if not high > low:
+        return None
+    planes = [pixels[..., n] for n in range(3)] if pixels.ndim == 3 else [pixels]
+    grey = reduce(np.add, (plane.astype(np.float32) for plane in planes)) / len(planes)
+    edge = INK_WITHIN * (high - low)
+    bright, dark = reduce(np.maximum, planes) >= high - edge, reduce(np.minimum, planes) <= low + edge
+    scaled = np.nan_to_num((grey - low) / (high - low), nan=0.0, posinf=1.0, neginf=0.0)
+    return Ink(scaled.astype(np.float32, copy=False), bright, dark)
+
+
+def find_lines(ink: Ink, image_height_px: int) -> tuple[Line, ...]:
+    """Return the rows of letters of a strip: what is worth an OCR. Those with most letters first."""
+    lowest = max(MIN_GLYPH_PX, round(MIN_GLYPH_FRACTION * image_height_px))
+    highest = max(2 * MIN_GLYPH_PX, round(MAX_GLYPH_FRACTION * image_height_px))
+    bright = _lines(_glyphs(ink.grey, ink.bright, (lowest, highest)))
+    dark = _lines(_glyphs(-ink.grey, ink.dark, (lowest, highest)))
+    return tuple(sorted(bright + dark, key=lambda line: -line.letters))
+
+
+def _finite_range(pixels: Pixels) -> tuple[float, float]:
+    finite = pixels[np.isfinite(pixels)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+
+
+def _glyphs(grey: Grey, mask: Mask, heights_px: tuple[int, int]) -> list[BoxPx]:
+    """Patches of ink with the size, the strokes and the sharp edges of letters."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    if not count:
+        return []
+    found = ndimage.find_objects(labels)
+    sized = [n for n, (rows, columns) in enumerate(found) if _has_size(rows, columns, heights_px)]
+    return [
+        BoxPx(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        for n in sized
+        for rows, columns in [found[n]]
+        if _is_drawn(grey, labels, n + 1, rows, columns)
+    ]
+
+
+def _has_size(rows: slice, columns: slice, heights_px: tuple[int, int]) -> bool:
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    return heights_px[0] <= height <= heights_px[1] and 2 <= width <= 2.5 * height
+
+
+def _is_drawn(grey: Grey, labels: NDArray[np.int32], label: int, rows: slice, columns: slice) -> bool:
+    """Strokes are thin, and within 2 px of the edge the grey has left that of ink."""
+    from scipy import ndimage
+
+    rows = slice(max(0, rows.start - 3), rows.stop + 3)
+    columns = slice(max(0, columns.start - 3), columns.stop + 3)
+    letter = labels[rows, columns] == label
+    edge = letter & ~ndimage.binary_erosion(letter)
+    height = rows.stop - rows.start - 6
+    if letter.sum() > MAX_STROKE * height * max(1, edge.sum() / 2):
+        return False
+    here = grey[rows, columns]
+    depth = (here - ndimage.minimum_filter(here, 5))[edge]
+    uneven = np.median(np.abs(here[letter] - np.median(here[letter])))
+    return bool(depth.mean() >= MIN_DEPTH and uneven <= MAX_UNEVEN)
+
+
+def _lines(glyphs: list[BoxPx]) -> list[Line]:
+    """Letters in a row: neighbours of like height that share most of their rows."""
+    lines: list[list[BoxPx]] = []
+    for glyph in sorted(glyphs, key=lambda box: box.x):
+        line = next((line for line in lines if _goes_on(line[-1], glyph)), None)
+        if line is None:
+            lines.append([glyph])
+        else:
+            line.append(glyph)
+    return [
+        Line(around(line), len(line)) for line in lines if len(line) >= MIN_LETTERS and _is_straight(line)
+    ]
+
+
+def _is_straight(line: list[BoxPx]) -> bool:
+    return around(line).height <= MAX_RISE * max(glyph.height for glyph in line)
+
+
+def _goes_on(last: BoxPx, glyph: BoxPx) -> bool:
+    shared = min(last.bottom, glyph.bottom) - max(last.y, glyph.y)
+    smaller, larger = sorted((last.height, glyph.height))
+    return shared >= 0.5 * smaller and larger <= 2.2 * smaller and glyph.x - last.right <= MAX_GAP * larger
+
+
+def around(boxes: list[BoxPx]) -> BoxPx:
+    """The smallest box that holds them all."""
+    left, top = min(box.x for box in boxes), min(box.y for box in boxes)
+    right, bottom = max(box.right for box in boxes), max(box.bottom for box in boxes)
+    return BoxPx(left, top, right - left, bottom - top)
