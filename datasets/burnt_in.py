@@ -113,7 +113,7 @@ class Look:
     @property
     def boxes(self) -> tuple[BoxPx, ...]:
         """Where pixels are not of the specimen (level-0 pixels)."""
-        return tuple(each.box for each in (*self.texts, *self.bars))
+        return tuple(text.box for text in self.texts) + tuple(bar.box for bar in self.bars)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -85,22 +85,18 @@ def _glyphs(grey: Grey, mask: Mask, heights_px: tuple[int, int]) -> list[BoxPx]:
     """Patches of ink with the size, the strokes and the sharp edges of letters."""
     from scipy import ndimage
 
-    labels, count = ndimage.label(mask, np.ones((3, 3)))
-    if not count:
-        return []
-    found = ndimage.find_objects(labels)
-    sized = [n for n, (rows, columns) in enumerate(found) if _has_size(rows, columns, heights_px)]
+    labels = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, np.ones((3, 3)), output=labels)
     return [
         BoxPx(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
-        for n in sized
-        for rows, columns in [found[n]]
-        if _is_drawn(grey, labels, n + 1, rows, columns)
+        for n, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1)
+        if _has_size(rows, columns, heights_px) and _is_drawn(grey, labels, n, rows, columns)
     ]
 
 
 def _has_size(rows: slice, columns: slice, heights_px: tuple[int, int]) -> bool:
     height, width = rows.stop - rows.start, columns.stop - columns.start
-    return heights_px[0] <= height <= heights_px[1] and 2 <= width <= 2.5 * height
+    return bool(heights_px[0] <= height <= heights_px[1] and 2 <= width <= 2.5 * height)
 
 
 def _is_drawn(grey: Grey, labels: NDArray[np.int32], label: int, rows: slice, columns: slice) -> bool:
@@ -110,7 +106,7 @@ def _is_drawn(grey: Grey, labels: NDArray[np.int32], label: int, rows: slice, co
     rows = slice(max(0, rows.start - 3), rows.stop + 3)
     columns = slice(max(0, columns.start - 3), columns.stop + 3)
     letter = labels[rows, columns] == label
-    edge = letter & ~ndimage.binary_erosion(letter)
+    edge = letter & ~np.asarray(ndimage.binary_erosion(letter), bool)
     height = rows.stop - rows.start - 6
     if letter.sum() > MAX_STROKE * height * max(1, edge.sum() / 2):
         return False

@@ -71,7 +71,7 @@ _ONE_AT_A_TIME = threading.Lock()
 def _engine() -> Any:  # noqa: ANN401  # the library has no types
     """One engine a process, made at the first crop, of one thread: what it reads is then the same every time.
 
-    The paths of the weights are named, because without them the library would look at the web for missing ones.
+    The paths of the weights are named: without them the library would fetch what is missing from the web.
     """
     import rapidocr
 
