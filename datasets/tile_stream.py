@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ultraread.datasets.geometry import BoxPx
+from ultraread.datasets.quality.tile_look import SPECTRUM_TILES, grid_steps
 from ultraread.datasets.slide import ImageInfo, Pixels, Slide, TileUnreadable
 from ultraread.datasets.tile_plan import PlannedTile, TilePlan
 from ultraread.errors import NonFinitePixels
@@ -28,12 +29,16 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True, slots=True)
 class TilePixels:
-    """A tile as read: (seen_px, seen_px) float32 grey in stored intensities, or why there is none."""
+    """A tile as read: (seen_px, seen_px) float32 grey in stored intensities, or why there is none.
+
+    `grid` (2, 8) tells steps of the stored pixels on a grid of 8, of the first tiles of a plan alone.
+    """
 
     tile: PlannedTile
     grey: NDArray[np.float32] | None
     is_blank: bool = False
     failure: str = ""
+    grid: NDArray[np.float32] | None = None
 
 
 class TileReader:
@@ -48,7 +53,7 @@ class TileReader:
     def __call__(self, tile: PlannedTile) -> TilePixels:
         """Raises NonFinitePixels; what cannot be decoded is returned as a failure that names it."""
         try:
-            grey = self._rescaled(tile)
+            grey, grid = self._rescaled(tile)
         except TileUnreadable as failure:
             return TilePixels(tile, None, failure=str(failure))
         if not np.isfinite(grey).all():
@@ -57,24 +62,33 @@ class TileReader:
         core = grey[self._plan.margin_px - before[0] :, self._plan.margin_px - before[1] :]
         core = core[: tile.model_box.height, : tile.model_box.width]
         padded = pad_reflect(grey, self._plan.seen_px, before)
-        return TilePixels(tile, padded, is_blank(core, self._info.bit_depth))
+        return TilePixels(tile, padded, is_blank(core, self._info.bit_depth), grid=grid)
+
+    @property
+    def bit_depth(self) -> int:
+        return self._info.bit_depth
 
     def _missing_before(self, tile: PlannedTile) -> tuple[int, int]:
         """Rows above and columns to the left of the region that the margin would reach."""
         top, left = (max(0, self._plan.margin_px - first) for first in (tile.model_box.y, tile.model_box.x))
         return top, left
 
-    def _rescaled(self, tile: PlannedTile) -> NDArray[np.float32]:
+    def _rescaled(self, tile: PlannedTile) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         across, down = self._downsamples()
         size, seen = self._info.levels[self._level], self._plan.seen_box(tile)
         left, right = seen.x * self._plan.zoom, seen.right * self._plan.zoom
         top, bottom = seen.y * self._plan.zoom, seen.bottom * self._plan.zoom
         x0, x1 = (min((self._plan.region.x + x) / across, size.width) for x in (left, right))
         y0, y1 = (min((self._plan.region.y + y) / down, size.height) for y in (top, bottom))
-        return resample(self._read_level, (x0, y0, x1, y1), seen)
+        grids: list[NDArray[np.float32]] = []
 
-    def _read_level(self, box: BoxPx) -> Pixels:
-        return self._slide.read_box(self._plan.image, self._level, box)
+        def read(box: BoxPx) -> Pixels:
+            pixels = self._slide.read_box(self._plan.image, self._level, box)
+            if tile.index < SPECTRUM_TILES:
+                grids.append(grid_steps(as_grey(pixels), box.x, box.y))
+            return pixels
+
+        return resample(read, (x0, y0, x1, y1), seen), grids[0] if grids else None
 
     def _downsamples(self) -> tuple[float, float]:
         level, full = self._info.levels[self._level], self._info.size

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
@@ -13,6 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultraread.datasets.open_slide import open_slide
+from ultraread.datasets.quality.tile_look import (
+    SPECTRUM_TILES,
+    StoredRange,
+    TileLooks,
+    empty_looks,
+    look_at_tile,
+    look_closely,
+    patch_side,
+    stored_range,
+)
 from ultraread.datasets.slide import Slide
 from ultraread.datasets.slide_address import SlideAddress
 from ultraread.datasets.tile_plan import PlannedTile, TilePlan
@@ -49,7 +59,8 @@ class RangeScores:
     """What one range gave, in plan order.
 
     status (N,) uint8 (SCORED, BLANK, FAILED); probabilities (N, C) float32; patch_maps (N, C, h, w) float16
-    or None; thumbnails (N, t, t) uint8; strangeness (N,) float32, the model's out-of-domain score, or None.
+    or None; thumbnails (N, t, t) uint8; strangeness (N,) float32, the model's out-of-domain score, or None;
+    looks: what quality control keeps of each tile.
     Rows of tiles that were not scored are zero. `failures` says why, by place in the plan; `scored_by` is the
     process id.
     """
@@ -63,6 +74,7 @@ class RangeScores:
     failures: dict[int, str]
     scored_by: int
     strangeness: NDArray[np.float32] | None = None
+    looks: TileLooks | None = None
 
 
 class RangeScorer:
@@ -79,9 +91,17 @@ class RangeScorer:
         reader = TileReader(self._open(task.slide), task.plan)
         tiles = planned_tiles(task.plan, task.number)
         ahead = 2 * self._classify.card.batch_size
-        collected = _Collected(task, len(tiles), self._classify.card)
+        of = stored_range(task.window.mean, task.window.std, reader.bit_depth)
+        collected = _Collected(task, len(tiles), self._classify.card, of)
+
+        def read(numbered: tuple[int, PlannedTile]) -> TilePixels:
+            place, tile = numbered
+            pixels = reader(tile)
+            collected.look(place, pixels)
+            return pixels
+
         batch: list[tuple[int, NDArray[np.float32]]] = []
-        for place, pixels in enumerate(stream(reader, tiles, self._pool, ahead)):
+        for place, pixels in enumerate(stream(read, enumerate(tiles), self._pool, ahead)):
             collected.note(place, pixels)
             if pixels.grey is not None and not pixels.is_blank:
                 batch.append((place, pixels.grey))
@@ -112,8 +132,12 @@ class RangeScorer:
 class _Collected:
     """The arrays of one range while they fill."""
 
-    def __init__(self, task: RangeTask, tiles: int, card: ModelCard) -> None:
+    def __init__(self, task: RangeTask, tiles: int, card: ModelCard, of: StoredRange) -> None:
         self._task = task
+        self._of = of
+        self._patch_side = quality_side(card)
+        closely = min(max(0, SPECTRUM_TILES - task.plan.range_bounds(task.number)[0]), tiles)
+        self._looks = empty_looks(tiles, self._patch_side, closely)
         self._clip = card.normalisation.clip
         self._shown_window = window_to_show(task.window, card.normalisation)
         classes, patch_map = len(card.classes), card.outputs.patch_map
@@ -127,6 +151,15 @@ class _Collected:
         self._strangeness = np.zeros(tiles, np.float32) if card.outputs.out_of_domain else None
         self._failures: dict[int, str] = {}
 
+    def look(self, place: int, pixels: TilePixels) -> None:
+        """Fill this tile's row of the looks; threads fill rows of their own."""
+        if pixels.grey is None:
+            return
+        core = self._core(pixels.grey)
+        look_at_tile(self._looks, place, core, self._patch_side, self._of)
+        if place < len(self._looks.spectra) and pixels.grid is not None and not pixels.is_blank:
+            look_closely(self._looks, place, core, pixels.grid)
+
     def note(self, place: int, pixels: TilePixels) -> None:
         if pixels.grey is None:
             self._status[place] = FAILED
@@ -134,10 +167,12 @@ class _Collected:
             return
         if pixels.is_blank:
             self._status[place] = BLANK
-        margin, plan = self._task.plan.margin_px, self._task.plan
-        core = pixels.grey[margin : margin + plan.tile_px, margin : margin + plan.tile_px]
-        means = block_means(core, self._shown_stride)
+        means = block_means(self._core(pixels.grey), self._shown_stride)
         self._thumbnails[place] = for_showing(means, self._shown_window)
+
+    def _core(self, grey: NDArray[np.float32]) -> NDArray[np.float32]:
+        margin, side = self._task.plan.margin_px, self._task.plan.tile_px
+        return grey[margin : margin + side, margin : margin + side]
 
     def score(self, batch: Sequence[tuple[int, NDArray[np.float32]]], classify: Classifier) -> None:
         places = [place for place, _ in batch]
@@ -160,6 +195,7 @@ class _Collected:
             self._failures,
             os.getpid(),
             self._strangeness,
+            self._looks,
         )
 
 
@@ -179,6 +215,8 @@ class RangeStore:
         }
         optional = {"patch_maps": scores.patch_maps, "strangeness": scores.strangeness}
         arrays |= {name: array for name, array in optional.items() if array is not None}
+        if scores.looks is not None:
+            arrays |= {f"look_{name}": array for name, array in scores.looks.arrays().items()}
         told = json.dumps({"failures": scores.failures, "scored_by": scores.scored_by})
         path = self._path(scores.image, scores.number)
         unfinished = path.with_suffix(f".{uuid4().hex}.tmp")
@@ -207,7 +245,13 @@ class RangeStore:
                 {int(index): reason for index, reason in told["failures"].items()},
                 int(told["scored_by"]),
                 arrays.get("strangeness"),
+                _looks_in(arrays),
             )
+
+    def load_looks(self, image: int, number: int) -> tuple[TileLooks | None, NDArray[np.uint8]]:
+        """Looks and thumbnails of a range alone: the rest stays on disk."""
+        with np.load(self._path(image, number), allow_pickle=False) as arrays:
+            return _looks_in(arrays), arrays["thumbnails"]
 
     def _path(self, image: int, number: int) -> Path:
         return self._folder / f"{image:05d}-{number:07d}.npz"
@@ -218,6 +262,19 @@ ScoreRanges = Callable[[Iterable[RangeTask]], Iterable[RangeScores]]
 
 RangeSink = Callable[[RangeScores, list[PlannedTile]], None]
 """Sees each range with its tiles once, in plan order: a tally, a table, a picture, a map."""
+
+
+def quality_side(card: ModelCard) -> int:
+    """Patches a side that quality control cuts a tile into: those of the patch map, where there is one."""
+    patch_map = card.outputs.patch_map
+    return card.core_px // patch_map.stride_px if patch_map else patch_side(card.core_px)
+
+
+def _looks_in(arrays: Any) -> TileLooks | None:  # noqa: ANN401  # numpy names no public type for its archives
+    names = [each.name for each in fields(TileLooks)]
+    if f"look_{names[0]}" not in arrays:
+        return None
+    return TileLooks(**{name: arrays[f"look_{name}"] for name in names})
 
 
 def picture_stride(plan: TilePlan) -> int:

@@ -1,0 +1,1 @@
+"""What EM can do wrong and pixels can show: where it lies, and which findings it suppresses."""

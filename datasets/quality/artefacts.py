@@ -1,0 +1,183 @@
+"""The artefacts that are looked for: what each can fake or hide, what it suppresses, from which limit on."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Artefact(StrEnum):
+    """What can be wrong with an image, by its code in scheme 99ULTRAREAD."""
+
+    BLUR = "UR-QC-BLUR"
+    ASTIGMATISM = "UR-QC-ASTIGMATISM"
+    DRIFT = "UR-QC-DRIFT"
+    CHARGING = "UR-QC-CHARGING"
+    CHATTER = "UR-QC-CHATTER"
+    KNIFE_MARK = "UR-QC-KNIFE-MARK"
+    FOLD = "UR-QC-FOLD"
+    PRECIPITATE = "UR-QC-PRECIPITATE"
+    HOLE = "UR-QC-HOLE"
+    GRID_BAR = "UR-QC-GRID-BAR"
+    CLIPPING = "UR-QC-CLIPPING"
+    JPEG_BLOCKS = "UR-QC-JPEG-BLOCKS"
+    INVERTED = "UR-QC-INVERTED"
+    SEAM = "UR-QC-SEAM"
+    DUPLICATE = "UR-QC-DUPLICATE"
+    TEXT = "UR-QC-TEXT"
+
+
+class Action(StrEnum):
+    """What follows from an artefact that was found."""
+
+    MASK = "mask"
+    """Its area counts neither for nor against the findings that it suppresses."""
+    FLAG = "flag"
+    """It is noted; findings that it touches say so, and keep its area."""
+    REFUSE = "refuse"
+    """No read before an operator has confirmed the image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row: `suppresses` are finding codes, EVERY for all; `limit` is in `unit`, chosen on `source`."""
+
+    artefact: Artefact
+    name: str
+    signal: str
+    fakes_or_hides: str
+    suppresses: frozenset[str]
+    limit: float
+    unit: str
+    source: str
+    action: Action = Action.MASK
+
+
+EVERY = frozenset({"*"})
+FINE = frozenset({"UR-FIB-D", "UR-TUB", "UR-CIL-ODA", "UR-CIL-IDA", "UR-CIL-MTD", "UR-CIL-CC", "UR-TRI"})
+"""Findings that stand on details near the resolution."""
+EDGES = FINE | {"UR-MEM", "UR-SYN", "UR-FP-W", "UR-FP-EFF", "UR-GBM-LAM", "UR-MIT-PCI"}
+"""Findings that stand on edges and thin lines."""
+DENSE = frozenset({"UR-EDD", "UR-VLP", "UR-PLT-DG", "UR-PLT-DGD", "UR-SYN", "UR-GOM"})
+"""Findings that stand on how dark something is."""
+DEMONSTRATION = frozenset({"UR-MITO", "UR-MYELIN", "UR-AXON", "UR-GBM-TH", "UR-GBM-THIN"})
+KNOWN = EDGES | DENSE | DEMONSTRATION
+
+TUNED = "generator A over drosophila_vnc/stack1 and nerve_myelin block 483S1"
+REASONED = "reasoning; no data"
+
+RULES = MappingProxyType(
+    {
+        rule.artefact: rule
+        for rule in (
+            Rule(
+                Artefact.BLUR, "blur and defocus",
+                "Gaussian blur that explains how the power spectrum falls off, per tile",
+                "edges, membranes, everything small", EVERY, 1.6, "model px (sigma)", TUNED,
+            ),
+            Rule(
+                Artefact.ASTIGMATISM, "astigmatism",
+                "that blur differs with direction, and the sharpest direction is blurred too",
+                "fibril width, dynein arms, membranes", EDGES, 1.2, "model px (root of the difference of squares)",
+                TUNED,
+            ),
+            Rule(
+                Artefact.DRIFT, "drift",
+                "that blur differs with direction, and the sharpest direction is sharp",
+                "membranes across the direction of drift", EDGES, 1.2,
+                "model px (root of the difference of squares)", TUNED,
+            ),
+            Rule(
+                Artefact.CHARGING, "charging bands",
+                "steps of brightness along one line through the whole image, several of them parallel",
+                "edges, areas at their limits", EDGES, 0.5, "mean sign of the step along the line", TUNED,
+            ),
+            Rule(
+                Artefact.CHATTER, "chatter",
+                "a peak in the mean spectrum of tiles over its surroundings",
+                "fibril periodicity, lamination, membranes", EDGES, 2.2, "natural logarithm of power", TUNED,
+            ),
+            Rule(
+                Artefact.KNIFE_MARK, "knife marks",
+                "a straight line, darker or brighter than both its sides, through the whole overview",
+                "lamination, fibrils, membranes", EDGES, 7.0, "standard errors along the line", TUNED,
+            ),
+            Rule(
+                Artefact.FOLD, "folds",
+                "a long, straight-sided dark ribbon of patches", "deposits, thick membranes, everything doubled",
+                EVERY, 1.5, "standard deviations below the median patch", TUNED,
+            ),
+            Rule(
+                Artefact.PRECIPITATE, "precipitate",
+                "specks far darker than the darkest parts of other patches",
+                "dense deposits, virus, granules, synaptic densities", DENSE, 3.0,
+                "interquartile ranges below the lower quartile of the patches' darkest parts", TUNED,
+            ),
+            Rule(
+                Artefact.HOLE, "holes and tears",
+                "patches far brighter than all others, and smooth", "vacuoles, lumen; area that is no specimen",
+                EVERY, 2.5, "interquartile ranges above the upper quartile of patches", TUNED,
+            ),
+            Rule(
+                Artefact.GRID_BAR, "grid bars",
+                "a large region from the border inward, as dark as nothing else and without structure",
+                "area statistics", EVERY, 0.01, "share of the image", TUNED,
+            ),
+            Rule(
+                Artefact.CLIPPING, "saturation and clipping",
+                "pixels at the ends of the stored range", "densities, texture", DENSE, 0.5,
+                "share of a patch", REASONED,
+            ),
+            Rule(
+                Artefact.JPEG_BLOCKS, "JPEG blocks",
+                "steps at every eighth stored pixel over those between", "fibrils, fine texture", FINE, 0.08,
+                "relative excess of the step", TUNED, Action.FLAG,
+            ),
+            Rule(
+                Artefact.INVERTED, "inverted contrast",
+                "thin lines brighter than their surroundings, and a histogram with a bright tail",
+                "everything", EVERY, 0.2, "polarity of lines, -1 to 1", TUNED, Action.REFUSE,
+            ),
+            Rule(
+                Artefact.SEAM, "montage seams",
+                "one line along which neighbouring pixels differ more than along all others",
+                "structures cut or counted twice", EVERY, 1.8, "ratio to the median line of the tile", TUNED,
+            ),
+            Rule(
+                Artefact.DUPLICATE, "duplicates",
+                "perceptual hash within 12 of 64 bits, and pixels that correlate", "double counting", EVERY, 0.85,
+                "correlation of the two pictures", TUNED,
+            ),
+            Rule(
+                Artefact.TEXT, "burnt-in text and bars",
+                "what optical character recognition finds", "structures that nobody grew", EVERY, 0.0,
+                "any", "what was found at filing",
+            ),
+        )
+    }
+)  # fmt: skip
+"""Every artefact has its row. Sources: signals and effects after the list of artefacts by which TEM sections are
+judged (over- and under-fixation aside, which pixels do not tell); limits as each row says."""
+
+UNSEEN = (
+    "poor or late fixation and autolysis",
+    "compression along the cut",
+    "tissue rescued from paraffin",
+    "beam damage and shrinkage",
+    "contamination that looks like tissue",
+)
+"""What EM can do wrong and is not looked for: pixels alone do not tell it from the specimen."""
+
+
+def suppressed(artefact: Artefact, codes: Iterable[str]) -> tuple[str, ...]:
+    """Those of the codes that are not assessed where the artefact lies, in their order.
+
+    A code that the table does not know is suppressed by whatever masks: nothing is known of what it stands on.
+    """
+    rule = RULES[artefact]
+    masks = rule.action is not Action.FLAG
+    return tuple(
+        code
+        for code in codes
+        if rule.suppresses == EVERY or code in rule.suppresses or (masks and code not in KNOWN)
+    )

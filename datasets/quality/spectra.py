@@ -1,0 +1,139 @@
+"""Blur, its direction and periodic bands from power spectra of tiles.
+
+A power spectrum of tissue falls as a power of the frequency f; blur by a Gaussian of `sigma` pixels multiplies
+it by exp(-(2 pi f sigma)^2), and noise adds a floor. So log(power - floor) = a - p log f - (2 pi f)^2 sigma^2,
+and sigma^2 is found by least squares beside the tissue's own p: no sharp reference is needed.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+SECTORS, RINGS = 8, 16
+RING_EDGES = np.geomspace(0.02, 0.5, RINGS + 1)
+"""Cycles a pixel."""
+FREQUENCIES = np.sqrt(RING_EDGES[:-1] * RING_EDGES[1:])
+BANDS = 36
+"""Chatter is looked for among waves of 4 to BANDS a tile, in every direction."""
+SPECTRUM_VALUES = SECTORS * RINGS + (2 * BANDS + 1) * (BANDS + 1)
+FIT_BELOW = 0.4
+"""Cycles a pixel; above, interpolation and the sensor's own blur shape the spectrum."""
+FLOOR_TIMES = 0.5
+DYNAMIC = 1e-5
+"""Power below this share of the lowest ring's is leakage of the window (Hann) and rounding to 8 bit."""
+STRUCTURE_TIMES = 30.0
+"""A tile whose lowest ring is not so far above the noise holds nothing to judge blur by: resin, lumen."""
+TISSUE_POWER = 2.0
+"""Of f, by which the spectra of drosophila_vnc/stack1 fall (2.05 to 2.1) beside their blur."""
+NEAR_WAVES = 4
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True)
+class Blur:
+    """Variance of the blur in px^2, over all directions and by sector; NaN where noise hides it.
+
+    Sector n holds waves that run at n * 180 / SECTORS degrees: blur along that direction takes them away.
+    """
+
+    variance: float
+    by_sector: NDArray[np.float64]
+
+    @property
+    def sigma_px(self) -> float:
+        return float(np.sqrt(max(self.variance, 0.0)))
+
+
+def tile_spectrum(core: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(SPECTRUM_VALUES,) natural logarithms of power: by sector and ring, then the square of low waves."""
+    from scipy.fft import rfft2
+
+    side = min(core.shape)
+    square = core[:side, :side]
+    power = np.square(np.abs(rfft2((square - square.mean()) * _window(side)))) + np.float32(1e-6)
+    places, counts = _places(side)
+    summed = np.bincount(places, power.ravel(), SECTORS * RINGS + 1)[:-1]
+    rings = np.log(np.where(counts > 0, summed / np.maximum(counts, 1), 1e-6))
+    reach = min(BANDS, side // 2 - 1)
+    low = np.full((2 * BANDS + 1, BANDS + 1), np.nan, np.float32)
+    rolled = np.roll(power, reach, axis=0)[: 2 * reach + 1, : reach + 1]
+    low[BANDS - reach : BANDS + reach + 1, : reach + 1] = np.log(rolled)
+    found: NDArray[np.float32] = np.concatenate([rings, low.ravel()]).astype(np.float32)
+    return found
+
+
+def mean_rings(spectra: Floats) -> NDArray[np.float64]:
+    """(SECTORS, RINGS) mean power of (M, SPECTRUM_VALUES) spectra."""
+    logs = np.asarray(spectra, np.float64)[:, : SECTORS * RINGS]
+    return np.asarray(np.exp(logs).mean(axis=0).reshape(SECTORS, RINGS))
+
+
+def blur_of(rings: NDArray[np.float64]) -> Blur:
+    """Fit the fall of the spectrum over all directions, and in each sector with its neighbours."""
+    whole = rings.mean(axis=0)
+    around = (np.roll(rings, 1, axis=0) + 2 * rings + np.roll(rings, -1, axis=0)) / 4
+    return Blur(_variance(whole), np.array([_variance(each) for each in around]))
+
+
+def directional(blur: Blur) -> tuple[float, float]:
+    """Root of the difference between the most and the least blurred direction, and the blur of the latter."""
+    if np.isnan(blur.by_sector).any():
+        return 0.0, blur.sigma_px
+    waves = np.exp(2j * np.pi * np.arange(SECTORS) / SECTORS)
+    swing = 2 * abs(complex((blur.by_sector * waves).mean()))
+    least = float(blur.by_sector.mean()) - swing
+    return float(np.sqrt(2 * swing)), float(np.sqrt(max(least, 0.0)))
+
+
+def band_peak(spectra: Floats) -> tuple[float, float, float]:
+    """Height of the strongest peak of the mean logarithmic spectrum over its surroundings; its waves a tile.
+
+    Height in natural logarithms of power; waves down and across.
+    """
+    from scipy.ndimage import median_filter
+
+    logs = np.asarray(spectra, np.float64)[:, SECTORS * RINGS :]
+    low = logs.mean(axis=0).reshape(2 * BANDS + 1, BANDS + 1)
+    mirrored = np.concatenate([low[::-1, :0:-1], low], axis=1)
+    flat = np.nan_to_num(mirrored, nan=float(np.nanmin(mirrored)))
+    around = median_filter(flat, 2 * NEAR_WAVES + 1)
+    down, across = np.mgrid[-BANDS : BANDS + 1, -BANDS : BANDS + 1]
+    radius = np.hypot(down, across)
+    off_axes = (radius >= NEAR_WAVES) & (radius <= BANDS) & (across >= 0)
+    height = np.where(off_axes, flat - around, -np.inf)
+    peak = np.unravel_index(int(height.argmax()), height.shape)
+    return float(height[peak]), float(down[peak]), float(across[peak])
+
+
+def _variance(power: NDArray[np.float64]) -> float:
+    floor = power[-1]
+    signal = power - floor
+    above = (signal > FLOOR_TIMES * floor) & (signal > DYNAMIC * power[0]) & (FREQUENCIES < FIT_BELOW)
+    used = np.logical_and.accumulate(above | (np.arange(RINGS) == 0)) & above
+    if used.sum() < 2 or power[0] < STRUCTURE_TIMES * floor:
+        return float("nan")
+    f, target = FREQUENCIES[used], np.log(signal[used])
+    terms = np.stack([np.ones_like(f), -np.square(2 * np.pi * f), -np.log(f)], axis=1)
+    if used.sum() < 5:  # too few rings above the noise to tell the tissue's own fall: take the usual one
+        target, terms = target + TISSUE_POWER * np.log(f), terms[:, :2]
+    return float(np.linalg.lstsq(terms, target, rcond=None)[0][1])
+
+
+@lru_cache(maxsize=4)
+def _window(side: int) -> NDArray[np.float32]:
+    hann = np.hanning(side)
+    return np.outer(hann, hann).astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def _places(side: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Sector and ring of each wave of rfft2 as one number, the last for those outside; waves of each."""
+    down, across = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
+    ring = np.digitize(np.hypot(down, across), RING_EDGES) - 1
+    turn = np.mod(np.arctan2(down, across), np.pi) / np.pi
+    sector = np.floor(turn * SECTORS + 0.5).astype(np.intp) % SECTORS
+    inside = (ring >= 0) & (ring < RINGS)
+    places = np.where(inside, sector * RINGS + ring, SECTORS * RINGS).ravel()
+    return places, np.bincount(places, minlength=SECTORS * RINGS + 1)[:-1]
