@@ -6,21 +6,24 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from ultraread.serving.api import models, operation, reads, records, uploads
+from ultraread.serving.api import models, operation, reads, records, tiles, uploads
 from ultraread.serving.api.edge import Edge
 from ultraread.serving.api.problems import PROBLEM_RESPONSES, answer_failures_with_problems
 from ultraread.serving.api.results import results_router
 from ultraread.serving.api.service import open_service
 from ultraread.serving.settings import Settings
+from ultraread.serving.viewing.viewer import Viewer
 
 
 def create_api(settings: Settings) -> FastAPI:
     """Open the store and build the application. Raises what keeps the service from starting."""
     service = open_service(settings)
+    viewer = Viewer()
 
     @asynccontextmanager
-    async def closing_the_store(_app: FastAPI) -> AsyncIterator[None]:
+    async def closing_what_is_open(_app: FastAPI) -> AsyncIterator[None]:
         yield
+        viewer.close()
         service.store.close()
 
     app = FastAPI(
@@ -30,13 +33,14 @@ def create_api(settings: Settings) -> FastAPI:
         openapi_url="/v1/openapi.json",
         docs_url="/v1/docs",
         redoc_url=None,
-        lifespan=closing_the_store,
+        lifespan=closing_what_is_open,
         responses=PROBLEM_RESPONSES,
     )
     app.state.service = service
+    app.state.viewer = viewer
     app.add_middleware(Edge, proxied_hosts=settings.proxied_hosts)
     answer_failures_with_problems(app)
-    for routes in (uploads, records, reads, models, operation):
+    for routes in (uploads, records, tiles, reads, models, operation):
         app.include_router(routes.router)
     app.include_router(results_router())
     return app

@@ -5,6 +5,7 @@ command line returns. Codes are part of the public contract.
 """
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 
 class UltraReadError(Exception):
@@ -46,6 +47,40 @@ class RequestInvalid(UltraReadError):
     http_status = 422
     exit_status = 2
     remedy = "Correct the request; --help and /v1/openapi.json show what is taken."
+
+
+class LinkInvalid(RequestInvalid):
+    """A link that does not lead from a region of the slide to a grid or field of its case."""
+
+    code = "link_invalid"
+    remedy = "Name a region inside the image, and a grid or image of the same case that does not lead back."
+
+
+class PreconditionRequired(UltraReadError):
+    """A change that does not say which revision it changes."""
+
+    code = "precondition_required"
+    http_status = 428
+    exit_status = 2
+    remedy = "Get it again and send its ETag as If-Match."
+
+
+class PreconditionFailed(UltraReadError):
+    """Somebody changed it since."""
+
+    code = "precondition_failed"
+    http_status = 412
+    exit_status = 2
+    remedy = "Get it again, look at what changed, and send the change with the new ETag."
+
+
+class AnsweredAlready(UltraReadError):
+    """A consultation is answered once."""
+
+    code = "answered_already"
+    http_status = 409
+    exit_status = 2
+    remedy = "Add a new consultation."
 
 
 class OriginRefused(UltraReadError):
@@ -138,6 +173,30 @@ class ReadNotFinished(UltraReadError):
     remedy = "Wait until GET /v1/reads/{id} says succeeded or partial."
 
 
+class ViewRequestInvalid(RequestInvalid):
+    """No picture can be meant by this address or these parameters."""
+
+    code = "view_request_invalid"
+    http_status = 400
+    remedy = "Correct the address; docs/guides/viewing.md shows what is taken."
+
+
+class ViewTooLarge(RequestInvalid):
+    """The picture is too large, or needs too many pixels of the file."""
+
+    code = "view_too_large"
+    http_status = 400
+    remedy = "Ask for a smaller region; `ultraread convert` writes the smaller levels that a slide lacks."
+
+
+class ViewNotOffered(RequestInvalid):
+    """IIIF leaves this to the server, and it is not offered here."""
+
+    code = "view_not_offered"
+    http_status = 501
+    remedy = "Ask for what level 2 of the IIIF Image API 3.0 demands."
+
+
 # --- inputs that are refused: nothing was read, nothing was written ------------------------------------
 
 
@@ -219,6 +278,20 @@ class SlidePyramidInvalid(InputRefused):
     remedy = "Write the pyramid again."
 
 
+class DicomInvalid(InputRefused):
+    """The DICOM object contradicts itself, or lacks what a slide needs."""
+
+    code = "dicom_invalid"
+    remedy = "Export it again from the archive or scanner, all instances of one slide together."
+
+
+class FormatCannotHold(InputRefused):
+    """The format that was asked for cannot hold these pixels without loss."""
+
+    code = "format_cannot_hold"
+    remedy = "Convert to OME-TIFF, which holds every kind of pixel."
+
+
 class SlideNotAnImage(InputRefused):
     """A spectrum, a line scan or a diffraction pattern: measured, but no picture of the specimen."""
 
@@ -266,6 +339,13 @@ class SlideDuplicate(InputRefused):
 
     code = "slide_duplicate"
     remedy = "Name each field once."
+
+
+class IdentityPresent(InputRefused):
+    """The slide identifies somebody, and the policy is to refuse such slides."""
+
+    code = "identity_present"
+    remedy = "Send a copy made by `ultraread deidentify`, or choose another policy: docs/guides/identity.md."
 
 
 class RegionInvalid(InputRefused):
@@ -543,6 +623,14 @@ class Unavailable(UltraReadError):
     http_status = 503
     exit_status = 6
     remedy = "Start it with `ultraread serve`, or check --url; `ultraread doctor` tells what is wrong."
+
+
+class ViewBusy(Unavailable):
+    """More pictures are asked for than can be made."""
+
+    code = "view_busy"
+    remedy = "Ask again in a second; viewers do so by themselves."
+    headers: ClassVar = {"Retry-After": "1"}
 
 
 class StorageFull(Unavailable):
