@@ -5,32 +5,57 @@ from pathlib import Path, PurePosixPath
 
 from ultraread.datasets.slide import Slide, SlideFormat
 from ultraread.datasets.slide_address import ZARR_METADATA, FileAddress, SlideAddress, address_of
-from ultraread.datasets.stored_file import open_file
-from ultraread.errors import SlideEmpty, SlideTypeMismatch
+from ultraread.datasets.stored_file import StoredFile, open_file
+from ultraread.errors import SlideDamaged, SlideEmpty, SlideTypeMismatch, UltraReadError
 
 MAGIC_BYTES = 512
 """Enough for every mark below: DICOM's stands at 128, that of MRC at 208."""
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_MAGIC = b"\x89PNG"
 JPEG_MAGIC = b"\xff\xd8\xff"
+DICOM_MAGIC = b"DICM"
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+DM_MAGIC = (b"\0\0\0\3", b"\0\0\0\4")
+SER_MAGIC = b"II\x97\x01"
+EMI_MAGIC = b"JK\0\2"
 
 Reader = Callable[[SlideAddress], Slide]
 """Opens the files of an address; the Slide owns them, and closes them where opening fails."""
 
 
 def open_slide(slide: Path | str | SlideAddress) -> Slide:
-    """Return the opened slide. Raises an InputRefused that says why it is no image UltraRead opens."""
+    """Return the opened slide. Raises an InputRefused that says why it is no image UltraRead opens.
+
+    Whatever else a library raises at a damaged file, MemoryError and RecursionError among it, becomes
+    SlideDamaged here.
+    """
     address = slide if isinstance(slide, SlideAddress) else address_of(slide)
+    try:
+        return _opened(address)
+    except UltraReadError:
+        raise
+    except Exception as failure:
+        raise SlideDamaged(f"the file cannot be opened ({type(failure).__name__})") from failure
+
+
+def _opened(address: SlideAddress) -> Slide:
     if any(PurePosixPath(file.name).name in ZARR_METADATA for file in address.files):
         from ultraread.datasets.formats.ome_zarr import OmeZarrSlide
 
         return OmeZarrSlide(address)
     kind = _kind(address.files[0])
-    if len(address.files) > 1 and kind not in _OF_SEVERAL_FILES:
+    if len(address.files) > 1 and not _belong_together(kind, address):
         from ultraread.datasets.formats.fields import FieldsSlide
 
         return FieldsSlide(address, open_slide)
     return _READERS[kind](address)
+
+
+def _belong_together(kind: str, address: SlideAddress) -> bool:
+    """An EMI file with SER files alone is one slide; several files of any other kind are fields."""
+    if kind == "emi":
+        return all(_kind(file) == "ser" for file in address.files[1:])
+    return kind in _OF_SEVERAL_FILES
 
 
 def _kind(first: FileAddress) -> str:
@@ -48,29 +73,94 @@ def _kind(first: FileAddress) -> str:
     raise SlideTypeMismatch("the bytes are of no image format that is opened here, whatever the name says")
 
 
-def _tiff(address: SlideAddress) -> Slide:
+def _of_one_file(reader: Callable[[], Callable[[StoredFile], Slide]]) -> Reader:
+    """A reader of the first file; `reader` imports its library only when it is called."""
+
+    def read(address: SlideAddress) -> Slide:
+        stored = open_file(address.files[0].location, address.files[0].name)
+        try:
+            return reader()(stored)
+        except BaseException:
+            stored.close()
+            raise
+
+    return read
+
+
+def _tiff() -> Callable[[StoredFile], Slide]:
     from ultraread.datasets.formats.tiff import TiffSlide
 
-    return TiffSlide(open_file(address.files[0].location, address.files[0].name))
+    return TiffSlide
 
 
-def _png(address: SlideAddress) -> Slide:
+def _png() -> Callable[[StoredFile], Slide]:
     from ultraread.datasets.formats.raster import RasterSlide
 
-    return RasterSlide(open_file(address.files[0].location, address.files[0].name), SlideFormat.PNG)
+    return lambda stored: RasterSlide(stored, SlideFormat.PNG)
 
 
-def _jpeg(address: SlideAddress) -> Slide:
+def _jpeg() -> Callable[[StoredFile], Slide]:
     from ultraread.datasets.formats.raster import RasterSlide
 
-    return RasterSlide(open_file(address.files[0].location, address.files[0].name), SlideFormat.JPEG)
+    return lambda stored: RasterSlide(stored, SlideFormat.JPEG)
+
+
+def _dm() -> Callable[[StoredFile], Slide]:
+    from ultraread.datasets.formats.dm import open_dm
+
+    return open_dm
+
+
+def _emd() -> Callable[[StoredFile], Slide]:
+    from ultraread.datasets.formats.emd import EmdSlide
+
+    return EmdSlide
+
+
+def _mrc() -> Callable[[StoredFile], Slide]:
+    from ultraread.datasets.formats.mrc import open_mrc
+
+    return open_mrc
+
+
+def _ser(address: SlideAddress) -> Slide:
+    from ultraread.datasets.formats.ser import open_ser
+
+    return open_ser(address)
+
+
+def _is_mrc(magic: bytes) -> bool:
+    from ultraread.datasets.formats.mrc import is_mrc
+
+    return is_mrc(magic)
+
+
+def _dicom(address: SlideAddress) -> Slide:
+    from ultraread.datasets.formats.dicom import open_dicom
+
+    return open_dicom(address, open_slide)
 
 
 _MAGIC: Mapping[str, Callable[[bytes], bool]] = {
     "tiff": lambda magic: magic[:4] in TIFF_MAGIC,
     "png": lambda magic: magic.startswith(PNG_MAGIC),
     "jpeg": lambda magic: magic.startswith(JPEG_MAGIC),
+    "emd": lambda magic: magic.startswith(HDF5_MAGIC),
+    "dm": lambda magic: magic[:4] in DM_MAGIC,
+    "ser": lambda magic: magic.startswith(SER_MAGIC),
+    "emi": lambda magic: magic.startswith(EMI_MAGIC),
+    "mrc": _is_mrc,
 }
-_READERS: Mapping[str, Reader] = {"tiff": _tiff, "png": _png, "jpeg": _jpeg}
-_OF_SEVERAL_FILES: frozenset[str] = frozenset()
+"""In this order: a mark that stands deep in the file comes after those at its start."""
+_READERS: Mapping[str, Reader] = {
+    "tiff": _of_one_file(_tiff),
+    "png": _of_one_file(_png),
+    "jpeg": _of_one_file(_jpeg),
+    "emd": _of_one_file(_emd),
+    "dm": _of_one_file(_dm),
+    "ser": _ser,
+    "emi": _ser,
+    "mrc": _of_one_file(_mrc),
+}
+_OF_SEVERAL_FILES: frozenset[str] = frozenset({"dicom"})
 """Kinds whose files belong together; several files of any other kind are fields."""

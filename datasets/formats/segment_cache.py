@@ -47,6 +47,8 @@ def _decoded(decode: Callable[[], Pixels | None], number: int) -> Pixels | None:
     except (TileUnreadable, UltraReadError):
         raise
     except OSError as failure:  # a fault of the disk is that of one piece, too
-        raise TileUnreadable(f"stored tile {number}: {failure.strerror or 'the file is cut off'}") from failure
+        raise TileUnreadable(
+            f"stored tile {number}: {failure.strerror or 'the file is cut off'}"
+        ) from failure
     except Exception as failure:  # each codec has an error type of its own; MemoryError is one of them
         raise TileUnreadable(f"stored tile {number}: {type(failure).__name__}") from failure

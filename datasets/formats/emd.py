@@ -1,0 +1,196 @@
+"""EMD files of NCEM and of Velox: HDF5, read chunk by chunk with h5py over a stream.
+
+HDF5 can point into other files: external links, external storage and virtual datasets are refused, and so are
+filters that HDF5 would load as plug-ins.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from types import TracebackType
+from typing import Any, BinaryIO, Self, cast
+
+import numpy as np
+
+from ultraread.datasets.formats.emd_stack import Stack
+from ultraread.datasets.formats.limits import MAX_STORED_TILE_PX
+from ultraread.datasets.formats.pixel_kinds import bit_depth_of, converted, handed_on_as
+from ultraread.datasets.formats.raw_planes import MAX_PLANES
+from ultraread.datasets.formats.segment_cache import SegmentCache
+from ultraread.datasets.geometry import BoxPx, SizePx
+from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideFormat, SlideInfo, Tag
+from ultraread.datasets.stored_file import StoredFile
+from ultraread.errors import (
+    SlideCodecUnsupported,
+    SlideDamaged,
+    SlideExternalRef,
+    SlideNotAnImage,
+    SlideTooLarge,
+    SlideTruncated,
+    SlideTypeMismatch,
+    UltraReadError,
+)
+
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+MAX_DEPTH = 32
+MAX_OBJECTS = 20_000
+CHUNK_CACHE_BYTES = 64 * 2**20
+FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
+"""Those that h5py always has; every other one would be loaded from wherever HDF5 looks for plug-ins."""
+
+
+class EmdSlide:
+    """An open EMD file; every section of every stack is an image. h5py lets one thread in at a time."""
+
+    def __init__(self, stored: StoredFile) -> None:
+        self._stored = stored
+        self._stream = stored.stream()
+        self._bands = SegmentCache()
+        self._file: Any = None
+        try:
+            self._file = _open(self._stream)
+            found, stacks, tags = _read(self._file)
+            self._sections = [(stack, n) for stack in stacks for n in range(stack.sections)]
+            self.info = SlideInfo(
+                format=found,
+                images=tuple(_describe(n, stack) for n, (stack, _) in enumerate(self._sections)),
+                tags=tuple(tags),
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def read_box(self, image: int, level: int, box: BoxPx) -> Pixels:
+        if self._stream.closed:
+            raise ValueError("read of a closed slide")
+        stack, section = self._sections[image]
+        pixels = np.empty((box.height, box.width), handed_on_as(stack.dataset.dtype))
+        step = stack.rows_per_band
+        for band in range(box.y // step, -(-box.bottom // step)):
+            top, bottom = band * step, min((band + 1) * step, stack.size.height)
+            rows = self._bands.get((image, level, band), _reader_of(stack, section, top, bottom))
+            first, last = max(box.y, top), min(box.bottom, bottom)
+            pixels[first - box.y : last - box.y] = cast(Pixels, rows)[
+                first - top : last - top, box.x : box.right
+            ]
+        return cast(Pixels, pixels)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._stream.close()
+        self._stored.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _reader_of(stack: Stack, section: int, top: int, bottom: int) -> Callable[[], Pixels]:
+    return lambda: converted(stack.rows(section, top, bottom))
+
+
+def _open(stream: BinaryIO) -> Any:  # noqa: ANN401  # h5py has no types
+    import h5py
+
+    try:
+        return h5py.File(stream, "r", rdcc_nbytes=CHUNK_CACHE_BYTES)
+    except Exception as failure:  # OSError for most, ValueError and others for cut headers
+        raise SlideTruncated(f"the HDF5 header cannot be read ({type(failure).__name__})") from failure
+
+
+def _read(file: Any) -> tuple[SlideFormat, Sequence[Stack], list[Tag]]:  # noqa: ANN401
+    """Whose EMD it is, its pictures and its tags. Raises the InputRefused that applies."""
+    from ultraread.datasets.formats import emd_ncem, emd_velox
+
+    try:
+        objects = dict(islice(_objects(file), MAX_OBJECTS + 1))
+        if len(objects) > MAX_OBJECTS:
+            raise SlideDamaged("more objects than a file has")
+        writer = emd_velox if emd_velox.wrote(file) else emd_ncem
+        stacks, tags = writer.stacks(objects), writer.tags(objects)
+        if not stacks:
+            raise SlideTypeMismatch("an HDF5 file without an image of EMD")
+        for stack in stacks:
+            _check(stack)
+    except UltraReadError:
+        raise
+    except Exception as failure:  # h5py raises six kinds for damaged structure; the remedy is one
+        raise SlideDamaged(f"the HDF5 structure cannot be read ({type(failure).__name__})") from failure
+    return writer.FORMAT, stacks, tags
+
+
+def _objects(group: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+    """Every group and dataset by its path; soft links are left out, because what they name is met anyway.
+
+    Raises SlideExternalRef, and SlideDamaged for a tree too deep.
+    """
+    import h5py
+
+    if depth > MAX_DEPTH:
+        raise SlideDamaged("groups are nested too deep")
+    for name in group:
+        link = group.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            raise SlideExternalRef("a link leads into another file")
+        if isinstance(link, h5py.SoftLink):
+            continue
+        below, where = group[name], f"{path}/{name}" if path else name
+        yield where, below
+        if isinstance(below, h5py.Group):
+            yield from _objects(below, where, depth + 1)
+
+
+def _check(stack: Stack) -> None:
+    """Hold a dataset to what may be opened: in this file, of a known kind, in chunks of bounded size."""
+    dataset = stack.dataset
+    if dataset.external or dataset.is_virtual:
+        raise SlideExternalRef("the pixels lie in other files")
+    handed_on_as(dataset.dtype)
+    filters = dataset.id.get_create_plist()
+    for number in range(filters.get_nfilters()):
+        if filters.get_filter(number)[0] not in FILTERS:
+            raise SlideCodecUnsupported(f"HDF5 filter {filters.get_filter(number)[0]} is not decoded here")
+    if min(stack.size.width, stack.size.height) < 2:
+        raise SlideNotAnImage("a spectrum or a line scan")
+    if stack.sections > MAX_PLANES:
+        raise SlideTooLarge(f"{stack.sections:,} images in one dataset")
+    _check_bytes(stack)
+
+
+def _check_bytes(stack: Stack) -> None:
+    """What is read at once is bounded, and an uncompressed dataset has exactly the bytes that it declares."""
+    dataset = stack.dataset
+    at_once = stack.rows_per_band * stack.size.width
+    if dataset.chunks and int(np.prod(dataset.chunks, dtype=np.float64)) > MAX_STORED_TILE_PX:
+        raise SlideTooLarge("chunks of more than 64 megapixels")
+    if at_once > MAX_STORED_TILE_PX:
+        raise SlideTooLarge(f"rows of {stack.size.width:,} px")
+    if dataset.id.get_storage_size() == 0:
+        raise SlideTruncated("the dataset was never written")
+    if not dataset.chunks and dataset.id.get_storage_size() != dataset.nbytes:
+        raise SlideDamaged("the dataset holds more or fewer bytes than its shape says")
+
+
+def _describe(index: int, stack: Stack) -> ImageInfo:
+    filters = stack.dataset.id.get_create_plist()
+    used = [FILTERS[filters.get_filter(n)[0]] for n in range(filters.get_nfilters())]
+    tile = None
+    if stack.dataset.chunks:
+        tile = SizePx(*(int(stack.dataset.chunks[axis]) for axis in (stack.axes[2], stack.axes[1])))
+    return ImageInfo(
+        index=index,
+        levels=(stack.size,),
+        bit_depth=bit_depth_of(stack.dataset.dtype),
+        samples_per_px=1,
+        modality=stack.modality or Modality.TEM,
+        modality_is_stated=stack.modality is not None,
+        scales=stack.scales,
+        stored_as=stack.dataset.dtype.name,
+        compression=next((each for each in used if each in {"deflate", "lzf"}), "none"),
+        stored_tile=tile,
+        acquisition=stack.acquisition,
+    )
