@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+from ultraread.datasets.identity.policy import PolicyOption, PolicyReason, identity_stated
 from ultraread.datasets.scale import DEFAULT_TOLERANCE
 from ultraread.errors import Interrupted, UltraReadError
 from ultraread.models.registry import DEFAULT_MODEL, ModelFolder
@@ -37,6 +38,8 @@ def read(
     region: options.Region = None,
     specimen: options.Specimen = "",
     case: Annotated[str, typer.Option("--case", help="Take the slides as fields of this case.")] = "",
+    identity: PolicyOption = None,
+    identity_reason: PolicyReason = "",
     resume: Annotated[
         bool,
         typer.Option(
@@ -65,6 +68,7 @@ def read(
             request=request,
             resume=resume,
             in_case=bool(case),
+            identity=identity_stated(identity, identity_reason),
             start_bar=lambda name, tiles: _bar(progress, name, tiles),
         )
         outcomes, findings = _read_all(reader, slides, as_json)
@@ -160,7 +164,7 @@ def _read_all(
         for outcome in reader.read(slides):
             outcomes.append(outcome)
             if outcome.error is not None and not as_json:
-                print_error(outcome.error, outcome.slide.name)
+                print_error(outcome.error, outcome.called)
         return outcomes, reader.conclude_case(outcomes) if reader.in_case else None
     except KeyboardInterrupt:
         raise Interrupted("stopped; what was scored is kept") from None
@@ -179,7 +183,7 @@ def _tell(
         if one.concluded and findings is None:
             found = one.concluded.findings.model_dump(mode="json")
             scale = scale_in_words(found["slide"])
-            print_findings(console, found, one.slide.name, scale, [f"Result folder: {one.folder}"])
+            print_findings(console, found, one.called, scale, [f"Result folder: {one.folder}"])
     if findings is not None:
         read = next(one.concluded for one in outcomes if one.concluded)
         scale = scale_in_words(read.findings.model_dump(mode="json")["slide"])
@@ -191,7 +195,7 @@ def _tell(
 def _told(outcome: "SlideOutcome") -> dict[str, Any]:
     found = outcome.concluded
     return {
-        "slide": str(outcome.slide),
+        "slide": str(outcome.slide) if outcome.called == outcome.slide.name else outcome.called,
         "folder": str(outcome.folder) if found else None,
         "state": found.findings.state if found else None,
         "findings": _dumped(found.findings) if found else None,

@@ -3,14 +3,13 @@
 import errno
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ultraread.datasets.identity.policy import STRIP_BY_DEFAULT, IdentityStatement
 from ultraread.datasets.slide_address import address_of
-from ultraread.datasets.slide_digest import digest_slide
 from ultraread.errors import (
     InputChanged,
     InputRefused,
@@ -25,6 +24,7 @@ from ultraread.errors import (
 )
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.findings import CaseFindings, canonical_bytes
+from ultraread.serving.identity_names import NamedSlide, name_slides, sha256_if_there
 from ultraread.serving.provenance import Stopwatch
 from ultraread.serving.read_slide import (
     PreparedSlide,
@@ -57,6 +57,8 @@ class SlideOutcome:
 
     slide: Path
     folder: Path
+    called: str = ""
+    """What messages call the slide: its file's name, or its folder's where that name identifies somebody."""
     concluded: ConcludedSlide | None = None
     error: UltraReadError | None = None
     tiles_planned: int = 0
@@ -78,19 +80,21 @@ class LocalReader:
     request: ReadRequest
     resume: bool = False
     in_case: bool = False
+    identity: IdentityStatement = STRIP_BY_DEFAULT
     start_bar: StartBar = field(default=lambda name, tiles: lambda done: None)
 
     def read(self, slides: Sequence[Path]) -> Iterator[SlideOutcome]:
         """Yield each slide's outcome as it ends: one bad slide never ends a batch."""
         _make_folder(self.out)
         tiles: dict[str, int] = {}
-        for slide, name in zip(slides, folder_names(slides), strict=True):
+        for slide, named in zip(slides, name_slides(slides, self.identity), strict=True):
+            outcome = SlideOutcome(slide, self.out / named.folder, named.called)
             try:
-                outcome = SlideOutcome(slide, self.out / name, self._read_one(slide, name, tiles))
+                outcome = replace(outcome, concluded=self._read_one(slide, named, tiles))
             except Exception as failure:  # the last net: no slide ends a batch
                 is_extra = isinstance(failure, SlideDuplicate)  # its tiles are those of the first
-                planned = 0 if is_extra else tiles.get(_sha256(slide), 0)
-                outcome = SlideOutcome(slide, self.out / name, error=_coded(failure), tiles_planned=planned)
+                planned = 0 if is_extra else tiles.get(sha256_if_there(slide), 0)
+                outcome = replace(outcome, error=_coded(failure), tiles_planned=planned)
             yield outcome
 
     def conclude_case(self, outcomes: Sequence[SlideOutcome]) -> CaseFindings | None:
@@ -99,7 +103,7 @@ class LocalReader:
         if not concluded:
             return None
         failed = [
-            FailedField(_sha256(outcome.slide), outcome.error.code, outcome.tiles_planned)
+            FailedField(sha256_if_there(outcome.slide), outcome.error.code, outcome.tiles_planned)
             for outcome in outcomes
             if outcome.error
         ]
@@ -115,15 +119,15 @@ class LocalReader:
         if self.in_case and (self.out / CASE_FILE).exists():
             raise OutputExists(f"{self.out / CASE_FILE} exists")
 
-    def _read_one(self, slide: Path, name: str, tiles: dict[str, int]) -> ConcludedSlide:
+    def _read_one(self, slide: Path, named: NamedSlide, tiles: dict[str, int]) -> ConcludedSlide:
         """Read one slide; `tiles` notes by sha256 what was planned on it, and so which slides were seen."""
-        final, workspace = self.out / name, self._workspace(name)
-        if self.in_case and _sha256(slide) in tiles:
-            raise SlideDuplicate(f"{slide.name} is a slide that the case holds already")
+        final, workspace = self.out / named.folder, self._workspace(named.folder)
+        if self.in_case and sha256_if_there(slide) in tiles:
+            raise SlideDuplicate(f"{named.called} is a slide that the case holds already")
         if final.exists() and not self.resume:
             raise OutputExists(f"{final} exists")
         clock = Stopwatch()
-        prepared = prepare_slide(address_of(slide), self.model, self.request)
+        prepared = prepare_slide(address_of(slide), self.model, self.request, identity=self.identity)
         clock.lap("prepare_s")
         tiles[prepared.digest.sha256] = prepared.tiles
         if final.exists():
@@ -160,24 +164,6 @@ class LocalReader:
         return self.out / f".{name}.partial"
 
 
-def folder_names(slides: Sequence[Path]) -> list[str]:
-    """The stem of each slide; where stems clash, with the first 8 digits of the slide's sha256."""
-    stems = Counter(slide.stem for slide in slides)
-    return [slide.stem if stems[slide.stem] == 1 else _distinct_name(slide) for slide in slides]
-
-
-def _distinct_name(slide: Path) -> str:
-    return f"{slide.stem}-{_sha256(slide)[:8] or 'missing'}"
-
-
-def _sha256(slide: Path) -> str:
-    """Of a slide that may not even be there, or not be readable."""
-    try:
-        return digest_slide(address_of(slide)).sha256
-    except (OSError, InputRefused):
-        return ""
-
-
 def _coded(failure: Exception) -> UltraReadError:
     """What went wrong with one slide, as the error that its reader is told."""
     if isinstance(failure, UltraReadError):
@@ -195,9 +181,7 @@ def _bound_store(workspace: Path, prepared: PreparedSlide) -> RangeStore:
     bound_to = workspace / "binding.json"
     wanted = json.loads(json.dumps(binding(prepared)))
     if bound_to.is_file() and _binding_in(bound_to) != wanted:
-        raise InputChanged(
-            f"{prepared.address.name}: slide, model or settings are not those of the interrupted read"
-        )
+        raise InputChanged("slide, model or settings are not those of the interrupted read")
     workspace.mkdir(parents=True, exist_ok=True)
     unfinished = bound_to.with_suffix(".tmp")
     unfinished.write_text(json.dumps(wanted))

@@ -10,6 +10,9 @@ from typing import Any
 
 from ultraread.datasets.admission import AdmittedImage, OutOfScopeImage, admit
 from ultraread.datasets.geometry import BoxPx
+from ultraread.datasets.identity.find import find_identity, names_of
+from ultraread.datasets.identity.found import NOTHING_FOUND, Identity
+from ultraread.datasets.identity.policy import STRIP_BY_DEFAULT, IdentityStatement, under
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.scale import StatedScale
 from ultraread.datasets.slide import Slide
@@ -59,6 +62,7 @@ class PreparedSlide:
     model: ModelFolder
     request: ReadRequest
     out_of_scope: tuple[OutOfScopeImage, ...] = ()
+    identity: Identity = NOTHING_FOUND
 
     @property
     def tiles(self) -> int:
@@ -66,18 +70,24 @@ class PreparedSlide:
 
 
 def prepare_slide(
-    address: SlideAddress, model: ModelFolder, request: ReadRequest, filed: SlideDigest | None = None
+    address: SlideAddress,
+    model: ModelFolder,
+    request: ReadRequest,
+    filed: SlideDigest | None = None,
+    identity: Identity | IdentityStatement = STRIP_BY_DEFAULT,
 ) -> PreparedSlide:
     """Open, admit and plan. Raises the InputRefused that applies; nothing is written.
 
-    `filed` is the digest taken at filing; without it the files are digested here.
+    `filed` is the digest taken at filing; without it the files are digested here. `identity` is what was
+    found at filing, or the policy under which it is looked for here.
     """
     with open_slide(address) as slide:
+        held = _held(slide, address, identity)
         admitted = admit(slide, model.demands, request.stated_scale, request.region)
         images = tuple(_prepare_image(slide, image, model, request) for image in admitted.images)
         digest = filed or digest_slide(address)
         return PreparedSlide(
-            address, digest, slide.info.format, images, model, request, admitted.out_of_scope
+            address, digest, slide.info.format, images, model, request, admitted.out_of_scope, held
         )
 
 
@@ -130,6 +140,12 @@ def confirm_digest(prepared: PreparedSlide) -> None:
     """Raise InputChanged if the file is not what was read: nothing is published then."""
     if digest_slide(prepared.address).sha256 != prepared.digest.sha256:
         raise InputChanged("the slide changed while it was read")
+
+
+def _held(slide: Slide, address: SlideAddress, identity: Identity | IdentityStatement) -> Identity:
+    if isinstance(identity, Identity):
+        return identity
+    return under(find_identity(slide.info, names_of(address), ()), identity)
 
 
 def _refuse_if_too_damaged(counts: TileCounts, max_failed_fraction: float) -> None:

@@ -88,14 +88,15 @@ def _grown(box: BoxPx, size: SizePx) -> BoxPx:
 
 def _last_part(name: str) -> str:
     """Of `OME/Experimenter@FirstName` or `root.ImageTags.Operator` the last part that is not a number."""
+    name = _DICOM_TAG.sub("", name) or name
     parts = [part for part in re.split(r"[/.:@>\[\]|]+", name) if part.strip() and not part.strip().isdigit()]
     return parts[-1].strip() if parts else name
 
 
 def _place(tag: Tag, part: Tag, number: int) -> str:
     """A name that may be told: that of the part, else of the tag that it stands in, else only its place."""
-    if dicom := _DICOM_TAG.search(tag.name):
-        return f"tag ({dicom[1]},{dicom[2]})"
+    if dicom := _DICOM_TAG.findall(tag.name):
+        return f"tag ({dicom[-1][0]},{dicom[-1][1]})"
     for named in (part, tag):
         if is_listed(_last_part(named.name)):
             return f"tag {_last_part(named.name)}"

@@ -99,6 +99,9 @@ class Identity:
         return cls(_items(told["found"]), IdentityPolicy(told["policy"]), told["reason"])
 
 
+NOTHING_FOUND = Identity()
+
+
 def _items(told: Iterable[dict[str, Any]]) -> tuple[IdentityItem, ...]:
     return tuple(
         IdentityItem(

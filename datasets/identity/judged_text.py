@@ -97,22 +97,20 @@ def _is_technical(name: str, value: str) -> bool:
         return True
     if all(NAMESPACE.fullmatch(word) for word in value.split()):
         return True
-    words = words_of(value)
     if any(not found[0].isdigit() for found in DATE.finditer(value)) and name not in SOFTWARE:
         return False
+    return all(_allows(name, word) for word in words_of(value))
+
+
+def _allows(name: str, word: str) -> bool:
+    """Whether a word may stand under this name."""
     if name in QUANTITIES:
-        return all(_NUMBER.fullmatch(word) or _is_plain_word(word) or _measure(word) for word in words)
+        return _is_plain_word(word) or _measure(word) or _NUMBER.fullmatch(word) is not None
     if name in SOFTWARE:
-        return all(_is_plain_word(word) or _VERSION.fullmatch(word) for word in words)
+        return _is_plain_word(word) or _VERSION.fullmatch(word) is not None
     if name in TERMS:
-        return all(_is_plain_word(word) for word in words)
-    return _is_small_number(value)
-
-
-def _is_small_number(value: str) -> bool:
-    """Of a tag that is not listed: no text, no date, and no number that could be a record's."""
-    numbers = words_of(value)
-    return all(_NUMBER.fullmatch(each) and not _is_long(each) for each in numbers) and not DATE.search(value)
+        return _is_plain_word(word)
+    return _NUMBER.fullmatch(word) is not None and not _is_long(word)
 
 
 def _is_plain_word(word: str) -> bool:

@@ -34,12 +34,15 @@ class IdentityStatement:
     is_stated: bool = False
 
 
+STRIP_BY_DEFAULT = IdentityStatement()
+
+
 def identity_stated(policy: IdentityPolicy | None, reason: str) -> IdentityStatement:
     """What options or a request say. Raises RequestInvalid where identity is kept without a reason."""
     if policy == IdentityPolicy.KEEP and not reason.strip():
         raise RequestInvalid("identity is kept without a reason", "Say why: --identity-reason TEXT.")
     if policy is None:
-        return IdentityStatement()
+        return STRIP_BY_DEFAULT
     return IdentityStatement(policy, reason.strip(), is_stated=True)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ultraread.datasets.digest import sha256_of_file
-from ultraread.datasets.geometry import whole
+from ultraread.datasets.geometry import BoxPx, whole
 from ultraread.datasets.slide import Modality
 from ultraread.errors import InputChanged, IntegrityFailed, OutputExists, StorageFull
 from ultraread.models.card import ModelCard
@@ -83,11 +83,13 @@ def finished_before(prepared: PreparedSlide, folder: Path) -> ConcludedSlide:
         if body["digest"] != digest_of(body):
             raise ValueError("not what its digest says")
         findings = SlideFindings.model_validate({name: body[name] for name in body if name != "digest"})
-        settings = json.loads((folder / "provenance.json").read_text())["settings"]
+        told = json.loads((folder / "provenance.json").read_text())
+        settings, policy = told["settings"], told["identity"]["policy"]
     except (OSError, ValueError, KeyError, TypeError) as damaged:
         raise IntegrityFailed(f"{folder} is damaged", "Move it away and read again.") from damaged
     same_read = (findings.slide, findings.model) == (_slide_entry(prepared), model_entry(prepared.model))
-    if not same_read or settings != json.loads(json.dumps(asdict(prepared.request))):
+    same_settings = settings == json.loads(json.dumps(asdict(prepared.request)))
+    if not same_read or not same_settings or policy != prepared.identity.policy:
         raise InputChanged(f"{folder} is of another slide, model or settings", "Choose another --out.")
     return ConcludedSlide(prepared, findings, (), ())
 
@@ -159,7 +161,8 @@ def _write_tiles(
     tallied, card = [], prepared.model.card
     with closing(TileTables(folder, card)) as tables:
         for image in prepared.images:
-            with closing(_ImageFiles(image, card, folder, overlay)) as files:
+            masks = prepared.identity.masks(image.plan.image)
+            with closing(_ImageFiles(image, card, folder, overlay, masks)) as files:
                 sinks = (tables.add, *files.sinks, lambda scores, _: processes.update([scores.scored_by]))
                 tallied.append(tally_image(prepared, image, store, sinks))
     return tallied
@@ -168,11 +171,18 @@ def _write_tiles(
 class _ImageFiles:
     """Patch map, pictures and overlay squares of one image; those of image 0 carry no number."""
 
-    def __init__(self, image: PreparedImage, card: ModelCard, folder: Path, overlay: Overlay) -> None:
+    def __init__(
+        self,
+        image: PreparedImage,
+        card: ModelCard,
+        folder: Path,
+        overlay: Overlay,
+        masks: tuple[BoxPx, ...],
+    ) -> None:
         nm_per_px = image.admitted.scale.nm_per_px
         self._numbered = f"_{image.plan.image}" if image.plan.image else ""
         self._folder, self._overlay = folder, overlay
-        self._pictures = SlidePictures(image.plan, card, nm_per_px)
+        self._pictures = SlidePictures(image.plan, card, nm_per_px, masks)
         self._squares = Squares(image.plan, card)
         self._patch_map: PatchMapFile | None = None
         if card.outputs.patch_map:
@@ -258,7 +268,8 @@ def _provenance(
     return {
         "schema_version": "1",
         "research_use_only": True,
-        "file_names": [file.name for file in prepared.digest.files],
+        "file_names": _file_names(prepared),
+        "identity": prepared.identity.as_json(),
         "settings": asdict(prepared.request),
         "windows": [asdict(image.window) for image in prepared.images],
         "ranges_by_process": {str(pid): n for pid, n in sorted(processes.items())},
@@ -267,6 +278,11 @@ def _provenance(
         "files": {file.name: sha256_of_file(file) for file in files},
         **told,
     }
+
+
+def _file_names(prepared: PreparedSlide) -> list[str]:
+    """Only where identity is kept for a stated reason."""
+    return [file.name for file in prepared.digest.files] if prepared.identity.keeps_names else []
 
 
 def _write_json(path: Path, body: dict[str, Any]) -> None:

@@ -1,13 +1,16 @@
 """thumbnail.png and heatmap.png: what the model looked at, and where each class scored, with a scale bar."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ultraread.datasets.geometry import NmPerPx
+from ultraread.datasets.geometry import BoxPx, NmPerPx
+from ultraread.datasets.identity.masking import masked
 from ultraread.datasets.tile_plan import PlannedTile, TilePlan
 from ultraread.datasets.tile_stream import block_means
 from ultraread.models.card import ModelCard
@@ -50,9 +53,15 @@ class Mosaic:
 
 
 class SlidePictures:
-    """Thumbnail and heat maps of one image, filled while the ranges pass by."""
+    """Thumbnail and heat maps of one image, filled while the ranges pass by.
 
-    def __init__(self, plan: TilePlan, card: ModelCard, nm_per_px: NmPerPx) -> None:
+    `masks` are level-0 boxes that are painted over: what they cover identifies somebody.
+    """
+
+    def __init__(
+        self, plan: TilePlan, card: ModelCard, nm_per_px: NmPerPx, masks: Sequence[BoxPx] = ()
+    ) -> None:
+        self._masks = [replace(mask, x=mask.x - plan.region.x, y=mask.y - plan.region.y) for mask in masks]
         self._plan = plan
         self._card = card
         self._nm_per_px = nm_per_px
@@ -72,7 +81,7 @@ class SlidePictures:
 
     def save(self, thumbnail: Path, heatmap: Path) -> None:
         """Write both; heat maps stand side by side in the card's order of classes."""
-        grey = self._tissue.means().astype(np.uint8)
+        grey = self._masked(self._tissue.means().astype(np.uint8))
         nm_per_picture_px = self._stride * self._plan.zoom * self._nm_per_px * self._tissue.factor
         _captioned(grey, "", nm_per_picture_px).save(thumbnail, compress_level=FAST)
         panels = [
@@ -80,6 +89,10 @@ class SlidePictures:
             for one, mosaic in zip(self._card.classes, self._heat, strict=True)
         ]
         _side_by_side(panels).save(heatmap, compress_level=FAST)
+
+    def _masked(self, grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        downsample = self._stride * self._plan.zoom * self._tissue.factor
+        return masked(grey, BoxPx(0, 0, grey.shape[1], grey.shape[0]), self._masks, downsample)
 
     def _heat_block(self, scores: RangeScores, row: int, index: int) -> NDArray[np.generic]:
         """(t, t) probabilities on the thumbnail's lattice: the patch map's, or the tile's own."""

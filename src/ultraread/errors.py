@@ -101,6 +101,14 @@ class NotFound(UltraReadError):
     remedy = "Check the id."
 
 
+class StorageExpired(NotFound):
+    """Its files were removed when their time was over; record and digests stay."""
+
+    code = "storage_expired"
+    http_status = 410
+    remedy = "The audit trail and `ultraread storage ls` tell when and why; a backup may still hold it."
+
+
 class UploadConflict(UltraReadError):
     """A part does not go on where the upload stands."""
 

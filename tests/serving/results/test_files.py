@@ -138,8 +138,8 @@ def test_an_overlay_of_nothing_is_valid_too(tmp_path: Path) -> None:
     assert _features(tmp_path / "overlay.geojson") == []
 
 
-def test_names_stay_out_of_what_is_published_beside_the_findings(read: Read) -> None:
-    """The name of a file may name a patient: provenance alone keeps it."""
-    for name in ("findings.json", "scan_record.json", "tiles.csv", "overlay.geojson"):
+def test_names_stay_out_of_all_that_is_published(read: Read) -> None:
+    """The name of a file may name a patient: provenance keeps it only where that was asked, with a reason."""
+    for name in ("findings.json", "scan_record.json", "tiles.csv", "overlay.geojson", "provenance.json"):
         assert "slide.tif" not in (read.folder / name).read_text()
-    assert json.loads((read.folder / "provenance.json").read_text())["file_names"] == ["slide.tif"]
+    assert json.loads((read.folder / "provenance.json").read_text())["identity"]["policy"] == "strip"
