@@ -19,10 +19,10 @@ from ultraread.datasets.burnt_in_text import ReadText, read_line, read_text
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.scale import (
     DEFAULT_TOLERANCE,
-    PRINTING_NM_PER_PX,
     ScaleOrigin,
     StatedScale,
     are_apart,
+    is_possible,
 )
 from ultraread.datasets.slide import ImageInfo, Slide, TileUnreadable
 
@@ -47,9 +47,6 @@ MIN_LETTERS = 4
 MIN_CONFIDENCE = 0.7
 MIN_CHARACTERS = 3
 """Of text that is no label: below them it is stain. Chosen on stack1 of the fly data."""
-
-MIN_BAR_NM_PER_PX = 1e-4
-"""A tenth of a picometre: below it a label was misread."""
 
 Grey = NDArray[np.float32]
 
@@ -89,9 +86,8 @@ class BurntInBar:
         nm_per_px = self.length_nm / self.length_px
         tolerance = DEFAULT_TOLERANCE + self.uncertainty_px / self.length_px
         reason = f"burnt-in bar of {self.length_nm:g} nm over {self.length_px:.1f} px"
-        plausible = MIN_BAR_NM_PER_PX <= nm_per_px < PRINTING_NM_PER_PX
         stated = StatedScale(nm_per_px, nm_per_px, ScaleOrigin.BURNT_IN_BAR, round(tolerance, 4), reason)
-        return stated if plausible else None
+        return stated if is_possible(stated) else None
 
 
 @dataclass(frozen=True, slots=True)

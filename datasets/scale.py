@@ -20,6 +20,10 @@ PRINTING_NM_PER_PX = 10_000.0
 No microscope whose slides are read here has such pixels."""
 
 
+SMALLEST_NM_PER_PX = 1e-4
+"""A tenth of a picometre: a smaller pixel is a mistake in a tag, a label or a unit."""
+
+
 class ScaleOrigin(StrEnum):
     """Where a scale came from; shown on every output that states nanometres."""
 
@@ -67,18 +71,21 @@ def operator_scale(nm_per_px: float, reason: str, tolerance: float = DEFAULT_TOL
 
 
 def choose_scale(found: Sequence[StatedScale]) -> Scale:
-    """Return the most exact of the scales found; the first of equals.
+    """Return the most exact of the scales found; the first of equals. Impossible ones count as absent.
 
+    A calibration record was measured; tags and bars carry what the instrument assumes, with a tolerance by
+    default: where both agree, the record counts, whatever its tolerance.
     Raises ScaleMissing where none was found, PixelNotSquare, and ScalesDisagree where two are further
     apart than the sum of their tolerances.
     """
-    if not found:
+    possible = [scale for scale in found if is_possible(scale)]
+    if not possible:
         raise ScaleMissing("the file states no pixel size")
-    for scale in found:
+    for scale in possible:
         _refuse_unless_square(scale)
-    for one, other in combinations(found, 2):
+    for one, other in combinations(possible, 2):
         _refuse_unless_agreeing(one, other)
-    best = min(found, key=lambda scale: scale.tolerance)
+    best = min(_outranking(possible), key=lambda scale: scale.tolerance)
     return Scale(NmPerPx(best.x_nm_per_px), best.origin, best.tolerance, best.reason)
 
 
@@ -97,6 +104,12 @@ def _refuse_unless_square(scale: StatedScale) -> None:
         raise PixelNotSquare(f"pixels are {x:.4g} x {y:.4g} nm ({scale.origin})")
 
 
+def is_possible(scale: StatedScale) -> bool:
+    """False for a pixel of no, negative or absurd size."""
+    sides = (scale.x_nm_per_px, scale.y_nm_per_px)
+    return all(SMALLEST_NM_PER_PX <= side < PRINTING_NM_PER_PX for side in sides)
+
+
 def are_apart(one: StatedScale, other: StatedScale) -> bool:
     """True where they differ by more than the sum of their tolerances."""
     smaller, larger = sorted((one.x_nm_per_px, other.x_nm_per_px))
@@ -107,6 +120,19 @@ def _refuse_unless_agreeing(one: StatedScale, other: StatedScale) -> None:
     smaller, larger = sorted((one.x_nm_per_px, other.x_nm_per_px))
     if are_apart(one, other):
         raise ScalesDisagree(
-            f"{one.x_nm_per_px:.4g} nm/px ({one.origin}) and {other.x_nm_per_px:.4g} nm/px ({other.origin}) "
-            f"differ by {100 * (larger / smaller - 1):.0f} %"
+            f"{_in_words(one)} and {_in_words(other)} differ by {100 * (larger / smaller - 1):.0f} %"
         )
+
+
+def _outranking(possible: Sequence[StatedScale]) -> Sequence[StatedScale]:
+    """Where there is a calibration record, only it and what an operator states."""
+    stated = {ScaleOrigin.CALIBRATION_RECORD, ScaleOrigin.OPERATOR}
+    if all(scale.origin != ScaleOrigin.CALIBRATION_RECORD for scale in possible):
+        return possible
+    return [scale for scale in possible if scale.origin in stated]
+
+
+def _in_words(scale: StatedScale) -> str:
+    """With its reason, unless an operator wrote it."""
+    why = f": {scale.reason}" if scale.reason and scale.origin != ScaleOrigin.OPERATOR else ""
+    return f"{scale.x_nm_per_px:.4g} nm/px ({scale.origin}{why})"

@@ -349,6 +349,13 @@ class SlideDuplicate(InputRefused):
     remedy = "Name each field once."
 
 
+class CalibrationInvalid(InputRefused):
+    """The calibration records cannot be used as they are."""
+
+    code = "calibration_invalid"
+    remedy = "Correct the named row; docs/guides/scale.md describes the columns."
+
+
 class IdentityPresent(InputRefused):
     """The slide identifies somebody, and the policy is to refuse such slides."""
 
@@ -375,7 +382,7 @@ class ScaleMissing(ReadRefused):
     code = "slide_no_pixel_size"
     remedy = (
         "State it with --nm-per-px X --reason TEXT, over HTTP as scale {nm_per_px, reason}: "
-        "from the microscope's calibration."
+        "from the microscope's calibration. Or import calibration records: docs/guides/scale.md."
     )
 
 
@@ -391,6 +398,27 @@ class ScaleOutOfRange(ReadRefused):
 
     code = "slide_scale_out_of_range"
     remedy = "Choose a model made for this scale, or digitize at another magnification."
+
+
+class CalibrationExpired(ReadRefused):
+    """No calibration record of the instrument was valid on the day that counts."""
+
+    code = "calibration_expired"
+    remedy = "Calibrate the microscope and import the new record; docs/guides/scale.md says which day counts."
+
+
+class CalibrationAmbiguous(ReadRefused):
+    """Several calibration records fit, and they are not of the same pixel."""
+
+    code = "calibration_ambiguous"
+    remedy = "State --camera, over HTTP instrument {camera}, or correct the records."
+
+
+class CalibrationMissing(ReadRefused):
+    """A microscope, camera or magnification was stated that no calibration record is of."""
+
+    code = "calibration_missing"
+    remedy = "Import its record, or call the instrument as the records do: `ultraread calibrations ls`."
 
 
 class PixelNotSquare(ReadRefused):
