@@ -1,22 +1,17 @@
 """What requests and answers hold. Unknown fields are refused: a misspelt one would be silently left out."""
 
-import unicodedata
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from ultraread.datasets.plain_text import Id, Line, plain
+from ultraread.datasets.scan_record.record import ScanRecord
+from ultraread.datasets.scan_record.statement import Statement
 from ultraread.models.promotion import Alias
 from ultraread.serving.model_registry import Standing
 from ultraread.serving.store.tables import ReadRow
 
 LONGEST_FILE_NAME = 200  # bytes; file systems take 255
-
-
-def _plain(text: str) -> str:
-    """Refuse characters that nobody sees: control, format, surrogate, private."""
-    if any(unicodedata.category(character).startswith("C") for character in text):
-        raise ValueError("control characters are not taken")
-    return text
 
 
 def _file_name(name: str) -> str:
@@ -27,9 +22,7 @@ def _file_name(name: str) -> str:
     return name
 
 
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)]
-FileName = Annotated[str, Field(min_length=1), AfterValidator(_plain), AfterValidator(_file_name)]
+FileName = Annotated[str, Field(min_length=1), AfterValidator(plain), AfterValidator(_file_name)]
 ModelRef = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*(/\d+\.\d+\.\d+|@[a-z]+)?$")]
 Pixels = Annotated[int, Field(ge=0, le=2**31)]
 
@@ -47,22 +40,15 @@ class NewUpload(Body):
     bytes: Annotated[int, Field(ge=0)]
 
 
-class Digitized(Body):
-    """What was digitized, and why."""
-
-    object: Line
-    purpose: Line
-
-
-class NewSlide(Body):
-    """Uploads that together are one slide; the first is the one that is opened."""
+class NewSlide(Statement):
+    """Uploads that together are one slide, the first is the one that is opened; what is stated of it."""
 
     upload_ids: Annotated[tuple[Id, ...], Field(min_length=1, max_length=1000)]
     case_id: Id | None = None
-    accession: Line | None = None
-    primary_procedure: Annotated[str, Field(pattern=r"^\d{5}$", description="CPT, e.g. 88348.")] | None = None
-    specimen: Line | None = None
-    digitized: Digitized | None = None
+
+    @property
+    def statement(self) -> Statement:
+        return Statement(**{name: getattr(self, name) for name in Statement.model_fields})
 
 
 class NewCase(Body):
@@ -161,16 +147,9 @@ class Case(Shown):
     created: str
 
 
-class ScanRecord(Shown):
+class ShownScanRecord(ScanRecord):
     """One digitization, with the model version and MLflow run of its last read."""
 
-    id: str
-    case_id: str | None
-    slide_id: str
-    accession: str | None
-    primary_procedure: str | None
-    specimen: str | None
-    digitized: dict[str, Any] | None
     read_id: str | None
     model_name: str | None
     model_version: str | None
@@ -269,7 +248,7 @@ class Withdrawn(Shown):
     reads: list[TouchedRead]
 
 
-Item = TypeVar("Item", bound=Shown)
+Item = TypeVar("Item", bound=BaseModel)
 
 
 class Page(Shown, Generic[Item]):

@@ -1,23 +1,24 @@
 """The first door: uploads become a filed slide, or, where they are no image, nothing is kept."""
 
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ultraread.datasets.admission import modality_of
+from ultraread.datasets.identity.found import Identity
 from ultraread.datasets.open_slide import open_slide
-from ultraread.datasets.slide import ImageInfo, Modality, Slide
+from ultraread.datasets.scan_record.facts import filed_image
+from ultraread.datasets.slide import Slide
 from ultraread.datasets.slide_address import FileAddress, SlideAddress
 from ultraread.datasets.slide_digest import digest_slide
 from ultraread.errors import InputRefused, RequestInvalid, UploadConflict
 from ultraread.serving.api import bodies
 from ultraread.serving.api.service import WHO, Service
-from ultraread.serving.store.records import NewSlide, file_slide, find, record_in_case, stored_name
-from ultraread.serving.store.tables import CaseRow, ScanRecordRow, UploadRow
+from ultraread.serving.storage.slide_store import stored_names
+from ultraread.serving.store.records import NewSlide, file_slide, find, record_in_case
+from ultraread.serving.store.stored import keep
+from ultraread.serving.store.tables import CaseRow, ScanRecordRow, StoredKind, UploadRow
 
 
 def file_uploads(service: Service, stated: bodies.NewSlide, slide_id: str) -> ScanRecordRow:
@@ -30,15 +31,13 @@ def file_uploads(service: Service, stated: bodies.NewSlide, slide_id: str) -> Sc
     _refuse_unless_whole(uploads)
     _refuse_clashing_names(uploads)
     _refuse_unknown_case(service, stated.case_id)
+    paths = [service.uploads.path(upload) for upload in uploads]
     try:
-        with _staged(service, uploads, slide_id) as paths:
-            names = [upload.file_name for upload in uploads]
-            record = _filed(service, _inspected(paths, names, stated, slide_id))
+        slide = _inspected(paths, [upload.file_name for upload in uploads], stated, slide_id)
     except InputRefused as refused:
         _drop(service, uploads)
         raise type(refused)(f"{uploads[0].file_name}: {refused.what}", refused.remedy) from refused
-    if record.slide_id != slide_id:
-        shutil.rmtree(service.settings.slides_dir / slide_id, ignore_errors=True)
+    record = _kept(service, slide, paths)
     _drop(service, uploads)
     return record
 
@@ -60,20 +59,24 @@ def _refuse_unknown_case(service: Service, case_id: str | None) -> None:
             find(session, CaseRow, case_id)
 
 
-@contextmanager
-def _staged(service: Service, uploads: Sequence[UploadRow], slide_id: str) -> Iterator[list[Path]]:
-    """The files where `slide_address` expects them, gone again where filing fails; links, not copies."""
-    folder = service.settings.slides_dir / slide_id
-    shutil.rmtree(folder, ignore_errors=True)  # of a request that died before it filed
-    folder.mkdir(mode=0o700)
+def _kept(service: Service, slide: NewSlide, paths: Sequence[Path]) -> ScanRecordRow:
+    """Store the files, then file them; nothing stays of a slide that its case has already."""
+    if there := _there_already(service, slide):
+        return there
+    service.slides.put(slide.id, slide.files, paths)
     try:
-        targets = [folder / stored_name(index, upload.file_name) for index, upload in enumerate(uploads)]
-        for upload, target in zip(uploads, targets, strict=True):
-            os.link(service.uploads.path(upload), target)
-        yield targets
+        record = _filed(service, slide)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        service.slides.drop(slide.id, slide.files)
         raise
+    if record.slide_id != slide.id:
+        service.slides.drop(slide.id, slide.files)
+    return record
+
+
+def _there_already(service: Service, slide: NewSlide) -> ScanRecordRow | None:
+    with service.store.reading() as session:
+        return record_in_case(session, slide.case_id, slide.sha256) if slide.case_id is not None else None
 
 
 def _inspected(
@@ -91,43 +94,25 @@ def _inspected(
         files=tuple(asdict(file) for file in digest.files),
         images=images,
         case_id=stated.case_id,
-        accession=stated.accession,
-        primary_procedure=stated.primary_procedure,
-        specimen=stated.specimen,
-        digitized=stated.digitized.model_dump() if stated.digitized else None,
+        stated=stated.statement,
     )
 
 
 def _images(slide: Slide) -> tuple[dict[str, Any], ...]:
-    return tuple(_image(image, modality_of(slide, image)) for image in slide.info.images)
-
-
-def _image(image: ImageInfo, modality: Modality) -> dict[str, Any]:
-    scales = [
-        {
-            "x_nm_per_px": scale.x_nm_per_px,
-            "y_nm_per_px": scale.y_nm_per_px,
-            "origin": scale.origin.value,
-            "tolerance": scale.tolerance,
-        }
-        for scale in image.scales
-    ]
-    return {
-        "index": image.index,
-        "width_px": image.size.width,
-        "height_px": image.size.height,
-        "levels": len(image.levels),
-        "bit_depth": image.bit_depth,
-        "samples_per_px": image.samples_per_px,
-        "modality": modality.value,
-        "scales": scales,
-    }
+    return tuple(
+        filed_image(image, modality_of(slide, image), Identity()).as_json() for image in slide.info.images
+    )
 
 
 def _filed(service: Service, slide: NewSlide) -> ScanRecordRow:
     with service.store.writing() as session:
         there = record_in_case(session, slide.case_id, slide.sha256) if slide.case_id is not None else None
-        return there or file_slide(session, slide, WHO)
+        if there is not None:
+            return there
+        record = file_slide(session, slide, WHO)
+        files = [asdict(file) for file in stored_names(slide.id, slide.files)]
+        keep(session, StoredKind.SLIDE, slide.id, files, service.settings.retention_days)
+        return record
 
 
 def _drop(service: Service, uploads: Sequence[UploadRow]) -> None:

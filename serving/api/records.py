@@ -1,4 +1,4 @@
-"""Slides, scan records and cases."""
+"""Slides and cases."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
 from ultraread.errors import CaseExists
-from ultraread.serving.api.bodies import Case, FiledSlide, NewCase, NewSlide, Page, ScanRecord, Slide
+from ultraread.serving.api.bodies import Case, FiledSlide, NewCase, NewSlide, Page, Slide
 from ultraread.serving.api.filing import file_uploads
 from ultraread.serving.api.once import Once
 from ultraread.serving.api.service import WHO, InService
@@ -19,7 +19,7 @@ from ultraread.serving.store.records import (
     scan_record_of,
     slides_of_case,
 )
-from ultraread.serving.store.tables import CaseRow, ScanRecordRow, SlideRow
+from ultraread.serving.store.tables import CaseRow, SlideRow
 
 Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.", max_length=200)]
 Limit = Annotated[int, Query(ge=1, le=500)]
@@ -64,22 +64,6 @@ def show_slide(slide_id: str, service: InService) -> Slide:
     """One slide."""
     with service.store.reading() as session:
         return Slide.model_validate(find(session, SlideRow, slide_id))
-
-
-@router.get("/v1/scan-records")
-def list_scan_records(service: InService, cursor: Cursor = None, limit: Limit = 50) -> Page[ScanRecord]:
-    """Scan records, newest first."""
-    with service.store.reading() as session:
-        found = page(session, ScanRecordRow, cursor, limit)
-    items = [ScanRecord.model_validate(row) for row in found.rows]
-    return Page[ScanRecord](items=items, next_cursor=found.next_cursor)
-
-
-@router.get("/v1/scan-records/{record_id}")
-def show_scan_record(record_id: str, service: InService) -> ScanRecord:
-    """One scan record, with the model version and MLflow run of its last read."""
-    with service.store.reading() as session:
-        return ScanRecord.model_validate(find(session, ScanRecordRow, record_id))
 
 
 @router.post("/v1/cases", status_code=201, response_model=Case)

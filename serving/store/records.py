@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ultraread.datasets.slide_address import FileAddress, SlideAddress
+from ultraread.datasets.scan_record.record import KeptRecord
+from ultraread.datasets.scan_record.statement import Statement
 from ultraread.errors import CaseExists, NotFound
 from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.ids import new_id
@@ -40,10 +41,7 @@ class NewSlide:
     files: tuple[Json, ...]
     images: tuple[Json, ...]
     case_id: str | None = None
-    accession: str | None = None
-    primary_procedure: str | None = None
-    specimen: str | None = None
-    digitized: Json | None = None
+    stated: Statement = field(default_factory=Statement)
 
 
 def file_case(session: Session, case_id: str, who: str) -> CaseRow:
@@ -115,15 +113,7 @@ def record_in_case(session: Session, case_id: str, slide_sha256: str) -> ScanRec
 def specimens_of(session: Session, slide_ids: Sequence[str]) -> list[str]:
     """What the slides' records state as specimen; an empty text where one states none."""
     records = session.scalars(select(ScanRecordRow).where(ScanRecordRow.slide_id.in_(slide_ids)))
-    return [record.specimen or "" for record in records]
-
-
-def slide_address(slides_dir: Path, slide: SlideRow) -> SlideAddress:
-    """Where the slide's files lie, the one to open first in front. It is called by its id."""
-    names = [file["name"] for file in slide.files]
-    stored = (slides_dir / slide.id / stored_name(index, name) for index, name in enumerate(names))
-    files = zip(names, stored, strict=True)
-    return SlideAddress(slide.id, tuple(FileAddress(name, str(path)) for name, path in files))
+    return [record.record.get("specimen") or "" for record in records]
 
 
 def stored_name(index: int, name: str) -> str:
@@ -153,8 +143,5 @@ def _scan_record_row(slide: NewSlide) -> ScanRecordRow:
         id=new_id(),
         case_id=slide.case_id,
         slide_id=slide.id,
-        accession=slide.accession,
-        primary_procedure=slide.primary_procedure,
-        specimen=slide.specimen,
-        digitized=slide.digitized,
+        record=KeptRecord(**dict(slide.stated)).as_json(),
     )

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, ForeignKey, Index
+from sqlalchemy import JSON, ForeignKey, ForeignKeyConstraint, Index
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from ultraread.serving.store.clock import utc_now
@@ -39,6 +39,32 @@ class ShadowState(StrEnum):
     FAILED = "failed"
     DROPPED = "dropped"
     """Its version is the shadow no more."""
+
+
+class StoredKind(StrEnum):
+    """What is kept with its digests."""
+
+    SLIDE = "slide"
+    RESULT = "result"
+    RECORD = "record"
+
+
+class CopyPlace(StrEnum):
+    """Which copy: the one that is worked with, or the other one."""
+
+    FIRST = "first"
+    SECOND = "second"
+
+
+class CopyState(StrEnum):
+    """What is known of a copy."""
+
+    WAITING = "waiting"
+    GOOD = "good"
+    BAD = "bad"
+    """A file of it is not what its digest says."""
+    GONE = "gone"
+    """A file of it is not there; of what is expired, that is as it should be."""
 
 
 class Table(DeclarativeBase):
@@ -86,12 +112,10 @@ class ScanRecordRow(Table):
     id: Mapped[str] = mapped_column(primary_key=True)
     case_id: Mapped[str | None] = mapped_column(ForeignKey("cases.id"), index=True)
     slide_id: Mapped[str] = mapped_column(ForeignKey("slides.id"), index=True)
-    accession: Mapped[str | None]
-    primary_procedure: Mapped[str | None]
-    """CPT code of what was done first, e.g. 88348 (electron microscopy, diagnostic)."""
-    specimen: Mapped[str | None]
-    digitized: Mapped[Json | None]
-    """What was digitized and why: {object, purpose}."""
+    record: Mapped[Json] = mapped_column(default=dict)
+    """What people state, review, ask and link: a `datasets/scan_record` KeptRecord."""
+    revision: Mapped[int] = mapped_column(default=1)
+    """Rises with every change of `record`."""
     read_id: Mapped[str | None] = mapped_column(ForeignKey("reads.id"))
     model_name: Mapped[str | None]
     model_version: Mapped[str | None]
@@ -241,6 +265,53 @@ class ShadowReadRow(Table):
     error: Mapped[str | None]
     created: Mapped[str] = mapped_column(default=utc_now())
     ended: Mapped[str | None]
+
+
+class StoredRow(Table):
+    """A slide, the result of a read, or a scan record, as it has to be: `files` [{name, sha256, bytes}].
+
+    `id` is that of the slide, read or record. A record's only file is its canonical JSON.
+    """
+
+    __tablename__ = "stored"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    files: Mapped[list[Json]]
+    sha256: Mapped[str]
+    """Of the sorted list of the files' digests."""
+    bytes: Mapped[int]
+    retain_until: Mapped[str | None]
+    """Not removed before; without a value, never."""
+    legal_hold: Mapped[Json | None]
+    """{who, why, since} of an order to keep it, whatever the rule says."""
+    expired: Mapped[Json | None]
+    """{who, why, at} of its removal: the tombstone, beside the digests."""
+    created: Mapped[str] = mapped_column(default=utc_now())
+
+
+class CopyRow(Table):
+    """One copy of what is stored, and what was found when it was last read."""
+
+    __tablename__ = "copies"
+    __table_args__ = (
+        ForeignKeyConstraint(["kind", "id"], ["stored.kind", "stored.id"]),
+        Index("copies_by_state", "place", "state", "due"),
+    )
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    place: Mapped[str] = mapped_column(primary_key=True)
+    address: Mapped[str] = mapped_column(default="")
+    """Digest of the place's address: a copy at another address than today's counts for nothing."""
+    state: Mapped[str]
+    damaged: Mapped[list[Json]] = mapped_column(default=list)
+    """[{file: its index, state}]"""
+    error: Mapped[str | None]
+    """Code of what kept it from being made or checked."""
+    attempts: Mapped[int] = mapped_column(default=0)
+    due: Mapped[str] = mapped_column(default=utc_now())
+    checked: Mapped[str | None]
 
 
 class AuditRow(Table):
