@@ -141,6 +141,12 @@ def _dicom(address: SlideAddress) -> Slide:
     return open_dicom(address, open_slide)
 
 
+def _dicom(address: SlideAddress) -> Slide:
+    from ultraread.datasets.formats.dicom import open_dicom
+
+    return open_dicom(address, open_slide)
+
+
 _MAGIC: Mapping[str, Callable[[bytes], bool]] = {
     "tiff": lambda magic: magic[:4] in TIFF_MAGIC,
     "png": lambda magic: magic.startswith(PNG_MAGIC),
@@ -149,6 +155,7 @@ _MAGIC: Mapping[str, Callable[[bytes], bool]] = {
     "dm": lambda magic: magic[:4] in DM_MAGIC,
     "ser": lambda magic: magic.startswith(SER_MAGIC),
     "emi": lambda magic: magic.startswith(EMI_MAGIC),
+    "dicom": lambda magic: magic[128:132] == DICOM_MAGIC,
     "mrc": _is_mrc,
 }
 """In this order: a mark that stands deep in the file comes after those at its start."""
@@ -160,6 +167,7 @@ _READERS: Mapping[str, Reader] = {
     "dm": _of_one_file(_dm),
     "ser": _ser,
     "emi": _ser,
+    "dicom": _dicom,
     "mrc": _of_one_file(_mrc),
 }
 _OF_SEVERAL_FILES: frozenset[str] = frozenset({"dicom"})

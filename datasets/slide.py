@@ -99,11 +99,15 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class SlideInfo:
-    """What a slide holds; `format` is one of `SlideFormat`; `tags` are of all its files and images."""
+    """What a slide holds; `format` is one of `SlideFormat`; `tags` are of all its files and images.
+
+    `left_out` names pictures that the files hold but that are none of the specimen: label, overview, thumbnail.
+    """
 
     format: str
     images: tuple[ImageInfo, ...]
     tags: tuple[Tag, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 class Slide(Protocol):

@@ -18,6 +18,7 @@ import zarr
 from ultraread.datasets.formats.limits import MAX_STORED_TILE_PX
 from ultraread.datasets.formats.pixel_kinds import bit_depth_of, converted, handed_on_as
 from ultraread.datasets.formats.segment_cache import SegmentCache
+from ultraread.datasets.formats.stored_tiles import assemble
 from ultraread.datasets.formats.zarr_files import ZarrFiles, flattened
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.scale import ScaleOrigin, StatedScale
@@ -96,17 +97,18 @@ class OmeZarrSlide:
     def read_box(self, image: int, level: int, box: BoxPx) -> Pixels:
         if self._is_closed:
             raise ValueError("read of a closed slide")
-        plane = self._planes[image]
-        array, (step_x, step_y) = plane.levels[level].array, plane.levels[level].step
+        plane, held = self._planes[image], self._planes[image].levels[level]
         shape = (box.height, box.width, 3) if plane.is_rgb else (box.height, box.width)
-        pixels = np.zeros(shape, handed_on_as(array.dtype))
-        for row, column in product(
-            range(box.y // step_y, -(-box.bottom // step_y)), range(box.x // step_x, -(-box.right // step_x))
-        ):
-            part = BoxPx(column * step_x, row * step_y, step_x, step_y)
-            number = row * -(-plane.levels[level].size.width // step_x) + column
-            chunk = self._cache.get((image, level, number), lambda part=part: _decoded(plane, level, part))  # type: ignore[misc]
-            _paste(pixels, cast(Pixels, chunk), box, part)
+        pixels = np.zeros(shape, handed_on_as(held.array.dtype))
+        across = -(-held.size.width // held.step[0])
+
+        def chunk_at(column: int, row: int) -> Pixels | None:
+            part = BoxPx(column * held.step[0], row * held.step[1], *held.step)
+            return self._cache.get(
+                (image, level, row * across + column), lambda: _decoded(plane, level, part)
+            )
+
+        assemble(pixels, box, held.step, chunk_at)
         return cast(Pixels, pixels)
 
     def close(self) -> None:
@@ -129,13 +131,6 @@ def _decoded(plane: _Plane, level: int, part: BoxPx) -> Pixels:
 
 def _slices(part: BoxPx) -> tuple[slice, slice]:
     return slice(part.y, part.bottom), slice(part.x, part.right)
-
-
-def _paste(pixels: np.ndarray, chunk: Pixels, box: BoxPx, part: BoxPx) -> None:
-    x0, y0 = max(box.x, part.x), max(box.y, part.y)
-    x1, y1 = min(box.right, part.x + chunk.shape[1]), min(box.bottom, part.y + chunk.shape[0])
-    source = chunk[y0 - part.y : y1 - part.y, x0 - part.x : x1 - part.x]
-    pixels[y0 - box.y : y1 - box.y, x0 - box.x : x1 - box.x] = source
 
 
 def _planes(store: ZarrFiles) -> Iterator[_Plane]:
