@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultraread.datasets.geometry import BoxPx, SizePx, whole
+from ultraread.datasets.other_scales import OtherScales, no_others
 from ultraread.datasets.scale import Scale, StatedScale, check_scale_range, choose_scale
 from ultraread.datasets.slide import ImageInfo, Modality, Pixels, Slide, TileUnreadable
 from ultraread.errors import (
@@ -65,9 +66,15 @@ class Admission:
 
 
 def admit(
-    slide: Slide, demands: ReadDemands, stated: StatedScale | None = None, region: BoxPx | None = None
+    slide: Slide,
+    demands: ReadDemands,
+    stated: StatedScale | None = None,
+    region: BoxPx | None = None,
+    others: OtherScales = no_others,
 ) -> Admission:
     """Admit every image of the slide. Raises the ReadRefused or RegionInvalid that applies.
+
+    An image's scale is chosen from what its file states, what an operator states, and `others`.
 
     The glass slide belongs to its case, so a light micrograph refuses nothing: its findings are out of scope.
     """
@@ -75,11 +82,11 @@ def admit(
     apart = [image for image, kind in kinds if _is_out_of_scope(kind, demands)]
     return Admission(
         tuple(
-            _admit_image(slide, image, kind, demands, stated, region)
+            _admit_image(slide, image, kind, demands, _with(stated, others), region)
             for image, kind in kinds
             if image not in apart
         ),
-        tuple(OutOfScopeImage(image, _scale_if_any(image)) for image in apart),
+        tuple(OutOfScopeImage(image, _scale_if_any(image, others)) for image in apart),
     )
 
 
@@ -96,10 +103,14 @@ def _is_out_of_scope(modality: Modality, demands: ReadDemands) -> bool:
     return Modality.SEMITHIN_LIGHT == modality != demands.modality
 
 
-def _scale_if_any(image: ImageInfo) -> Scale | None:
-    """What the file states; a scale that an operator states is that of the fields, not of the glass slide."""
+def _with(stated: StatedScale | None, others: OtherScales) -> OtherScales:
+    return lambda image: [*others(image), *([stated] if stated else [])]
+
+
+def _scale_if_any(image: ImageInfo, others: OtherScales) -> Scale | None:
+    """A scale that an operator states is that of the fields, not of the glass slide."""
     try:
-        return choose_scale(image.scales)
+        return choose_scale([*image.scales, *others(image)])
     except ReadRefused:
         return None
 
@@ -109,7 +120,7 @@ def _admit_image(
     image: ImageInfo,
     modality: Modality,
     demands: ReadDemands,
-    stated: StatedScale | None,
+    others: OtherScales,
     region: BoxPx | None,
 ) -> AdmittedImage:
     if modality != demands.modality:
@@ -117,7 +128,7 @@ def _admit_image(
     if image.bit_depth not in demands.bit_depths:
         read = " and ".join(map(str, demands.bit_depths))
         raise BitDepthMismatch(f"image {image.index} has {image.bit_depth} bit; the model reads {read} bit")
-    scale = choose_scale([*image.scales, *([stated] if stated else [])])
+    scale = choose_scale([*image.scales, *others(image)])
     check_scale_range(scale, demands.min_nm_per_px, demands.max_nm_per_px)
     part = region or whole(image.size)
     if not part.lies_in(image.size):

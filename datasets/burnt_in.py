@@ -139,6 +139,11 @@ def look_at(slide: Slide, image: ImageInfo) -> Look:
     return _at_full_size(found, image, level)
 
 
+def look_at_all(slide: Slide) -> tuple[Look, ...]:
+    """What is burnt into each image of a slide, in order."""
+    return tuple(look_at(slide, image) for image in slide.info.images)
+
+
 def _level(image: ImageInfo) -> int | None:
     return next((n for n, size in enumerate(image.levels) if size.area_px <= MAX_LOOK_PX), None)
 

@@ -24,7 +24,7 @@ from ultraread.errors import (
     CalibrationExpired,
     CalibrationInvalid,
     CalibrationMissing,
-    RequestInvalid,
+    ScalesDisagree,
 )
 
 MAX_RECORDS = 10_000
@@ -99,7 +99,8 @@ class Calibrations:
     def scale_of(self, made: Acquisition) -> StatedScale | None:
         """The pixel size that the records tell of an image; None where nothing says which one counts.
 
-        Raises CalibrationExpired, CalibrationAmbiguous, CalibrationMissing, RequestInvalid.
+        Raises CalibrationExpired, CalibrationAmbiguous, CalibrationMissing, and ScalesDisagree where another
+        magnification is stated than the file's.
         """
         return matching(_as_stated(made, self.stated), self.records, self.as_of, self.stated.is_stated)
 
@@ -197,7 +198,7 @@ def _as_stated(made: Acquisition, stated: StatedInstrument) -> Acquisition:
     """What is stated counts before what the file says, but a magnification may not contradict it."""
     both = stated.magnification, made.magnification
     if both[0] and both[1] and not _same_magnification(both[0], both[1]):
-        raise RequestInvalid(
+        raise ScalesDisagree(
             f"a magnification of {both[0]:g} is stated; the file says {both[1]:g}",
             "Leave it out, or find out which is right.",
         )

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from ultraread.datasets.admission import AdmittedImage
 from ultraread.datasets.geometry import whole
-from ultraread.datasets.scale import ScaleOrigin
 from ultraread.models.card import ModelCard
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.aggregate import Scope, is_out_of_domain
@@ -64,7 +63,7 @@ def _of_strangeness(card: ModelCard, coverage: Coverage) -> list[str]:
 def _of_scale(image: AdmittedImage) -> str:
     scale = image.scale
     told = f"Scale {scale.nm_per_px:.4g} nm/px +- {100 * scale.tolerance:g} % ({scale.origin}"
-    return f"{told}: {scale.reason})." if scale.origin == ScaleOrigin.OPERATOR else f"{told})."
+    return f"{told}: {scale.reason})." if scale.reason else f"{told})."
 
 
 def _of_specimen(card: ModelCard, scope: Scope) -> str:

@@ -2,18 +2,21 @@
 same functions; only who scores the ranges differs.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
 from ultraread.datasets.admission import AdmittedImage, OutOfScopeImage, admit
+from ultraread.datasets.burnt_in import Look, look_at_all
+from ultraread.datasets.calibration import Calibrations
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.identity.find import find_identity, names_of
 from ultraread.datasets.identity.found import NOTHING_FOUND, Identity
 from ultraread.datasets.identity.policy import STRIP_BY_DEFAULT, IdentityStatement, under
 from ultraread.datasets.open_slide import open_slide
+from ultraread.datasets.other_scales import other_scales
 from ultraread.datasets.scale import StatedScale
 from ultraread.datasets.slide import Slide
 from ultraread.datasets.slide_address import SlideAddress
@@ -40,6 +43,7 @@ class ReadRequest:
     region: BoxPx | None = None
     specimen: str = ""
     range_tiles: int = RANGE_TILES
+    calibrations: Calibrations | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ class PreparedSlide:
     request: ReadRequest
     out_of_scope: tuple[OutOfScopeImage, ...] = ()
     identity: Identity = NOTHING_FOUND
+    looks: tuple[Look, ...] = ()
+    """What is burnt into each image of the slide, in order."""
 
     @property
     def tiles(self) -> int:
@@ -75,19 +81,23 @@ def prepare_slide(
     request: ReadRequest,
     filed: SlideDigest | None = None,
     identity: Identity | IdentityStatement = STRIP_BY_DEFAULT,
+    looks: Sequence[Look] = (),
 ) -> PreparedSlide:
     """Open, admit and plan. Raises the InputRefused that applies; nothing is written.
 
     `filed` is the digest taken at filing; without it the files are digested here. `identity` is what was
-    found at filing, or the policy under which it is looked for here.
+    found at filing, or the policy under which it is looked for here. `looks` were made at filing, one an
+    image; without them they are made here.
     """
     with open_slide(address) as slide:
-        held = _held(slide, address, identity)
-        admitted = admit(slide, model.demands, request.stated_scale, request.region)
+        seen = tuple(looks) or look_at_all(slide)
+        held = _held(slide, address, seen, identity)
+        others = other_scales(seen, request.calibrations)
+        admitted = admit(slide, model.demands, request.stated_scale, request.region, others)
         images = tuple(_prepare_image(slide, image, model, request) for image in admitted.images)
         digest = filed or digest_slide(address)
         return PreparedSlide(
-            address, digest, slide.info.format, images, model, request, admitted.out_of_scope, held
+            address, digest, slide.info.format, images, model, request, admitted.out_of_scope, held, seen
         )
 
 
@@ -142,10 +152,12 @@ def confirm_digest(prepared: PreparedSlide) -> None:
         raise InputChanged("the slide changed while it was read")
 
 
-def _held(slide: Slide, address: SlideAddress, identity: Identity | IdentityStatement) -> Identity:
+def _held(
+    slide: Slide, address: SlideAddress, looks: Sequence[Look], identity: Identity | IdentityStatement
+) -> Identity:
     if isinstance(identity, Identity):
         return identity
-    return under(find_identity(slide.info, names_of(address), ()), identity)
+    return under(find_identity(slide.info, names_of(address), looks), identity)
 
 
 def _refuse_if_too_damaged(counts: TileCounts, max_failed_fraction: float) -> None:
