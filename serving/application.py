@@ -33,6 +33,8 @@ from ultraread.serving.runner import ReadRunner
 from ultraread.serving.score_tiles import RangeScorer, RangeScores, RangeTask
 from ultraread.serving.settings import Settings, prepare_folders
 from ultraread.serving.shadow import ShadowRunner
+from ultraread.serving.storage.house import House
+from ultraread.serving.storage.upkeep import upkeep
 from ultraread.serving.store.engine import open_store
 from ultraread.serving.store.ids import new_id
 from ultraread.serving.store.jobs import EndState, Jobs, ReadResult
@@ -44,6 +46,8 @@ Handle = DeploymentHandle[Any]
 ATTEMPTS_A_RANGE = 5
 """A range is tried again on another replica when its replica dies; more deaths than this end the read."""
 WAIT_AFTER_OUTAGE_S = 5.0
+UPKEEP_S = 5.0
+"""Seconds between looks for a copy that waits or was not read for long."""
 START_S = 120.0
 """A classifier that does not answer after this long is given up: no read shall wait for ever."""
 CONSTRUCTOR_TRIES = 3
@@ -90,7 +94,13 @@ class Runner:
         live = LiveModels(open_registry(settings, store), ServeClassifiers(settings), live_versions(settings))
         runner = ReadRunner(
             settings=settings,
-            jobs=Jobs(store, settings.lease_s, settings.max_attempts, settings.shadow_fraction),
+            jobs=Jobs(
+                store,
+                settings.lease_s,
+                settings.max_attempts,
+                settings.shadow_fraction,
+                settings.retention_days,
+            ),
             take_model=live.take,
             conclude=lambda read: _concluded(aggregator, read),
             owner=f"runner-{os.getpid()}-{new_id()}",
@@ -101,13 +111,14 @@ class Runner:
 
 
 class Outbox:
-    """Tells MLflow of ended reads and of changes of the registry."""
+    """What nobody waits for: tells MLflow of reads and models, makes second copies, reads copies again."""
 
     def __init__(self, settings: Settings) -> None:
         store = open_store(settings.database_url)
         sender = OutboxSender(store, settings.mlflow_uri)
         mirror = ModelMirror(store, ModelFiles(settings.models_dir), settings.mlflow_uri)
-        self._loop = _Loop(lambda: sender.send_pending() + mirror.tell() > 0, settings.poll_s)
+        self._loops = [_Loop(lambda: sender.send_pending() + mirror.tell() > 0, settings.poll_s)]
+        self._loops += [_Loop(step, UPKEEP_S) for step in upkeep(House(settings, store))]
 
 
 class ServeClassifiers:

@@ -13,6 +13,7 @@ from ultraread.serving.results.case import FailedField, case_findings, write_cas
 from ultraread.serving.results.folder import ConcludedSlide, clear, conclude_slide, publish
 from ultraread.serving.score_tiles import RangeStore
 from ultraread.serving.storage.durable import full_storage_coded
+from ultraread.serving.storage.listing import files_below
 from ultraread.serving.store.jobs import EndState, ReadResult
 from ultraread.serving.store.tables import ReadState
 
@@ -64,9 +65,10 @@ def _conclude(read: ReadToConclude, unfinished: Path) -> tuple[EndState, ReadRes
         result = case_findings(concluded, failed, model, specimen)
     if read.is_case and isinstance(result, CaseFindings):
         write_case(result, unfinished)
+    files = files_below(unfinished, f"{read.read_id}/{read.folder.name}")
     publish(unfinished, read.folder)
     state: EndState = ReadState.SUCCEEDED if result.state == "succeeded" else ReadState.PARTIAL
-    return state, ReadResult(_params(read, concluded, result), _metrics(read, result))
+    return state, ReadResult(_params(read, concluded, result), _metrics(read, result), files)
 
 
 def _conclude_slides(read: ReadToConclude, folder: Path) -> tuple[list[ConcludedSlide], list[FailedField]]:

@@ -10,9 +10,17 @@ from types import TracebackType
 from typing import Self
 
 from ultraread.datasets.geometry import BoxPx
+from ultraread.datasets.identity.found import Identity
 from ultraread.datasets.scale import operator_scale
 from ultraread.datasets.slide_digest import FileDigest, SlideDigest
-from ultraread.errors import ModelUnknown, ReadCancelled, StorageFull, UltraReadError, Unavailable
+from ultraread.errors import (
+    ModelUnknown,
+    ReadCancelled,
+    StorageFull,
+    StorageUnreachable,
+    UltraReadError,
+    Unavailable,
+)
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.conclusion import ReadToConclude, SlideToConclude
 from ultraread.serving.live_models import ServedModel
@@ -58,6 +66,10 @@ class ReadRunner:
             log.warning("read %s belongs to another runner now", claim.read.id)
         except StorageFull as full:
             self._fail(claim, full)
+        except StorageUnreachable as outage:
+            log.warning("read %s paused: %s", claim.read.id, outage.what)
+            with suppress(LostLease):
+                self.jobs.pause(claim)
         except Unavailable as outage:  # the lease ends, and whoever reaches the store again goes on
             log.warning("read %s paused: %s", claim.read.id, outage.what)
         except UltraReadError as error:
@@ -182,7 +194,10 @@ class _OneRead:
         digest = SlideDigest(row.sha256, tuple(FileDigest(**file) for file in row.files))
         address = open_slide_store(self.runner.settings).address(row)
         try:
-            return replace(slide, prepared=prepare_slide(address, model, request, digest))
+            return replace(
+                slide,
+                prepared=prepare_slide(address, model, request, digest, Identity.from_json(row.identity)),
+            )
         except Unavailable:
             raise
         except UltraReadError as error:

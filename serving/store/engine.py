@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from ultraread.errors import StorageFull, UltraReadError, Unavailable
 from ultraread.serving.store.migrate import migrate
+from ultraread.serving.store.stored import keep_changed_records
 
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
@@ -41,6 +42,7 @@ class Store:
         """
         writer = self.engine.execution_options(writes=True)
         with _outages_coded(), Session(writer, expire_on_commit=False) as session, session.begin():
+            event.listen(session, "after_flush", keep_changed_records)
             yield session
 
     def close(self) -> None:

@@ -14,7 +14,8 @@ from ultraread.serving.store import outbox, shadows
 from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.clock import utc_in, utc_now
 from ultraread.serving.store.engine import Store
-from ultraread.serving.store.tables import Json, ReadRow, ReadState, ScanRecordRow
+from ultraread.serving.store.stored import keep
+from ultraread.serving.store.tables import Json, ReadRow, ReadState, ScanRecordRow, StoredKind
 
 _UNOWNED = or_(
     ReadRow.state == ReadState.QUEUED, and_(ReadRow.state == ReadState.RUNNING, ReadRow.lease < utc_now())
@@ -64,10 +65,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """What the MLflow run shows of a result: no names, no paths."""
+    """What the MLflow run shows of a result (no names, no paths), and the digests of its files."""
 
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    files: tuple[Json, ...] = ()
+    """Of the result folders [{name, sha256, bytes}], named from the folder of all reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ class Jobs:
     lease_s: float
     max_attempts: int
     shadow_fraction: float = 0.0
+    retention_days: int | None = None
+    """How long results have to be kept; without a value, for ever."""
 
     def enqueue(self, read: NewRead, who: str) -> ReadRow:
         """Accept a read; one that is already there under this id is returned as it stands."""
@@ -130,12 +135,19 @@ class Jobs:
             row = self._fenced(session, claim)
             _link_scan_records(session, row)
             _end(session, row, claim.owner, state, result)
+            keep(session, StoredKind.RESULT, row.id, result.files, self.retention_days)
             shadows.sample(session, row, self.shadow_fraction)
 
     def fail(self, claim: ClaimedRead, error: UltraReadError) -> None:
         """End without a result; ReadCancelled ends as `cancelled`. Raises LostLease."""
         with self.store.writing() as session:
             _end_with_error(session, self._fenced(session, claim), claim.owner, error)
+
+    def pause(self, claim: ClaimedRead) -> None:
+        """Leave the read to whoever comes after the lease: storage is out of reach, and no attempt counts."""
+        with self.store.writing() as session:
+            row = self._fenced(session, claim)
+            row.attempts = max(0, row.attempts - 1)
 
     def request_cancel(self, read_id: str, who: str) -> ReadRow:
         """Cancel a queued read at once; ask the owner of a running one. An ended read stays as it is."""

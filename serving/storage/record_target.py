@@ -1,0 +1,63 @@
+"""Scan records as a place of copies: the first copy of each is the database's row, in canonical JSON."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import select, update
+
+from ultraread.serving.storage.target import StoredName, confirm, digest_of_pieces
+from ultraread.serving.store.engine import Store
+from ultraread.serving.store.stored import record_bytes
+from ultraread.serving.store.tables import ScanRecordRow
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTable:
+    """A file is called `<record id>/<revision>.json`; only the newest revision is there."""
+
+    store: Store
+
+    @property
+    def url(self) -> str:
+        return "scan records of the database"
+
+    def location(self, name: str) -> str:
+        return name
+
+    def put(self, file: StoredName, pieces: Iterator[bytes]) -> None:
+        """Put a record back that was damaged. Raises IntegrityFailed where the bytes are not the file's."""
+        data = b"".join(pieces)
+        confirm(file, digest_of_pieces(iter([data])))
+        told = json.loads(data)
+        back = {name: told[name] for name in ("case_id", "slide_id", "revision", "record")}
+        with self.store.writing() as session:
+            session.execute(update(ScanRecordRow).where(ScanRecordRow.id == told["id"]).values(**back))
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        data = self._data(name)
+        if data is None:
+            raise FileNotFoundError(name)
+        yield data
+
+    def size(self, name: str) -> int | None:
+        data = self._data(name)
+        return None if data is None else len(data)
+
+    def remove(self, name: str) -> None:
+        raise NotImplementedError("scan records are never removed")
+
+    def names(self, below: str) -> list[str]:
+        with self.store.reading() as session:
+            query = select(ScanRecordRow.id, ScanRecordRow.revision).order_by(ScanRecordRow.id)
+            names = [f"{row.id}/{row.revision}.json" for row in session.execute(query)]
+        return [name for name in names if name.startswith(below)]
+
+    def _data(self, name: str) -> bytes | None:
+        """Nothing where there is no such record; no bytes where what is there is no JSON any more."""
+        with self.store.reading() as session:
+            try:
+                row = session.get(ScanRecordRow, name.partition("/")[0])
+                return None if row is None else record_bytes(row)
+            except (ValueError, TypeError):
+                return b""
