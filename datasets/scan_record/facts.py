@@ -1,8 +1,9 @@
 """What the file tells about itself, in the record's words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ultraread.datasets.identity.found import Identity
+from ultraread.datasets.scale import Scale, StatedScale
 from ultraread.datasets.scan_record.record import (
     FiledAcquisition,
     FiledFile,
@@ -29,8 +30,18 @@ def file_facts(file_format: str, digest: SlideDigest, images: Sequence[FiledImag
     )
 
 
-def filed_image(image: ImageInfo, modality: Modality, identity: Identity) -> FiledImage:
-    """One image; the instrument's texts are told unless they hold what identifies somebody."""
+def filed_image(
+    image: ImageInfo,
+    modality: Modality,
+    identity: Identity | None,
+    scales: Sequence[StatedScale | Scale] = (),
+) -> FiledImage:
+    """One image, with the instrument's texts but those that share something with what identifies somebody.
+
+    `identity` is as it was found in the file: what comes from the store knows no values. Without it, no text
+    is told; under the policy `keep`, every one. `scales` are those that the file does not state: of a burnt-in
+    bar, a calibration record, an operator.
+    """
     return FiledImage(
         index=image.index,
         width_px=image.size.width,
@@ -39,38 +50,45 @@ def filed_image(image: ImageInfo, modality: Modality, identity: Identity) -> Fil
         bit_depth=image.bit_depth,
         samples_per_px=image.samples_per_px,
         modality=modality,
-        scales=_scales(image),
-        acquisition=_acquisition(image.acquisition, identity),
+        scales=tuple(_scale(scale) for scale in (*image.scales, *scales)),
+        acquisition=_acquisition(image.acquisition, _telling(identity)),
     )
 
 
-def _scales(image: ImageInfo) -> tuple[FiledScale, ...]:
-    return tuple(
-        FiledScale(
-            x_nm_per_px=scale.x_nm_per_px,
-            y_nm_per_px=scale.y_nm_per_px,
-            origin=scale.origin,
-            tolerance=scale.tolerance,
-            reason=scale.reason,
-        )
-        for scale in image.scales
+def _telling(identity: Identity | None) -> Callable[[str], bool]:
+    """Which texts of the file may be told."""
+    if identity is None:
+        return lambda text: False
+    values = [item.value.casefold() for item in identity.found if len(item.value) >= SHORTEST_HIDDEN]
+    hidden = [] if identity.keeps_names else values
+
+    def tells(text: str) -> bool:
+        folded = text.casefold()
+        return not any(value in folded or folded in value for value in hidden)
+
+    return tells
+
+
+def _scale(scale: StatedScale | Scale) -> FiledScale:
+    sizes = (scale.nm_per_px,) * 2 if isinstance(scale, Scale) else (scale.x_nm_per_px, scale.y_nm_per_px)
+    return FiledScale(
+        x_nm_per_px=sizes[0],
+        y_nm_per_px=sizes[1],
+        origin=scale.origin,
+        tolerance=scale.tolerance,
+        reason=scale.reason,
     )
 
 
-def _acquisition(made: Acquisition, identity: Identity) -> FiledAcquisition:
+def _acquisition(made: Acquisition, tells: Callable[[str], bool]) -> FiledAcquisition:
     return FiledAcquisition(
-        microscope=_told(made.microscope, identity),
-        camera=_told(made.camera, identity),
-        acquired=_told(made.acquired, identity),
+        microscope=_told(made.microscope, tells),
+        camera=_told(made.camera, tells),
+        acquired=_told(made.acquired, tells),
         magnification=made.magnification,
         accelerating_kv=made.accelerating_kv,
     )
 
 
-def _told(text: str, identity: Identity) -> str | None:
-    """The text, or nothing where it shares something with what identifies somebody."""
-    if not text or identity.keeps_names:
-        return text or None
-    hidden = [item.value.casefold() for item in identity.found if len(item.value) >= SHORTEST_HIDDEN]
-    folded = text.casefold()
-    return None if any(value in folded or folded in value for value in hidden) else text
+def _told(text: str, tells: Callable[[str], bool]) -> str | None:
+    return text if text and tells(text) else None

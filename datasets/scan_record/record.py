@@ -152,13 +152,13 @@ class Link(Part):
 
 
 class StoredCopy(FromStore):
-    """Where a whole copy of the slide lies; no path."""
+    """One whole copy of the slide; places go by their digest, because an address is nobody's business."""
 
-    target: Line = Field(description="The store, by its name.")
-    sha256: Sha256
-    verified: str | None = Field(
-        default=None, description="When its bytes were last held against the digest."
-    )
+    place: Literal["first", "second"] = Field(description="The copy that is worked with, or the other one.")
+    address_sha256: str | None = Field(default=None, description="Of the place's address.")
+    sha256: Sha256 = Field(description="Of the slide, as it has to be.")
+    state: Literal["waiting", "good", "bad", "gone"] = Field(description="What is known of it.")
+    checked: str | None = Field(default=None, description="When it was last held against its digests, UTC.")
 
 
 class KeptRecord(Statement):

@@ -36,6 +36,7 @@ from ultraread.serving.read_slide import PreparedImage, PreparedSlide, tally_ima
 from ultraread.serving.results.overlay import Overlay, Squares
 from ultraread.serving.results.patch_map import PatchMapFile
 from ultraread.serving.results.pictures import SlidePictures
+from ultraread.serving.results.scan_record import scan_record_of
 from ultraread.serving.results.tables import TileTables
 from ultraread.serving.score_tiles import RangeSink, RangeStore
 from ultraread.serving.tally import TalliedImage
@@ -65,7 +66,7 @@ def conclude_slide(
         overlay.add_evidence(concluded.findings.findings)
     findings = concluded.findings
     (folder / "findings.json").write_bytes(canonical_bytes(findings))
-    _write_json(folder / "scan_record.json", _scan_record(prepared, findings))
+    _write_json(folder / "scan_record.json", scan_record_of(prepared))
     provenance = _provenance(prepared, processes, folder, told)
     _write_json(folder / "provenance.json", {**provenance, "digest": digest_of(provenance)})
     return concluded
@@ -247,18 +248,6 @@ def _image_entry(image: PreparedImage) -> ImageEntry:
         nm_per_px_reason=scale.reason,
         region=None if region == whole(info.size) else RegionEntry(**asdict(region)),
     )
-
-
-def _scan_record(prepared: PreparedSlide, findings: SlideFindings) -> dict[str, Any]:
-    """The record as far as the file itself tells it; who digitized what and why is stated by people."""
-    return {
-        "schema_version": "1",
-        "research_use_only": True,
-        "slide": findings.slide.model_dump(mode="json"),
-        "format": prepared.format,
-        "model": findings.model.model_dump(mode="json"),
-        "read_state": findings.state,
-    }
 
 
 def _provenance(

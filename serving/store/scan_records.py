@@ -8,11 +8,19 @@ from sqlalchemy.orm import Session
 
 from ultraread.datasets.scan_record.changes import differences
 from ultraread.datasets.scan_record.links import check_links
-from ultraread.datasets.scan_record.record import FiledFile, FiledImage, FromFile, KeptRecord, ScanRecord
+from ultraread.datasets.scan_record.record import (
+    FiledFile,
+    FiledImage,
+    FromFile,
+    KeptRecord,
+    ScanRecord,
+    StoredCopy,
+)
 from ultraread.errors import PreconditionFailed
 from ultraread.serving.store.audit import AuditLog
+from ultraread.serving.store.copies import copies_of
 from ultraread.serving.store.records import find
-from ultraread.serving.store.tables import ScanRecordRow, SlideRow
+from ultraread.serving.store.tables import ScanRecordRow, SlideRow, StoredKind, StoredRow
 
 Alter = Callable[[KeptRecord], KeptRecord]
 """Returns the record as it shall be; the same one where nothing changes. Raises what refuses the change."""
@@ -27,6 +35,7 @@ def record_shown(session: Session, row: ScanRecordRow) -> ScanRecord:
         slide_id=row.slide_id,
         revision=row.revision,
         from_file=_from_file(session.get_one(SlideRow, row.slide_id)),
+        storage=_storage(session, row.slide_id),
     )
 
 
@@ -78,4 +87,23 @@ def _from_file(slide: SlideRow) -> FromFile:
         files=tuple(FiledFile.model_validate(file) for file in slide.files),
         image_count=len(slide.images),
         images=tuple(FiledImage.model_validate(image) for image in slide.images),
+    )
+
+
+def _storage(session: Session, slide_id: str) -> tuple[StoredCopy, ...] | None:
+    """The copies of the slide; None where the store knows of none."""
+    stored = session.get(StoredRow, (StoredKind.SLIDE.value, slide_id))
+    if stored is None:
+        return None
+    return tuple(
+        StoredCopy.model_validate(
+            {
+                "place": copy.place,
+                "address_sha256": copy.address or None,
+                "sha256": stored.sha256,
+                "state": copy.state,
+                "checked": copy.checked,
+            }
+        )
+        for copy in copies_of(session, stored)
     )
