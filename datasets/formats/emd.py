@@ -4,7 +4,7 @@ HDF5 can point into other files: external links, external storage and virtual da
 filters that HDF5 would load as plug-ins.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
@@ -13,9 +13,10 @@ import numpy as np
 
 from ultraread.datasets.formats.emd_stack import Stack
 from ultraread.datasets.formats.limits import MAX_STORED_TILE_PX
-from ultraread.datasets.formats.pixel_kinds import bit_depth_of, converted, handed_on_as
+from ultraread.datasets.formats.pixel_kinds import bit_depth_of, handed_on_as
 from ultraread.datasets.formats.raw_planes import MAX_PLANES
 from ultraread.datasets.formats.segment_cache import SegmentCache
+from ultraread.datasets.formats.stored_tiles import assemble
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideFormat, SlideInfo, Tag
 from ultraread.datasets.stored_file import StoredFile
@@ -64,14 +65,13 @@ class EmdSlide:
             raise ValueError("read of a closed slide")
         stack, section = self._sections[image]
         pixels = np.empty((box.height, box.width), handed_on_as(stack.dataset.dtype))
-        step = stack.rows_per_band
-        for band in range(box.y // step, -(-box.bottom // step)):
-            top, bottom = band * step, min((band + 1) * step, stack.size.height)
-            rows = self._bands.get((image, level, band), _reader_of(stack, section, top, bottom))
-            first, last = max(box.y, top), min(box.bottom, bottom)
-            pixels[first - box.y : last - box.y] = cast(Pixels, rows)[
-                first - top : last - top, box.x : box.right
-            ]
+        step = (stack.size.width, stack.rows_per_band)
+        assemble(
+            pixels,
+            box,
+            step,
+            lambda _, row: self._bands.get((image, level, row), lambda: stack.band(section, row)),
+        )
         return cast(Pixels, pixels)
 
     def close(self) -> None:
@@ -87,10 +87,6 @@ class EmdSlide:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _reader_of(stack: Stack, section: int, top: int, bottom: int) -> Callable[[], Pixels]:
-    return lambda: converted(stack.rows(section, top, bottom))
 
 
 def _open(stream: BinaryIO) -> Any:  # noqa: ANN401  # h5py has no types

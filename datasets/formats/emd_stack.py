@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from ultraread.datasets.formats.pixel_kinds import converted
 from ultraread.datasets.formats.raw_planes import BAND_BYTES
 from ultraread.datasets.geometry import SizePx
 from ultraread.datasets.scale import StatedScale
-from ultraread.datasets.slide import Acquisition, Modality
+from ultraread.datasets.slide import Acquisition, Modality, Pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,14 @@ class Stack:
         chunk = int(self.dataset.chunks[self.axes[1]]) if self.dataset.chunks else 1
         return -(-rows // chunk) * chunk
 
-    def rows(self, section: int, top: int, bottom: int) -> np.ndarray[Any, Any]:
-        """(bottom - top, width) pixels as stored."""
+    def band(self, section: int, number: int) -> Pixels:
+        """(rows, width) pixels of a band, converted."""
+        top = number * self.rows_per_band
+        bottom = min(top + self.rows_per_band, self.size.height)
         first, y, x = self.axes
         where: list[slice | int] = [0] * self.dataset.ndim
         where[y], where[x] = slice(top, bottom), slice(None)
         if first is not None:
             where[first] = section
-        read = np.asarray(self.dataset[tuple(where)])
-        return read if y < x else read.T
+        rows = np.asarray(self.dataset[tuple(where)])
+        return converted(rows if y < x else rows.T)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ultraread.datasets.formats.pixel_kinds import converted, handed_on_as
 from ultraread.datasets.formats.segment_cache import SegmentCache
+from ultraread.datasets.formats.stored_tiles import assemble
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.slide import Pixels, SlideInfo, TileUnreadable
 from ultraread.datasets.stored_file import StoredFile
@@ -62,14 +63,13 @@ class RawPlanesSlide:
             raise ValueError("read of a closed slide")
         plane = self._planes[image]
         pixels = np.empty((box.height, box.width), handed_on_as(plane.dtype))
-        step = plane.rows_per_band
-        for band in range(box.y // step, -(-box.bottom // step)):
-            rows = self._bands.get((image, level, band), lambda band=band: self._band(plane, band))  # type: ignore[misc]
-            top = band * step
-            first, last = max(box.y, top), min(box.bottom, top + step)
-            pixels[first - box.y : last - box.y] = cast(Pixels, rows)[
-                first - top : last - top, box.x : box.right
-            ]
+        step = (plane.size.width, plane.rows_per_band)
+        assemble(
+            pixels,
+            box,
+            step,
+            lambda _, row: self._bands.get((image, level, row), lambda: self._band(plane, row)),
+        )
         return cast(Pixels, pixels)
 
     def close(self) -> None:

@@ -1,25 +1,23 @@
 """The pixel sizes that a TIFF states: instrument tag, OME, ImageJ and the ordinary resolution tags."""
 
+from collections.abc import Mapping
 from xml.etree import ElementTree
 
 from tifffile import RESUNIT, TiffFile, TiffPage
 
+from ultraread.datasets.formats.tags import number_in
+from ultraread.datasets.formats.tiff_tags import zeiss
+from ultraread.datasets.formats.units import NM_PER_CM, NM_PER_INCH, NM_PER_METRE, nm_per
 from ultraread.datasets.scale import PRINTING_NM_PER_PX, ScaleOrigin, StatedScale
 from ultraread.errors import SlideTruncated
 
-NM_PER_METRE = 1e9
-NM_PER_INCH = 25.4e6
-NM_PER_CM = 1e7
-NM_PER_UNIT = {
-    "pm": 1e-3, "Å": 0.1, "angstrom": 0.1, "nm": 1.0, "nanometer": 1.0, "µm": 1e3, "μm": 1e3, "um": 1e3,
-    "micron": 1e3, "micrometer": 1e3, "mm": 1e6, "cm": NM_PER_CM, "inch": NM_PER_INCH, "m": NM_PER_METRE,
-}  # fmt: skip
 OME_DEFAULT_UNIT = "µm"
 
 
 def scales_of_series(file: TiffFile, series: int) -> tuple[StatedScale, ...]:
     """Every scale that the file states for one series, most trusted origin first."""
-    found = (_olympus(file), _ome(file, series), _resolution(file, file.series[series].keyframe))
+    instrument = (_olympus(file), _fei(file), _zeiss(file), _tvips(file))
+    found = (*instrument, _ome(file, series), _resolution(file, file.series[series].keyframe))
     return tuple(scale for scale in found if scale is not None)
 
 
@@ -29,6 +27,32 @@ def _olympus(file: TiffFile) -> StatedScale | None:
     if "pixelsizex" not in sizes or "pixelsizey" not in sizes:
         return None
     x, y = sizes["pixelsizex"] * NM_PER_METRE, sizes["pixelsizey"] * NM_PER_METRE
+    return _stated(x, y, ScaleOrigin.INSTRUMENT_TAG)
+
+
+def _fei(file: TiffFile) -> StatedScale | None:
+    """Scanning microscopes of FEI: tags 34680 and 34682, section Scan, in metres."""
+    scan = ((file.fei_metadata or {}) if file.pages.first.is_fei else {}).get("Scan")
+    if not isinstance(scan, Mapping):
+        return None
+    x, y = (number_in(scan.get(f"Pixel{side}")) or 0.0 for side in ("Width", "Height"))
+    return _stated(x * NM_PER_METRE, y * NM_PER_METRE, ScaleOrigin.INSTRUMENT_TAG)
+
+
+def _zeiss(file: TiffFile) -> StatedScale | None:
+    """Zeiss tag 34118: the size of a pixel of the image as saved, which newer software names."""
+    says = (file.sem_metadata or {}) if file.pages.first.is_sem else {}
+    for key in ("ap_image_pixel_size", "ap_pixel_size"):
+        size, unit = number_in(zeiss(says, key)), nm_per(str(zeiss(says, key, 2)))
+        if size and unit:
+            return _stated(size * unit, size * unit, ScaleOrigin.INSTRUMENT_TAG)
+    return None
+
+
+def _tvips(file: TiffFile) -> StatedScale | None:
+    """TVIPS tag 37706, in nanometres."""
+    says = (file.tvips_metadata or {}) if file.pages.first.is_tvips else {}
+    x, y = (number_in(says.get(f"PixelSize{axis}")) or 0.0 for axis in "XY")
     return _stated(x, y, ScaleOrigin.INSTRUMENT_TAG)
 
 
@@ -50,7 +74,7 @@ def _ome(file: TiffFile, series: int) -> StatedScale | None:
 
 
 def _ome_nm(attributes: dict[str, str], axis: str) -> float | None:
-    nm_per_unit = NM_PER_UNIT.get(attributes.get(f"PhysicalSize{axis}Unit", OME_DEFAULT_UNIT))
+    nm_per_unit = nm_per(attributes.get(f"PhysicalSize{axis}Unit", OME_DEFAULT_UNIT))
     return None if nm_per_unit is None else float(attributes[f"PhysicalSize{axis}"]) * nm_per_unit
 
 
@@ -73,7 +97,7 @@ def _ratio(page: TiffPage, tag: str) -> float | None:
 def _nm_per_resolution_unit(file: TiffFile, page: TiffPage) -> float | None:
     imagej = (file.imagej_metadata or {}) if file.is_imagej else {}
     if "unit" in imagej:
-        return NM_PER_UNIT.get(str(imagej["unit"]).replace("\\u00B5", "µ"))
+        return nm_per(str(imagej["unit"]))
     unit = page.tags.valueof("ResolutionUnit")
     return {RESUNIT.INCH: NM_PER_INCH, RESUNIT.CENTIMETER: NM_PER_CM}.get(unit) if unit else None
 

@@ -1,0 +1,192 @@
+"""Whether the directories of a TIFF fit the file that they are in: checked before any pixel is decoded."""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import BinaryIO
+
+from tifffile import COMPRESSION, TiffPage, TiffPageSeries
+
+from ultraread.datasets.formats.limits import MAX_STORED_TILE_PX
+from ultraread.datasets.formats.tiff_pixels import TiffPixels, pixels_of
+from ultraread.datasets.geometry import SizePx
+from ultraread.errors import (
+    SlideDamaged,
+    SlideIfdLoop,
+    SlideOffsetInvalid,
+    SlidePyramidInvalid,
+    SlideTooLarge,
+    SlideTooManyIfds,
+    SlideTruncated,
+)
+
+MAX_DECLARED_PER_HELD_BYTE = 10
+"""A header that declares more than ten times what the file holds is refused, not read as damage."""
+MAX_IFDS = 10_000
+SUBIFDS_TAG = 330
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPlane:
+    """Where the stored tiles of one plane lie, how its page codes them, and what their pixels become."""
+
+    key: TiffPage
+    offsets: tuple[int, ...]
+    byte_counts: tuple[int, ...]
+    jpeg_tables: bytes | None
+    pixels: TiffPixels
+
+    @property
+    def step(self) -> tuple[int, int]:
+        """Width and height of what the file compresses as one."""
+        key = self.key
+        if key.is_tiled:
+            return key.tilewidth, key.tilelength
+        return key.imagewidth, min(key.rowsperstrip or key.imagelength, key.imagelength)
+
+    @property
+    def size(self) -> SizePx:
+        return SizePx(self.key.imagewidth, self.key.imagelength)
+
+    @property
+    def columns(self) -> int:
+        return -(-self.size.width // self.step[0])
+
+
+def plane_of(level: TiffPageSeries, number: int) -> StoredPlane:
+    """One plane of a level. Raises SlideTruncated, SlidePixelFormat, SlideCodecUnsupported, SlideDamaged."""
+    page = level.pages[number]
+    key = page.keyframe if page else None
+    if page is None or key is None:
+        raise SlideTruncated("a plane that the header declares is missing")
+    offsets, counts = tuple(page.dataoffsets), tuple(page.databytecounts)
+    return StoredPlane(key, offsets, counts, page.jpegtables, pixels_of(key))
+
+
+def check_planes(levels: list[StoredPlane], file_bytes: int) -> None:
+    """Raise SlideTruncated, SlideTooLarge, SlideOffsetInvalid, SlideDamaged or SlidePyramidInvalid."""
+    for plane in levels:
+        _check_layout(plane, file_bytes)
+        _check_counts(plane)
+    for larger, smaller in pairwise(levels):
+        _check_step_of_pyramid(larger, smaller)
+
+
+def check_ifds(stream: BinaryIO) -> None:
+    """Follow every directory from the first, sub-directories among them; leave what is cut off to the parser.
+
+    Raises SlideIfdLoop where one is met twice, SlideTooManyIfds beyond MAX_IFDS.
+    """
+    stream.seek(0)
+    order = ">" if stream.read(2) == b"MM" else "<"
+    head = stream.read(14)
+    layout = _Layout(order, is_big=_number(order + "H", head[:2]) == 43)
+    first = _number(order + layout.offset, head[6:14] if layout.is_big else head[2:6])
+    _walk(first, lambda offset: layout.following(stream, offset))
+    stream.seek(0)
+
+
+def _walk(first: int, following: Callable[[int], list[int]]) -> None:
+    """Depth first. Two ways may lead to a directory, as to chained sub-directories; none may lead back."""
+    way, done = dict[int, list[int]](), set[int]()
+    waiting = [first]
+    while True:
+        while not waiting:
+            if not way:
+                return
+            ended, waiting = way.popitem()
+            done.add(ended)
+        offset = waiting.pop()
+        if offset in way:
+            raise SlideIfdLoop("a directory leads back to itself")
+        if offset == 0 or offset in done:
+            continue
+        if len(way) + len(done) >= MAX_IFDS:
+            raise SlideTooManyIfds(f"more than {MAX_IFDS:,} directories")
+        way[offset] = waiting
+        waiting = following(offset)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Widths of the numbers in the directories of a TIFF and of a BigTIFF."""
+
+    order: str
+    is_big: bool
+
+    @property
+    def offset(self) -> str:
+        return "Q" if self.is_big else "I"
+
+    def following(self, stream: BinaryIO, offset: int) -> list[int]:
+        """Where the next directory and the sub-directories of this one lie."""
+        stream.seek(offset)
+        entries = _number(self.order + ("Q" if self.is_big else "H"), stream.read(8 if self.is_big else 2))
+        if entries > 4096:  # tifffile takes such a directory for damaged, too
+            return []
+        size = 20 if self.is_big else 12
+        stored = stream.read(entries * size + 8)
+        next_at = entries * size
+        found = [_number(self.order + self.offset, stored[next_at : next_at + (8 if self.is_big else 4)])]
+        for start in range(0, next_at, size):
+            if _number(self.order + "H", stored[start : start + 2]) == SUBIFDS_TAG:
+                found.extend(self._subifds(stream, stored[start : start + size]))
+        return found
+
+    def _subifds(self, stream: BinaryIO, entry: bytes) -> list[int]:
+        width = 8 if self.is_big else 4
+        kind = _number(self.order + "H", entry[2:4])
+        each = 8 if kind in (16, 17, 18) else 4
+        count, value = _number(self.order + self.offset, entry[4 : 4 + width]), entry[4 + width :]
+        if not 0 < count <= MAX_IFDS:
+            return []
+        if count * each > width:
+            stream.seek(_number(self.order + self.offset, value))
+            value = stream.read(count * each)
+        held = len(value) // each
+        return list(struct.unpack_from(f"{self.order}{min(count, held)}{'Q' if each == 8 else 'I'}", value))
+
+
+def _number(layout: str, stored: bytes) -> int:
+    """0 where the file is cut off: what is missing leads nowhere."""
+    size = struct.calcsize(layout)
+    return int(struct.unpack(layout, stored[:size])[0]) if len(stored) >= size else 0
+
+
+def _check_layout(plane: StoredPlane, file_bytes: int) -> None:
+    (step_x, step_y), size = plane.step, plane.size
+    if step_x < 1 or step_y < 1:
+        raise SlideTruncated("the header states no image size")
+    if step_x * step_y > MAX_STORED_TILE_PX:
+        raise SlideTooLarge(f"a stored tile of {step_x} x {step_y} px")
+    expected = plane.columns * -(-size.height // step_y)
+    if len(plane.offsets) != expected or len(plane.byte_counts) != expected:
+        raise SlideOffsetInvalid(f"{len(plane.offsets)} stored tiles listed, {expected} needed")
+    declared = sum(plane.byte_counts)
+    if declared and not any(0 < offset < file_bytes for offset in plane.offsets):
+        raise SlideTruncated("all pixel data lie beyond the end of the file")
+    if declared > MAX_DECLARED_PER_HELD_BYTE * file_bytes:
+        raise SlideTooLarge(f"the header declares {declared:,} bytes; the file holds {file_bytes:,}")
+
+
+def _check_counts(plane: StoredPlane) -> None:
+    """Uncompressed stored tiles have exactly the bytes of their pixels; the last strip may be a short one."""
+    if plane.key.compression != COMPRESSION.NONE:
+        return
+    (step_x, step_y), size = plane.step, plane.size
+    row_bytes = -(-step_x * plane.key.samplesperpixel * plane.key.bitspersample // 8)
+    full, rest = row_bytes * step_y, row_bytes * (size.height % step_y)
+    for index, count in enumerate(plane.byte_counts):
+        is_last_strip = not plane.key.is_tiled and index == len(plane.byte_counts) - 1
+        if count not in {0, full, rest if is_last_strip else full}:
+            raise SlideDamaged(f"stored tile {index} has {count:,} bytes, its pixels need {full:,}")
+
+
+def _check_step_of_pyramid(larger: StoredPlane, smaller: StoredPlane) -> None:
+    across, down = larger.size.width / smaller.size.width, larger.size.height / smaller.size.height
+    rounding = 2 / smaller.size.width + 2 / smaller.size.height
+    one, other = larger.pixels, smaller.pixels
+    same_kind = one.dtype == other.dtype and one.samples == other.samples
+    if not same_kind or across < 1 or abs(across / down - 1) > rounding:
+        raise SlidePyramidInvalid("a level is not the same picture at a smaller size")
