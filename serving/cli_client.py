@@ -2,15 +2,18 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ultraread.datasets.identity.found import IdentityPolicy
+from ultraread.datasets.identity.policy import PolicyOption, PolicyReason, identity_stated
 from ultraread.datasets.scale import DEFAULT_TOLERANCE, StatedScale
-from ultraread.errors import SlideNotFound
+from ultraread.errors import InputRefused, SlideNotFound
 from ultraread.serving import cli_options as options
 
 if TYPE_CHECKING:
@@ -40,6 +43,8 @@ def submit(
     primary_procedure: Annotated[
         str | None, typer.Option("--primary-procedure", help="CPT code of the primary service, e.g. 88348.")
     ] = None,
+    identity: PolicyOption = None,
+    identity_reason: PolicyReason = "",
     wait: Annotated[bool, typer.Option("--wait", help="Follow the read to its end.")] = False,
     url: Url = LOCAL_URL,
     as_json: options.AsJson = False,
@@ -62,6 +67,7 @@ def submit(
             "accession": accession,
             "primary_procedure": primary_procedure,
             "specimen": specimen or None,
+            "identity": _identity_body(identity, identity_reason),
         }
         slide_ids = _file(client, slides, record)
         read = client.request_read(
@@ -119,6 +125,11 @@ def _scale_body(stated: StatedScale | None) -> Json | None:
     return {"nm_per_px": stated.x_nm_per_px, "tolerance": stated.tolerance, "reason": stated.reason}
 
 
+def _identity_body(policy: IdentityPolicy | None, reason: str) -> Json | None:
+    stated = identity_stated(policy, reason)
+    return {"policy": stated.policy, "reason": stated.reason or None} if stated.is_stated else None
+
+
 def _file(client: "Client", slides: Sequence[Path], record: Json) -> list[str]:
     """Upload and file each slide; nothing is sent unless all are there."""
     missing = [slide for slide in slides if not slide.is_file()]
@@ -127,11 +138,21 @@ def _file(client: "Client", slides: Sequence[Path], record: Json) -> list[str]:
     with options.progress_bars() as progress:
         task = progress.add_task("filing", total=sum(slide.stat().st_size for slide in slides))
         ids = []
-        for slide in slides:
+        for number, slide in enumerate(slides, start=1):
             upload = client.upload(slide)
-            ids.append(str(client.file_slide([upload], **record)["id"]))
+            with _of_slide(number, len(slides)):
+                ids.append(str(client.file_slide([upload], **record)["id"]))
             progress.advance(task, slide.stat().st_size)
         return ids
+
+
+@contextmanager
+def _of_slide(number: int, slides: int) -> Iterator[None]:
+    """Say which slide was refused, by its place: its name may identify somebody."""
+    try:
+        yield
+    except InputRefused as refused:
+        raise type(refused)(f"slide {number} of {slides}: {refused.what}", refused.remedy) from refused
 
 
 def _follow(client: "Client", read_id: str) -> Json:

@@ -8,6 +8,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from ultraread.datasets.identity.found import IdentityPolicy
 from ultraread.datasets.stored_file import is_remote
 from ultraread.errors import ConfigInsecure, RequestInvalid
 from ultraread.models.promotion import HigherIsBetter, PromotionPolicy
@@ -120,6 +121,12 @@ class Settings(BaseSettings):
     scrub_repair: bool = Field(
         default=False,
         description="Whether the service replaces a damaged copy by the good one without being asked.",
+    )
+
+    identity_policy: IdentityPolicy = Field(
+        default=IdentityPolicy.STRIP,
+        description="What is done about slides that identify somebody: refuse, strip or keep. A slide may be "
+        "filed under a less strict policy only with a reason.",
     )
 
     @model_validator(mode="after")

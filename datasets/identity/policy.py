@@ -10,6 +10,8 @@ from ultraread.errors import IdentityPresent, RequestInvalid
 
 MOST_PLACES = 20
 """Places that a refusal names."""
+OF_SERVICE = "the policy of this service is to keep identity"
+"""The reason where nobody stated another one."""
 _STRICTNESS = (IdentityPolicy.KEEP, IdentityPolicy.STRIP, IdentityPolicy.REFUSE)
 
 PolicyOption = Annotated[
@@ -52,7 +54,8 @@ def stricter_or_reasoned(of_service: IdentityPolicy, stated: IdentityStatement) 
     Raises RequestInvalid where that is less strict than the service's, and no reason is given.
     """
     if not stated.is_stated:
-        return IdentityStatement(of_service)
+        kept = of_service == IdentityPolicy.KEEP
+        return IdentityStatement(of_service, OF_SERVICE if kept else "")
     if _STRICTNESS.index(stated.policy) < _STRICTNESS.index(of_service) and not stated.reason:
         raise RequestInvalid(
             f"identity policy {stated.policy} is less strict than the service's, {of_service}",

@@ -4,12 +4,14 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from ultraread.datasets.identity.found import Identity, IdentityPolicy
 from ultraread.datasets.plain_text import Id, Line, plain
 from ultraread.datasets.scan_record.record import ScanRecord
 from ultraread.datasets.scan_record.statement import Statement
 from ultraread.models.promotion import Alias
 from ultraread.serving.model_registry import Standing
-from ultraread.serving.store.tables import ReadRow
+from ultraread.serving.store.records import stored_name
+from ultraread.serving.store.tables import ReadRow, SlideRow
 
 LONGEST_FILE_NAME = 200  # bytes; file systems take 255
 
@@ -40,11 +42,19 @@ class NewUpload(Body):
     bytes: Annotated[int, Field(ge=0)]
 
 
+class StatedIdentity(Body):
+    """What is to become of patient names, dates and the like in this slide; the reason is told with it."""
+
+    policy: IdentityPolicy
+    reason: Line | None = None
+
+
 class NewSlide(Statement):
     """Uploads that together are one slide, the first is the one that is opened; what is stated of it."""
 
     upload_ids: Annotated[tuple[Id, ...], Field(min_length=1, max_length=1000)]
     case_id: Id | None = None
+    identity: StatedIdentity | None = None
 
     @property
     def statement(self) -> Statement:
@@ -129,7 +139,10 @@ class Slide(Shown):
     bytes: int
     format: str
     files: list[dict[str, Any]]
+    """Called as they are kept, `0.tif`; by their own names where identity is kept."""
     images: list[dict[str, Any]]
+    identity: dict[str, Any]
+    """{policy, reason, found [{where, kind, image, box}]}: never what was found."""
     created: str
 
 
@@ -268,6 +281,18 @@ def read_shown(row: ReadRow) -> Read:
     }
     columns = {name: getattr(row, name) for name in Read.model_fields if hasattr(row, name)}
     return Read.model_validate(columns | row.request | {"model": model, "error": _error_shown(row)})
+
+
+def slide_shown(row: SlideRow) -> Slide:
+    """A row as people see it: with the names of its files only where identity is kept."""
+    identity = Identity.from_json(row.identity)
+    called = [
+        file["name"] if identity.keeps_names else stored_name(n, file["name"])
+        for n, file in enumerate(row.files)
+    ]
+    files = [{**file, "name": name} for file, name in zip(row.files, called, strict=True)]
+    columns = {name: getattr(row, name) for name in Slide.model_fields}
+    return Slide.model_validate(columns | {"files": files, "identity": identity.as_json()})
 
 
 def model_shown(one: Standing, default_name: str) -> Model:

@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from ultraread.datasets.admission import modality_of
+from ultraread.datasets.burnt_in import Look
+from ultraread.datasets.identity.find import find_identity
 from ultraread.datasets.identity.found import Identity
+from ultraread.datasets.identity.policy import (
+    STRIP_BY_DEFAULT,
+    IdentityStatement,
+    identity_stated,
+    stricter_or_reasoned,
+    under,
+)
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.scan_record.facts import filed_image
 from ultraread.datasets.slide import Slide
@@ -31,12 +40,13 @@ def file_uploads(service: Service, stated: bodies.NewSlide, slide_id: str) -> Sc
     _refuse_unless_whole(uploads)
     _refuse_clashing_names(uploads)
     _refuse_unknown_case(service, stated.case_id)
+    _policy(service, stated)
     paths = [service.uploads.path(upload) for upload in uploads]
     try:
-        slide = _inspected(paths, [upload.file_name for upload in uploads], stated, slide_id)
-    except InputRefused as refused:
+        slide = _inspected(service, paths, [upload.file_name for upload in uploads], stated, slide_id)
+    except InputRefused:
         _drop(service, uploads)
-        raise type(refused)(f"{uploads[0].file_name}: {refused.what}", refused.remedy) from refused
+        raise
     record = _kept(service, slide, paths)
     _drop(service, uploads)
     return record
@@ -80,12 +90,14 @@ def _there_already(service: Service, slide: NewSlide) -> ScanRecordRow | None:
 
 
 def _inspected(
-    paths: Sequence[Path], names: Sequence[str], stated: bodies.NewSlide, slide_id: str
+    service: Service, paths: Sequence[Path], names: Sequence[str], stated: bodies.NewSlide, slide_id: str
 ) -> NewSlide:
     files = (FileAddress(name, str(path)) for name, path in zip(names, paths, strict=True))
     address = SlideAddress(slide_id, tuple(files))
     with open_slide(address) as slide:
-        file_format, images = slide.info.format, _images(slide)
+        looks: tuple[Look, ...] = ()
+        identity = under(find_identity(slide.info, names, looks), _policy(service, stated))
+        file_format, images = slide.info.format, _images(slide, identity)
     digest = digest_slide(address)
     return NewSlide(
         id=slide_id,
@@ -95,12 +107,20 @@ def _inspected(
         images=images,
         case_id=stated.case_id,
         stated=stated.statement,
+        identity=identity.as_json(),
     )
 
 
-def _images(slide: Slide) -> tuple[dict[str, Any], ...]:
+def _policy(service: Service, stated: bodies.NewSlide) -> IdentityStatement:
+    """Raises RequestInvalid where it is less strict than the service's without a reason."""
+    wanted = stated.identity
+    of_slide = identity_stated(wanted.policy, wanted.reason or "") if wanted else STRIP_BY_DEFAULT
+    return stricter_or_reasoned(service.settings.identity_policy, of_slide)
+
+
+def _images(slide: Slide, identity: Identity) -> tuple[dict[str, Any], ...]:
     return tuple(
-        filed_image(image, modality_of(slide, image), Identity()).as_json() for image in slide.info.images
+        filed_image(image, modality_of(slide, image), identity).as_json() for image in slide.info.images
     )
 
 

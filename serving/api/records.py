@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
 from ultraread.errors import CaseExists
-from ultraread.serving.api.bodies import Case, FiledSlide, NewCase, NewSlide, Page, Slide
+from ultraread.serving.api.bodies import Case, FiledSlide, NewCase, NewSlide, Page, Slide, slide_shown
 from ultraread.serving.api.filing import file_uploads
 from ultraread.serving.api.once import Once
 from ultraread.serving.api.service import WHO, InService
@@ -43,7 +43,7 @@ def file_slide(stated: NewSlide, service: InService, once: Once) -> JSONResponse
             record = scan_record_of(session, slide_id)
         record = record or file_uploads(service, stated, slide_id)
         with service.store.reading() as session:
-            slide = Slide.model_validate(find(session, SlideRow, record.slide_id))
+            slide = slide_shown(find(session, SlideRow, record.slide_id))
         filed = FiledSlide(**slide.model_dump(), scan_record_id=record.id)
         status = 201 if slide.id == slide_id else 200
         return Answer(status, f"/v1/slides/{slide.id}", filed.model_dump(mode="json"))
@@ -56,14 +56,14 @@ def list_slides(service: InService, cursor: Cursor = None, limit: Limit = 50) ->
     """Slides, newest first."""
     with service.store.reading() as session:
         found = page(session, SlideRow, cursor, limit)
-    return Page[Slide](items=[Slide.model_validate(row) for row in found.rows], next_cursor=found.next_cursor)
+    return Page[Slide](items=[slide_shown(row) for row in found.rows], next_cursor=found.next_cursor)
 
 
 @router.get("/v1/slides/{slide_id}")
 def show_slide(slide_id: str, service: InService) -> Slide:
     """One slide."""
     with service.store.reading() as session:
-        return Slide.model_validate(find(session, SlideRow, slide_id))
+        return slide_shown(find(session, SlideRow, slide_id))
 
 
 @router.post("/v1/cases", status_code=201, response_model=Case)

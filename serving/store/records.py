@@ -42,6 +42,7 @@ class NewSlide:
     images: tuple[Json, ...]
     case_id: str | None = None
     stated: Statement = field(default_factory=Statement)
+    identity: Json | None = None
 
 
 def file_case(session: Session, case_id: str, who: str) -> CaseRow:
@@ -63,9 +64,7 @@ def file_slide(session: Session, slide: NewSlide, who: str) -> ScanRecordRow:
     session.flush()  # before the record that refers to it
     record = _scan_record_row(slide)
     session.add(record)
-    AuditLog(session).append(
-        who, "slide_filed", record.id, {"slide_id": slide.id, "slide_sha256": slide.sha256}
-    )
+    AuditLog(session).append(who, "slide_filed", record.id, _audited(slide))
     session.flush()
     return record
 
@@ -127,6 +126,12 @@ def scan_record_of(session: Session, slide_id: str) -> ScanRecordRow | None:
     return session.scalars(select(ScanRecordRow).where(ScanRecordRow.slide_id == slide_id)).first()
 
 
+def _audited(slide: NewSlide) -> Json:
+    """Ids, digests, and under which policy: names and finds stay in the row."""
+    policy = {name: (slide.identity or {}).get(name) for name in ("policy", "reason")}
+    return {"slide_id": slide.id, "slide_sha256": slide.sha256, "identity": policy}
+
+
 def _slide_row(slide: NewSlide) -> SlideRow:
     return SlideRow(
         id=slide.id,
@@ -135,6 +140,7 @@ def _slide_row(slide: NewSlide) -> SlideRow:
         format=slide.format,
         files=list(slide.files),
         images=list(slide.images),
+        identity=slide.identity,
     )
 
 

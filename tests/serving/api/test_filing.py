@@ -44,7 +44,7 @@ def test_a_real_micrograph_is_filed_with_digest_and_scan_record(
 ) -> None:
     filed = file_slide(em_field, accession="S26-1", primary_procedure="88348")
     assert filed["files"] == [
-        {"name": "00.tif", "sha256": sha256_of_file(em_field), "bytes": em_field.stat().st_size}
+        {"name": "0.tif", "sha256": sha256_of_file(em_field), "bytes": em_field.stat().st_size}
     ]
     assert filed["images"][0]["width_px"] == 1024
     kept = settings.slides_dir / filed["id"] / "0.tif"
@@ -64,7 +64,7 @@ def test_what_is_no_image_is_refused_and_not_kept(http: httpx.Client, settings: 
     put(http, upload, 0, b"hello", 5)
     answer = http.post("/v1/slides", json={"upload_ids": [upload]})
     assert (answer.status_code, answer.json()["code"]) == (422, "slide_type_mismatch")
-    assert answer.json()["detail"].startswith("notes.tif: ")
+    assert "notes" not in answer.text
     assert http.get("/v1/slides").json()["items"] == []
     assert http.get(f"/v1/uploads/{upload}").status_code == 404
     assert [*settings.slides_dir.iterdir(), *settings.uploads_dir.iterdir()] == []
@@ -211,7 +211,7 @@ def test_no_path_on_disk_holds_the_name_of_a_file(
         put(http, uploads[-1], 0, data, len(data))
     assert [path for path in settings.data_dir.rglob("*") if "Jane" in path.name] == []
     slide = http.post("/v1/slides", json={"upload_ids": uploads}).json()
-    assert [file["name"] for file in slide["files"]] == ["Doe^Jane 1950.TIF", "Doe^Jane"]
+    assert [file["name"] for file in slide["files"]] == ["0.tif", "1"]
     kept = sorted(path.name for path in (settings.slides_dir / slide["id"]).iterdir())
     assert kept == ["0.tif", "1"]
 
