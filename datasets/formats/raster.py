@@ -1,5 +1,6 @@
 """PNG and JPEG: decoded whole, after the header has said that they are small enough."""
 
+from io import BytesIO
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
@@ -8,8 +9,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ultraread.datasets.formats.limits import MAX_STORED_TILE_PX, is_whole_jpeg
+from ultraread.datasets.formats.raster_tags import tags_of_raster
 from ultraread.datasets.geometry import BoxPx, SizePx
-from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideFormat, SlideInfo
+from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideFormat, SlideInfo, Tag
 from ultraread.datasets.stored_file import StoredFile
 from ultraread.errors import SlidePixelFormat, SlideTooLarge, SlideTruncated, SlideTypeMismatch
 
@@ -20,9 +22,10 @@ class RasterSlide:
     def __init__(self, stored: StoredFile, kind: SlideFormat) -> None:
         with stored.stream() as stream:
             _check_header(stream)
-        self._pixels = _decode(stored.read_at(0, stored.size), kind)
+        whole = stored.read_at(0, stored.size)
         stored.close()
-        self.info = SlideInfo(kind, (_describe(self._pixels, kind),))
+        self._pixels = _decode(whole, kind)
+        self.info = SlideInfo(kind, (_describe(self._pixels, kind),), _tags(whole, kind))
 
     def read_box(self, image: int, level: int, box: BoxPx) -> Pixels:
         return self._pixels[box.y : box.bottom, box.x : box.right]
@@ -52,6 +55,15 @@ def _check_header(stream: BinaryIO) -> None:
         raise SlideTruncated("the header is cut off") from failure
     if width * height > MAX_STORED_TILE_PX:
         raise SlideTooLarge(f"{width} x {height} px in one piece")
+
+
+def _tags(stored: bytes, kind: SlideFormat) -> tuple[Tag, ...]:
+    """No pixel depends on them, so damaged ones are left out."""
+    try:
+        with Image.open(BytesIO(stored), formats=("PNG", "JPEG")) as header:
+            return tags_of_raster(header, stored, kind)
+    except Exception:  # Pillow raises five kinds for damaged EXIF
+        return ()
 
 
 def _decode(stored: bytes, kind: SlideFormat) -> Pixels:
