@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 
 from ultraread.serving.settings import Settings
 from ultraread.serving.storage.listing import files_below
+from ultraread.serving.storage.places import below, target_at
 from ultraread.serving.storage.record_target import RecordTable
 from ultraread.serving.storage.slide_store import stored_names
-from ultraread.serving.storage.target import Folder, StoredName, Target, below, target_at
+from ultraread.serving.storage.target import Folder, StoredName, Target
 from ultraread.serving.store.engine import Store
 from ultraread.serving.store.stored import keep, keep_record
 from ultraread.serving.store.tables import (
@@ -98,5 +99,5 @@ def _files_of_result(settings: Settings, read: ReadRow) -> Sequence[Json]:
     return files_below(folder, f"{read.id}/{folder.name}")
 
 
-def _known(kind: StoredKind) -> Select[tuple[str]]:
+def _known(kind: StoredKind) -> Select[str]:
     return select(StoredRow.id).where(StoredRow.kind == kind.value)

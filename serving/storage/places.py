@@ -1,9 +1,27 @@
-"""Which addresses a house may keep copies at: the second one has to be another place than the first."""
+"""Addresses of places that keep copies: a folder's path, or `s3://bucket/prefix`."""
 
 from pathlib import Path
 
 from ultraread.datasets.stored_file import is_remote
 from ultraread.errors import RequestInvalid
+from ultraread.serving.storage.target import Folder, Target
+
+
+def target_at(url: str) -> Target:
+    """The place with this address: a path or `s3://bucket/prefix`. Raises UrlNotAllowed, RequestInvalid."""
+    if not is_remote(url):
+        return Folder(Path(url).expanduser().absolute())
+    from ultraread.serving.storage.object_target import ObjectPrefix
+
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise RequestInvalid(f"{url} names no bucket", "Write s3://bucket or s3://bucket/prefix.")
+    return ObjectPrefix(bucket, prefix.strip("/"))
+
+
+def below(target: Target, name: str) -> Target:
+    """The place `name` inside another one."""
+    return target_at(f"{target.url.rstrip('/')}/{name}")
 
 
 def refuse_same_place(first: str, second: str) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ultraread.datasets.slide_address import FileAddress, SlideAddress
 from ultraread.serving.settings import Settings
-from ultraread.serving.storage.target import PIECE_BYTES, Folder, StoredName, Target, target_at
+from ultraread.serving.storage.places import target_at
+from ultraread.serving.storage.target import PIECE_BYTES, Folder, StoredName, Target
 from ultraread.serving.store.records import stored_name
 from ultraread.serving.store.tables import Json, SlideRow
 

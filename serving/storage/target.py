@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ultraread.datasets.stored_file import is_remote
-from ultraread.errors import IntegrityFailed, RequestInvalid, StorageUnreachable
+from ultraread.errors import IntegrityFailed, StorageUnreachable
 from ultraread.serving.storage.durable import full_storage_coded, sync
 
 PIECE_BYTES = 8 * 2**20
@@ -151,23 +150,6 @@ class Folder:
         self._make_folders(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
         sync(folder.parent)
-
-
-def target_at(url: str) -> Target:
-    """The place with this address: a path or `s3://bucket/prefix`. Raises UrlNotAllowed, RequestInvalid."""
-    if not is_remote(url):
-        return Folder(Path(url).expanduser().absolute())
-    from ultraread.serving.storage.object_target import ObjectPrefix
-
-    bucket, _, prefix = url.removeprefix("s3://").partition("/")
-    if not bucket:
-        raise RequestInvalid(f"{url} names no bucket", "Write s3://bucket or s3://bucket/prefix.")
-    return ObjectPrefix(bucket, prefix.strip("/"))
-
-
-def below(target: Target, name: str) -> Target:
-    """The place `name` inside another one."""
-    return target_at(f"{target.url.rstrip('/')}/{name}")
 
 
 def digest_at(

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from object_store import ObjectStore
 
-from ultraread.serving.storage.target import Target, target_at
+from ultraread.serving.storage.places import target_at
+from ultraread.serving.storage.target import Target
 
 
 @pytest.fixture(params=["folder", "bucket"])

@@ -9,7 +9,8 @@ import pytest
 
 from ultraread.errors import IntegrityFailed, RequestInvalid, StorageFull, StorageUnreachable, UrlNotAllowed
 from ultraread.serving.storage.object_target import regrouped
-from ultraread.serving.storage.target import Folder, StoredName, Target, digest_at, target_at
+from ultraread.serving.storage.places import target_at
+from ultraread.serving.storage.target import Folder, StoredName, Target, digest_at
 
 PART = 8 * 2**20
 TWO_PARTS = bytes(range(256)) * (PART // 256) + b"and a little more"
