@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ultraread.datasets.admission import AdmittedImage, OutOfScopeImage, admit
 from ultraread.datasets.burnt_in import Look, look_at_all
 from ultraread.datasets.calibration import Calibrations
@@ -17,13 +20,15 @@ from ultraread.datasets.identity.found import NOTHING_FOUND, Identity
 from ultraread.datasets.identity.policy import STRIP_BY_DEFAULT, IdentityStatement, under
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.other_scales import other_scales
+from ultraread.datasets.quality.assess import ImageQuality
+from ultraread.datasets.quality.contrast import SAMPLE_TILES, contrast_of
 from ultraread.datasets.scale import StatedScale
 from ultraread.datasets.slide import Slide
 from ultraread.datasets.slide_address import SlideAddress
 from ultraread.datasets.slide_digest import SlideDigest, digest_slide
 from ultraread.datasets.tile_plan import TilePlan
 from ultraread.datasets.tile_stream import TileReader, stream
-from ultraread.errors import InputChanged, TooManyFailedTiles
+from ultraread.errors import ContrastInverted, InputChanged, TooManyFailedTiles
 from ultraread.models.card import FullRange
 from ultraread.models.preprocess import Window, full_range_window, measure_window
 from ultraread.models.registry import ModelFolder
@@ -44,6 +49,8 @@ class ReadRequest:
     specimen: str = ""
     range_tiles: int = RANGE_TILES
     calibrations: Calibrations | None = None
+    contrast_confirmed: str = ""
+    """The operator's reason why an image that looks inverted is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,8 @@ class PreparedImage:
     admitted: AdmittedImage
     plan: TilePlan
     window: Window
+    burnt_in: tuple[BoxPx, ...] = ()
+    """Text and bars that somebody drew over the specimen (level-0 pixels)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +103,10 @@ def prepare_slide(
         held = _held(slide, address, seen, identity)
         others = other_scales(seen, request.calibrations)
         admitted = admit(slide, model.demands, request.stated_scale, request.region, others)
-        images = tuple(_prepare_image(slide, image, model, request) for image in admitted.images)
+        images = tuple(
+            replace(_prepare_image(slide, image, model, request), burnt_in=seen[image.info.index].boxes)
+            for image in admitted.images
+        )
         digest = filed or digest_slide(address)
         return PreparedSlide(
             address, digest, slide.info.format, images, model, request, admitted.out_of_scope, held, seen
@@ -131,13 +143,15 @@ def tally_image(
     image: PreparedImage,
     store: RangeStore,
     sinks: Iterable[RangeSink] = (),
+    quality: ImageQuality | None = None,
 ) -> TalliedImage:
     """Add up the ranges of one image, in plan order; each of `sinks` sees them in the same single pass.
 
+    What `quality` masks counts for no finding that it suppresses.
     Raises TooManyFailedTiles above the card's limit.
     """
     card = prepared.model.card
-    tally = ImageTally(image.plan, card)
+    tally = ImageTally(image.plan, card, quality)
     for number in range(image.plan.ranges):
         scores, tiles = store.load(image.plan.image, number), planned_tiles(image.plan, number)
         for sink in (tally.add, *sinks):
@@ -184,18 +198,39 @@ def _prepare_image(
     )
     rule = card.normalisation
     if isinstance(rule, FullRange):
-        return PreparedImage(admitted, plan, full_range_window(admitted.info.bit_depth))
-    once = replace(plan, margin_px=0)  # margins would count the same pixels twice
-    return PreparedImage(admitted, plan, _measured_window(slide, once, rule.sample_tiles))
+        window = full_range_window(admitted.info.bit_depth)
+        first = list(_first_tiles(slide, plan, SAMPLE_TILES))
+    else:
+        first = []
+        once = replace(plan, margin_px=0)  # margins would count the same pixels twice
+        window = measure_window(_kept(_first_tiles(slide, once, rule.sample_tiles), first))
+    _refuse_inverted(first, admitted, request)
+    return PreparedImage(admitted, plan, window)
 
 
-def _measured_window(slide: Slide, plan: TilePlan, sample_tiles: int) -> Window:
-    """Measured on the first tiles with structure, coarse to fine: they are spread over the whole image."""
+def _first_tiles(slide: Slide, plan: TilePlan, count: int) -> Iterator[NDArray[np.float32]]:
+    """The first tiles with structure, coarse to fine: they are spread over the whole image."""
     reader = TileReader(slide, plan)
     with ThreadPoolExecutor(1) as pool:
         tiles = stream(reader, plan.tiles(), pool, ahead=4)
         usable = (tile.grey for tile in tiles if tile.grey is not None and not tile.is_blank)
-        return measure_window(islice(usable, sample_tiles))
+        yield from islice(usable, count)
+
+
+def _kept(
+    tiles: Iterable[NDArray[np.float32]], first: list[NDArray[np.float32]]
+) -> Iterator[NDArray[np.float32]]:
+    """The tiles as they come; `first` keeps those that contrast is judged by."""
+    for tile in tiles:
+        if len(first) < SAMPLE_TILES:
+            first.append(tile)
+        yield tile
+
+
+def _refuse_inverted(tiles: list[NDArray[np.float32]], admitted: AdmittedImage, request: ReadRequest) -> None:
+    """A negative would be read as its opposite; one that only looks so may be confirmed with a reason."""
+    if not request.contrast_confirmed and contrast_of(tiles).is_inverted:
+        raise ContrastInverted(f"image {admitted.info.index} looks like a negative")
 
 
 def _missing_ranges(prepared: PreparedSlide, store: RangeStore) -> Iterator[RangeTask]:

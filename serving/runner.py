@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ultraread.datasets.calibration import Calibrations
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.identity.found import Identity
 from ultraread.datasets.scale import operator_scale
@@ -30,7 +31,9 @@ from ultraread.serving.results.folder import clear
 from ultraread.serving.score_tiles import RangeStore
 from ultraread.serving.settings import Settings
 from ultraread.serving.storage.slide_store import open_slide_store
+from ultraread.serving.store.calibrations import calibrations_of
 from ultraread.serving.store.jobs import ClaimedRead, EndState, Jobs, LostLease, Progress, ReadResult
+from ultraread.serving.store.looks import looks_of
 from ultraread.serving.store.records import find_all, specimens_of
 from ultraread.serving.store.tables import ReadRow, SlideRow
 
@@ -185,7 +188,8 @@ class _OneRead:
         with self.runner.jobs.store.reading() as session:
             slides = find_all(session, SlideRow, self._read.slide_ids)
             specimens = specimens_of(session, self._read.slide_ids)
-        request = request_of(self._read, specimens, self.runner.settings.range_tiles)
+            calibrations = calibrations_of(session, self._read.request)
+        request = request_of(self._read, specimens, calibrations, self.runner.settings.range_tiles)
         return [self._prepare_one(slide, model, request) for slide in slides]
 
     def _prepare_one(self, row: SlideRow, model: ModelFolder, request: ReadRequest) -> SlideToConclude:
@@ -194,10 +198,9 @@ class _OneRead:
         digest = SlideDigest(row.sha256, tuple(FileDigest(**file) for file in row.files))
         address = open_slide_store(self.runner.settings).address(row)
         try:
-            return replace(
-                slide,
-                prepared=prepare_slide(address, model, request, digest, Identity.from_json(row.identity)),
-            )
+            identity = Identity.from_json(row.identity)
+            prepared = prepare_slide(address, model, request, digest, identity, looks_of(row))
+            return replace(slide, prepared=prepared)
         except Unavailable:
             raise
         except UltraReadError as error:
@@ -236,7 +239,9 @@ class _OneRead:
                 clear(path)
 
 
-def request_of(read: ReadRow, specimens: list[str], range_tiles: int) -> ReadRequest:
+def request_of(
+    read: ReadRow, specimens: list[str], calibrations: Calibrations | None, range_tiles: int
+) -> ReadRequest:
     """What the caller asked; a specimen counts where all records agree on it."""
     scale, region = read.request.get("scale"), read.request.get("region")
     return ReadRequest(
@@ -246,4 +251,5 @@ def request_of(read: ReadRow, specimens: list[str], range_tiles: int) -> ReadReq
         region=BoxPx(**region) if region else None,
         specimen=specimens[0] if len(set(specimens)) == 1 else "",
         range_tiles=range_tiles,
+        calibrations=calibrations,
     )

@@ -26,7 +26,9 @@ from ultraread.serving.score_tiles import RangeStore
 from ultraread.serving.settings import Settings
 from ultraread.serving.storage.slide_store import open_slide_store
 from ultraread.serving.store import shadows, versions
+from ultraread.serving.store.calibrations import calibrations_of
 from ultraread.serving.store.engine import Store
+from ultraread.serving.store.looks import looks_of
 from ultraread.serving.store.records import find_all, specimens_of
 from ultraread.serving.store.tables import ReadRow, ShadowReadRow, ShadowState, SlideRow
 
@@ -82,7 +84,8 @@ class ShadowRunner:
         with self.store.reading() as session:
             slides = find_all(session, SlideRow, read.slide_ids)
             specimens = specimens_of(session, read.slide_ids)
-        request = request_of(read, specimens, self.settings.range_tiles)
+            calibrations = calibrations_of(session, read.request)
+        request = request_of(read, specimens, calibrations, self.settings.range_tiles)
         shown = {slide.id: self._shown(read, slide) for slide in slides}
         return [
             (findings, self._repeated(slide, read, served, request))
@@ -110,7 +113,7 @@ class ShadowRunner:
     def _prepared(self, slide: SlideRow, served: ServedModel, request: ReadRequest) -> PreparedSlide:
         digest = SlideDigest(slide.sha256, tuple(FileDigest(**file) for file in slide.files))
         address = open_slide_store(self.settings).address(slide)
-        return prepare_slide(address, served.model, request, digest)
+        return prepare_slide(address, served.model, request, digest, looks=looks_of(slide))
 
     def _give_way(self) -> None:
         if not shadows.is_idle(self.store):

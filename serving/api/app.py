@@ -6,7 +6,16 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from ultraread.serving.api import models, operation, reads, records, scan_records, tiles, uploads
+from ultraread.serving.api import (
+    calibrations,
+    models,
+    operation,
+    reads,
+    records,
+    scan_records,
+    tiles,
+    uploads,
+)
 from ultraread.serving.api.edge import Edge
 from ultraread.serving.api.problems import PROBLEM_RESPONSES, answer_failures_with_problems
 from ultraread.serving.api.results import results_router
@@ -40,7 +49,7 @@ def create_api(settings: Settings) -> FastAPI:
     app.state.viewer = viewer
     app.add_middleware(Edge, proxied_hosts=settings.proxied_hosts)
     answer_failures_with_problems(app)
-    for routes in (uploads, records, scan_records, tiles, reads, models, operation):
+    for routes in (uploads, records, calibrations, scan_records, tiles, reads, models, operation):
         app.include_router(routes.router)
     app.include_router(results_router())
     return app

@@ -1,5 +1,6 @@
 """What requests and answers hold. Unknown fields are refused: a misspelt one would be silently left out."""
 
+import datetime as dt
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -84,14 +85,28 @@ class OperatorScale(Body):
     reason: Line
 
 
+class Instrument(Body):
+    """What made the images, where the files do not say it, or as the calibration records call it."""
+
+    microscope: Annotated[str, Field(max_length=200), AfterValidator(plain)] = ""
+    camera: Annotated[str, Field(max_length=200), AfterValidator(plain)] = ""
+    magnification: Annotated[float, Field(gt=0)] | None = None
+
+
 class NewRead(Body):
-    """Slides, or all slides of a case, to be read by a model."""
+    """Slides, or all slides of a case, to be read by a model.
+
+    Calibration records count by the day on which an image was made; where the file does not tell it, by
+    `as_of`: today, unless you state another day.
+    """
 
     slide_ids: Annotated[tuple[Id, ...], Field(max_length=1000)] = ()
     case_id: Id | None = None
     model: ModelRef | None = None
     region: Region | None = None
     scale: OperatorScale | None = None
+    instrument: Instrument | None = None
+    as_of: dt.date | None = None
 
     @model_validator(mode="after")
     def _slides_or_case(self) -> Self:
@@ -190,6 +205,9 @@ class Read(Shown):
     model: dict[str, str]
     region: dict[str, int] | None
     scale: dict[str, Any] | None
+    instrument: dict[str, Any] | None = None
+    as_of: str | None = None
+    calibrations_upto: int | None = None
     tiles_total: int
     tiles_done: int
     ranges_done: int

@@ -1,12 +1,12 @@
 """The first door: uploads become a filed slide, or, where they are no image, nothing is kept."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ultraread.datasets.admission import modality_of
-from ultraread.datasets.burnt_in import Look
+from ultraread.datasets.burnt_in import Look, look_at_all
 from ultraread.datasets.identity.find import find_identity
 from ultraread.datasets.identity.found import Identity
 from ultraread.datasets.identity.policy import (
@@ -17,6 +17,7 @@ from ultraread.datasets.identity.policy import (
     under,
 )
 from ultraread.datasets.open_slide import open_slide
+from ultraread.datasets.other_scales import other_scales
 from ultraread.datasets.scan_record.facts import filed_image
 from ultraread.datasets.slide import Slide
 from ultraread.datasets.slide_address import FileAddress, SlideAddress
@@ -25,6 +26,7 @@ from ultraread.errors import InputRefused, RequestInvalid, UploadConflict
 from ultraread.serving.api import bodies
 from ultraread.serving.api.service import WHO, Service
 from ultraread.serving.storage.slide_store import stored_names
+from ultraread.serving.store.looks import as_rows
 from ultraread.serving.store.records import NewSlide, file_slide, find, record_in_case
 from ultraread.serving.store.stored import keep
 from ultraread.serving.store.tables import CaseRow, ScanRecordRow, StoredKind, UploadRow
@@ -95,9 +97,9 @@ def _inspected(
     files = (FileAddress(name, str(path)) for name, path in zip(names, paths, strict=True))
     address = SlideAddress(slide_id, tuple(files))
     with open_slide(address) as slide:
-        looks: tuple[Look, ...] = ()
+        looks = look_at_all(slide)
         identity = under(find_identity(slide.info, names, looks), _policy(service, stated))
-        file_format, images = slide.info.format, _images(slide, identity)
+        file_format, images = slide.info.format, _images(slide, identity, looks)
     digest = digest_slide(address)
     return NewSlide(
         id=slide_id,
@@ -108,6 +110,7 @@ def _inspected(
         case_id=stated.case_id,
         stated=stated.statement,
         identity=identity.as_json(),
+        looks=as_rows(looks),
     )
 
 
@@ -118,9 +121,14 @@ def _policy(service: Service, stated: bodies.NewSlide) -> IdentityStatement:
     return stricter_or_reasoned(service.settings.identity_policy, of_slide)
 
 
-def _images(slide: Slide, identity: Identity) -> tuple[dict[str, Any], ...]:
+def _images(slide: Slide, identity: Identity, looks: Sequence[Look]) -> tuple[dict[str, Any], ...]:
+    """With the scale that a burnt-in bar states among those of the tags."""
+    bars = other_scales(looks)
     return tuple(
-        filed_image(image, modality_of(slide, image), identity).as_json() for image in slide.info.images
+        filed_image(
+            replace(image, scales=(*image.scales, *bars(image))), modality_of(slide, image), identity
+        ).as_json()
+        for image in slide.info.images
     )
 
 

@@ -1,10 +1,14 @@
 """The second door: is it safe to read these slides with this model? If not, the records stay as they are."""
 
+import datetime as dt
 from collections.abc import Sequence
 
 from ultraread.datasets.admission import admit
+from ultraread.datasets.burnt_in import look_at_all
+from ultraread.datasets.calibration import Calibrations
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.open_slide import open_slide
+from ultraread.datasets.other_scales import other_scales
 from ultraread.datasets.scale import StatedScale, operator_scale
 from ultraread.errors import InputRefused, IntegrityFailed, RequestInvalid, SlideNotFound
 from ultraread.models.registry import ModelFolder
@@ -12,8 +16,10 @@ from ultraread.serving.api import bodies
 from ultraread.serving.api.service import WHO, Service
 from ultraread.serving.store import jobs
 from ultraread.serving.store.audit import AuditLog
+from ultraread.serving.store.calibrations import calibrations_of, last_calibration
+from ultraread.serving.store.looks import looks_of
 from ultraread.serving.store.records import find_all, slides_of_case
-from ultraread.serving.store.tables import ReadRow, SlideRow
+from ultraread.serving.store.tables import Json, ReadRow, SlideRow
 
 
 def request_read(service: Service, wanted: bodies.NewRead, read_id: str) -> ReadRow:
@@ -23,23 +29,25 @@ def request_read(service: Service, wanted: bodies.NewRead, read_id: str) -> Read
     """
     model = service.model(wanted.model)
     slides = _slides(service, wanted)
+    request, calibrations = _pinned(service, wanted)
     try:
         for slide in slides:
-            _admit(service, slide, model, wanted)
+            _admit(service, slide, model, wanted, calibrations)
     except InputRefused as refused:
         _tell_refusal(service, wanted, refused)
         raise
-    return service.jobs.enqueue(_new_read(read_id, wanted, slides, model), WHO)
+    return service.jobs.enqueue(_new_read(read_id, wanted, request, slides, model), WHO)
 
 
 def _slides(service: Service, wanted: bodies.NewRead) -> list[SlideRow]:
     with service.store.reading() as session:
         if wanted.case_id is None:
-            return find_all(session, SlideRow, wanted.slide_ids)
-        slides = slides_of_case(session, wanted.case_id)
-    if not slides:
-        raise RequestInvalid(f"case {wanted.case_id} has no slides", "File its slides first.")
-    return _one_each(slides)
+            slides = find_all(session, SlideRow, wanted.slide_ids)
+        elif not (slides := slides_of_case(session, wanted.case_id)):
+            raise RequestInvalid(f"case {wanted.case_id} has no slides", "File its slides first.")
+        for slide in slides:
+            refuse_expired(session, StoredKind.SLIDE, slide.id)
+    return slides if wanted.case_id is None else _one_each(slides)
 
 
 def _one_each(slides: Sequence[SlideRow]) -> list[SlideRow]:
@@ -48,10 +56,26 @@ def _one_each(slides: Sequence[SlideRow]) -> list[SlideRow]:
     return [slide for slide in slides if first[slide.sha256] is slide]
 
 
-def _admit(service: Service, slide: SlideRow, model: ModelFolder, wanted: bodies.NewRead) -> None:
+def _pinned(service: Service, wanted: bodies.NewRead) -> tuple[Json, Calibrations | None]:
+    """The request as it is kept, with the day and the calibration records that it stands for from now on."""
+    asked = wanted.model_dump(mode="json", include={"region", "scale", "instrument"})
+    as_of = wanted.as_of or dt.datetime.now(dt.UTC).date()
+    with service.store.reading() as session:
+        request = asked | {"as_of": as_of.isoformat(), "calibrations_upto": last_calibration(session)}
+        return request, calibrations_of(session, request)
+
+
+def _admit(
+    service: Service,
+    slide: SlideRow,
+    model: ModelFolder,
+    wanted: bodies.NewRead,
+    calibrations: Calibrations | None,
+) -> None:
     try:
         with open_slide(service.slides.address(slide)) as opened:
-            admit(opened, model.demands, _scale(wanted.scale), _region(wanted.region))
+            others = other_scales(looks_of(slide) or look_at_all(opened), calibrations)
+            admit(opened, model.demands, _scale(wanted.scale), _region(wanted.region), others)
     except SlideNotFound as gone:
         raise IntegrityFailed(f"a file of slide {slide.id} is gone") from gone
     except InputRefused as refused:
@@ -74,7 +98,7 @@ def _tell_refusal(service: Service, wanted: bodies.NewRead, refused: InputRefuse
 
 
 def _new_read(
-    read_id: str, wanted: bodies.NewRead, slides: Sequence[SlideRow], model: ModelFolder
+    read_id: str, wanted: bodies.NewRead, request: Json, slides: Sequence[SlideRow], model: ModelFolder
 ) -> jobs.NewRead:
     return jobs.NewRead(
         id=read_id,
@@ -85,5 +109,5 @@ def _new_read(
         model_version=model.card.version,
         model_onnx_sha256=model.onnx_sha256,
         model_card_sha256=model.card_sha256,
-        request=wanted.model_dump(mode="json", include={"region", "scale"}),
+        request=request,
     )

@@ -43,6 +43,7 @@ class NewSlide:
     case_id: str | None = None
     stated: Statement = field(default_factory=Statement)
     identity: Json | None = None
+    looks: tuple[Json, ...] = ()
 
 
 def file_case(session: Session, case_id: str, who: str) -> CaseRow:
@@ -141,6 +142,7 @@ def _slide_row(slide: NewSlide) -> SlideRow:
         files=list(slide.files),
         images=list(slide.images),
         identity=slide.identity,
+        looks=list(slide.looks),
     )
 
 

@@ -140,7 +140,10 @@ class ReadRow(Table):
     model_onnx_sha256: Mapped[str]
     model_card_sha256: Mapped[str]
     request: Mapped[Json]
-    """{region {x, y, width, height} | null, scale {nm_per_px, tolerance, reason} | null}."""
+    """{region {x, y, width, height} | null, scale {nm_per_px, tolerance, reason} | null, instrument
+    {microscope, camera, magnification} | null, as_of, calibrations_upto}: the day of the request, and the
+    last calibration record that it may use.
+    """
     binding: Mapped[Json | None]
     """What checkpoints were made from; a resumed read with another one is refused."""
     tiles_total: Mapped[int] = mapped_column(default=0)
@@ -159,6 +162,17 @@ class ReadRow(Table):
     created: Mapped[str] = mapped_column(default=utc_now())
     started: Mapped[str | None]
     ended: Mapped[str | None]
+
+
+class CalibrationRow(Table):
+    """A calibration record, as `datasets/calibration` reads it; rows are added, never changed or removed."""
+
+    __tablename__ = "calibrations"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    record: Mapped[Json]
+    created: Mapped[str] = mapped_column(default=utc_now())
 
 
 class OutboxRow(Table):

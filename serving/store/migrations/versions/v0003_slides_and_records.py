@@ -12,9 +12,20 @@ down_revision = "0002"
 
 def upgrade() -> None:
     _add_to_slides()
+    _keep_calibrations()
     _file_each_scan_record_in_one_piece()
     _create_stored()
     _create_copies()
+
+
+def _keep_calibrations() -> None:
+    op.create_table(
+        "calibrations",
+        sa.Column("sequence", sa.Integer(), primary_key=True, autoincrement=True),
+        sa.Column("record", sa.JSON(), nullable=False),
+        sa.Column("created", sa.String(), nullable=False),
+        sqlite_autoincrement=True,
+    )
 
 
 def _add_to_slides() -> None:
