@@ -39,8 +39,8 @@ def filed_image(
     """One image, with the instrument's texts but those that share something with what identifies somebody.
 
     `identity` is as it was found in the file: what comes from the store knows no values. Without it, no text
-    is told; under the policy `keep`, every one. `scales` are those that the file does not state: of a burnt-in
-    bar, a calibration record, an operator.
+    is told; under the policy `keep`, every one. `scales` are those that the file does not state, of a
+    burnt-in bar, a calibration record, an operator.
     """
     return FiledImage(
         index=image.index,
