@@ -204,11 +204,15 @@ def _iiif_address(request: Request, identifier: str) -> str:
 
 def _nm_per_px(image: Json) -> float | None:
     """The scale that the slide states for an image, where it is one to be trusted."""
-    stated = [StatedScale(**(scale | {"origin": ScaleOrigin(scale["origin"])})) for scale in image["scales"]]
     try:
-        return choose_scale(stated).nm_per_px
+        return choose_scale([_stated(scale) for scale in image["scales"]]).nm_per_px
     except ReadRefused:
         return None
+
+
+def _stated(scale: Json) -> StatedScale:
+    origin = ScaleOrigin(scale["origin"])
+    return StatedScale(scale["x_nm_per_px"], scale["y_nm_per_px"], origin, scale["tolerance"])
 
 
 def _address(service: Service, slide: SlideRow) -> SlideAddress:

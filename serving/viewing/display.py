@@ -12,6 +12,7 @@ from ultraread.errors import ViewRequestInvalid
 DARKEST_PERCENT = 0.5
 BRIGHTEST_PERCENT = 99.5
 """What lies outside shows as black or white. Chosen by reasoning: hot pixels and detector edges are fewer."""
+NARROWEST = 1e-30
 LOWEST_GAMMA, HIGHEST_GAMMA = 0.1, 10.0
 
 
@@ -44,7 +45,7 @@ class AskedDisplay:
         """
         low = default.low if self.low is None else self.low
         high = default.high if self.high is None else self.high
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        if not (math.isfinite(low) and math.isfinite(high) and high - low >= NARROWEST):
             raise ViewRequestInvalid(f"low {low:g} and high {high:g} are no window")
         if not LOWEST_GAMMA <= self.gamma <= HIGHEST_GAMMA:
             raise ViewRequestInvalid(f"gamma {self.gamma:g} is not {LOWEST_GAMMA:g} to {HIGHEST_GAMMA:g}")
@@ -66,7 +67,7 @@ def measured(sample: Pixels) -> Display:
     if not finite.size:
         return Display(0.0, 1.0)
     low, high = (float(edge) for edge in np.percentile(finite, (DARKEST_PERCENT, BRIGHTEST_PERCENT)))
-    return Display(low, high) if high > low else Display(low, low + 1.0)
+    return Display(low, max(high, low + max(1e-6, 1e-6 * abs(low))))
 
 
 def shown(pixels: Pixels, display: Display) -> NDArray[np.uint8]:
@@ -83,7 +84,8 @@ def _table(display: Display) -> NDArray[np.uint8]:
 
 def _windowed(values: NDArray[np.generic], display: Display) -> NDArray[np.uint8]:
     exact = np.nan_to_num(values.astype(np.float64), nan=np.nan)  # infinities become the largest numbers
-    share = np.clip((exact / 2 - display.low / 2) / (display.high / 2 - display.low / 2), 0, 1)
+    with np.errstate(over="ignore"):
+        share = np.clip((exact / 2 - display.low / 2) / (display.high / 2 - display.low / 2), 0, 1)
     if display.gamma != 1:
         share = share ** (1 / display.gamma)
     if display.invert:

@@ -80,7 +80,7 @@ def scale_factors(image: SizePx) -> list[int]:
 
 def _sizes(image: SizePx) -> list[dict[str, int]]:
     """The whole image at halving sizes, smallest first, as far as they may be asked for."""
-    steps = [2**n for n in range(max(image.width, image.height).bit_length())]
+    steps = [2**n for n in range((max(image.width, image.height) - 1).bit_length() + 1)]
     sizes = [SizePx(-(-image.width // step), -(-image.height // step)) for step in reversed(steps)]
     return [
         {"width": size.width, "height": size.height}

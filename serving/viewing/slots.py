@@ -16,19 +16,19 @@ class RenderingSlots:
 
     def __init__(self, at_once: int = AT_ONCE, waiting: int = WAITING) -> None:
         self._most = at_once + waiting
-        self._inside = 0
+        self.inside = 0
         self._lock = Lock()
         self._running = Semaphore(at_once)
 
     @contextmanager
     def one(self) -> Iterator[None]:
         with self._lock:
-            if self._inside >= self._most:
+            if self.inside >= self._most:
                 raise ViewBusy(f"{self._most} pictures are being made")
-            self._inside += 1
+            self.inside += 1
         try:
             with self._running:
                 yield
         finally:
             with self._lock:
-                self._inside -= 1
+                self.inside -= 1
