@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ultraread.datasets.identity.called import NamedSlide, name_slides, sha256_if_there
 from ultraread.datasets.identity.policy import STRIP_BY_DEFAULT, IdentityStatement
-from ultraread.datasets.slide_address import address_of
+from ultraread.datasets.slide_address import SlidePlace, address_of
 from ultraread.errors import (
     InputChanged,
     InputRefused,
@@ -24,7 +25,6 @@ from ultraread.errors import (
 )
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.findings import CaseFindings, canonical_bytes
-from ultraread.serving.identity_names import NamedSlide, name_slides, sha256_if_there
 from ultraread.serving.provenance import Stopwatch
 from ultraread.serving.read_slide import (
     PreparedSlide,
@@ -55,7 +55,7 @@ StartBar = Callable[[str, int], Callable[[int], None]]
 class SlideOutcome:
     """How one slide of a batch ended: with a folder of results, or with an error."""
 
-    slide: Path
+    slide: SlidePlace
     folder: Path
     called: str = ""
     """What messages call the slide: its file's name, or its folder's where that name identifies somebody."""
@@ -83,7 +83,7 @@ class LocalReader:
     identity: IdentityStatement = STRIP_BY_DEFAULT
     start_bar: StartBar = field(default=lambda name, tiles: lambda done: None)
 
-    def read(self, slides: Sequence[Path]) -> Iterator[SlideOutcome]:
+    def read(self, slides: Sequence[SlidePlace]) -> Iterator[SlideOutcome]:
         """Yield each slide's outcome as it ends: one bad slide never ends a batch."""
         _make_folder(self.out)
         tiles: dict[str, int] = {}
@@ -119,7 +119,7 @@ class LocalReader:
         if self.in_case and (self.out / CASE_FILE).exists():
             raise OutputExists(f"{self.out / CASE_FILE} exists")
 
-    def _read_one(self, slide: Path, named: NamedSlide, tiles: dict[str, int]) -> ConcludedSlide:
+    def _read_one(self, slide: SlidePlace, named: NamedSlide, tiles: dict[str, int]) -> ConcludedSlide:
         """Read one slide; `tiles` notes by sha256 what was planned on it, and so which slides were seen."""
         final, workspace = self.out / named.folder, self._workspace(named.folder)
         if self.in_case and sha256_if_there(slide) in tiles:

@@ -14,7 +14,9 @@ from ultraread.datasets.identity.words import (
     WORDS,
 )
 
-LONG_NUMBER = 5
+LONGTRUTHS = ("true", "false", "yes", "no", "none", "null")
+
+_NUMBER = 5
 """Digits from which a number can be an accession or record number; those of years and fields have fewer."""
 
 _NUMBER = re.compile(r"[-+±]?\d*\.?\d+(?:e[-+]?\d+)?", re.IGNORECASE)
@@ -110,7 +112,7 @@ def _allows(name: str, word: str) -> bool:
         return _is_plain_word(word) or _VERSION.fullmatch(word) is not None
     if name in TERMS:
         return _is_plain_word(word)
-    return _NUMBER.fullmatch(word) is not None and not _is_long(word)
+    return word.lower() in TRUTHS or (_NUMBER.fullmatch(word) is not None and not _is_long(word))
 
 
 def _is_plain_word(word: str) -> bool:

@@ -36,9 +36,10 @@ def _of_xml(tag: Tag, text: str) -> Iterator[Tag]:
         name = _local(element.tag)
         for attribute, value in element.attrib.items():
             yield Tag(_local(attribute), value)
+        key = element.attrib.get("K", name)  # of OME's MapAnnotation
         for inner in (element.text, element.tail):
             if inner and inner.strip():
-                yield Tag(name, inner.strip())
+                yield Tag(key, inner.strip())
 
 
 def _comments(text: str) -> Iterator[Tag]:

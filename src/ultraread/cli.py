@@ -7,10 +7,13 @@ import typer
 
 from ultraread.datasets.cli import info
 from ultraread.datasets.cli_datasets import app as datasets
+from ultraread.datasets.identity.cli import deidentify
 from ultraread.errors import Interrupted, UltraReadError
 from ultraread.models.cli import app as models
 from ultraread.serving.cli import doctor, print_error, read, serve, verify
+from ultraread.serving.cli_calibrations import app as calibrations
 from ultraread.serving.cli_client import cancel, fetch, status, submit
+from ultraread.serving.cli_convert import convert
 from ultraread.serving.cli_models import attach as attach_registry
 from ultraread.training.cli import calibrate, cross_validate, evaluate, export, leave_one_out, train
 
@@ -23,6 +26,8 @@ app = typer.Typer(
 )
 for command in (read, info, verify, serve, submit, status, fetch, cancel, doctor):
     app.command()(command)
+app.command()(convert)
+app.command()(deidentify)
 app.command()(train)
 app.command()(calibrate)
 app.command()(evaluate)
@@ -31,6 +36,7 @@ app.command("cross-validate")(cross_validate)
 app.command("leave-one-out")(leave_one_out)
 attach_registry(models)
 app.add_typer(models, name="models")
+app.add_typer(calibrations, name="calibrations")
 app.add_typer(datasets, name="datasets")
 
 

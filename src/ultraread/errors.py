@@ -456,6 +456,16 @@ class NonFinitePixels(ReadRefused):
     remedy = "Export the image without NaN or infinite values."
 
 
+class ContrastInverted(ReadRefused):
+    """Lines are brighter than their surroundings: the picture looks like a negative."""
+
+    code = "slide_contrast_inverted"
+    remedy = (
+        "Invert the image; or, if it is no negative, confirm it with --contrast-confirmed REASON, over HTTP as "
+        "contrast_confirmed."
+    )
+
+
 # --- labelled data that is refused ----------------------------------------------------------------------
 
 
@@ -722,6 +732,13 @@ class IntegrityFailed(UltraReadError):
     http_status = 500
     exit_status = 7
     remedy = "Restore the named file from its copy."
+
+
+class IdentityRemains(IntegrityFailed):
+    """A copy that was to identify nobody still does; it was not kept."""
+
+    code = "identity_remains"
+    remedy = "Cover what is named with other software, and report which format it was."
 
 
 class InputChanged(IntegrityFailed):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ultraread.datasets.identity.find import find_identity, names_of
 from ultraread.datasets.identity.found import IdentityPolicy
-from ultraread.datasets.identity.policy import IdentityStatement
+from ultraread.datasets.identity.policy import STRIP_BY_DEFAULT, IdentityStatement
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.slide import SlideFormat, SlideInfo
-from ultraread.datasets.slide_address import SlideAddress, address_of
+from ultraread.datasets.slide_address import SlideAddress, SlidePlace, address_of
 from ultraread.datasets.slide_digest import digest_slide
 from ultraread.errors import InputRefused
 
@@ -26,7 +26,12 @@ class NamedSlide:
     called: str
 
 
-def name_slides(slides: Sequence[Path], stated: IdentityStatement) -> list[NamedSlide]:
+def called(slide: Path) -> str:
+    """What messages and tables call a slide: its name, or `slide-<digits>` where that gives somebody away."""
+    return _named(slide, 0, STRIP_BY_DEFAULT).called
+
+
+def name_slides(slides: Sequence[SlidePlace], stated: IdentityStatement) -> list[NamedSlide]:
     """Decide the names before any read starts.
 
     A folder is called by the slide's stem, or `slide-<first 16 digits of its sha256>` where the stem gives
@@ -40,7 +45,7 @@ def name_slides(slides: Sequence[Path], stated: IdentityStatement) -> list[Named
     ]
 
 
-def _named(slide: Path, number: int, stated: IdentityStatement) -> NamedSlide:
+def _named(slide: SlidePlace, number: int, stated: IdentityStatement) -> NamedSlide:
     if not _is_hidden(slide, stated):
         return NamedSlide(slide.stem, slide.name)
     sha256 = sha256_if_there(slide)
@@ -48,7 +53,7 @@ def _named(slide: Path, number: int, stated: IdentityStatement) -> NamedSlide:
     return NamedSlide(anonymous, anonymous)
 
 
-def _is_hidden(slide: Path, stated: IdentityStatement) -> bool:
+def _is_hidden(slide: SlidePlace, stated: IdentityStatement) -> bool:
     if stated.policy == IdentityPolicy.KEEP:
         return False
     if stated.is_stated and stated.policy == IdentityPolicy.STRIP:
@@ -67,11 +72,11 @@ def _info(address: SlideAddress) -> SlideInfo:
         return slide.info
 
 
-def _distinct(one: NamedSlide, slide: Path) -> NamedSlide:
+def _distinct(one: NamedSlide, slide: SlidePlace) -> NamedSlide:
     return replace(one, folder=f"{one.folder}-{sha256_if_there(slide)[:8] or 'missing'}")
 
 
-def sha256_if_there(slide: Path) -> str:
+def sha256_if_there(slide: SlidePlace) -> str:
     """Of a slide that may not even be there, or not be readable."""
     try:
         return digest_slide(address_of(slide)).sha256
