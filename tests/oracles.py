@@ -1,0 +1,121 @@
+"""Independent readers: what other libraries find in a file, image by image, by the declared table of kinds."""
+
+import gc
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ultraread.datasets.formats.pixel_kinds import HANDED_ON_AS
+
+Array = NDArray[Any]
+Oracle = Callable[[Path], list[Array]]
+
+
+def handed_on(pixels: Array) -> Array:
+    """Stored values as the declared table hands them on, in native byte order."""
+    return np.asarray(pixels, HANDED_ON_AS[pixels.dtype.name])
+
+
+def _sections(pixels: Array) -> Iterable[Array]:
+    return pixels if pixels.ndim == 3 else [pixels]
+
+
+def pillow(path: Path) -> list[Array]:
+    """Every frame; bilevel as 0 and 255, a palette as grey where its colours are greys."""
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None
+    with Image.open(path) as file:
+        frames = []
+        for number in range(getattr(file, "n_frames", 1)):
+            file.seek(number)
+            frames.append(handed_on(_plain(file)))
+        return frames
+
+
+def _plain(file: Any) -> Array:  # noqa: ANN401
+    if file.mode == "P":
+        colours = np.asarray(file.convert("RGB"))
+        palette = np.asarray(file.getpalette()).reshape(-1, 3)
+        is_grey = file.format == "TIFF" and (palette == palette[:, :1]).all()
+        return colours[..., 0] if is_grey else colours
+    return np.asarray(file.convert("L") if file.mode == "1" else file)
+
+
+def rosettasciio(path: Path) -> list[Array]:
+    """Every picture of an instrument file; rosettasciio chooses the reader by the suffix, as we do here."""
+    import rsciio.digitalmicrograph
+    import rsciio.emd
+    import rsciio.mrc
+    import rsciio.tia
+
+    readers = {
+        ".dm3": rsciio.digitalmicrograph, ".dm4": rsciio.digitalmicrograph, ".emd": rsciio.emd,
+        ".mrc": rsciio.mrc, ".ser": rsciio.tia, ".emi": rsciio.tia,
+    }  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it leaves files open, and says what it does not understand
+        found = readers[path.suffix].file_reader(str(path))
+        pictures = [
+            handed_on(np.array(section)) for each in found for section in _sections(np.asarray(each["data"]))
+        ]
+        del found
+        gc.collect()
+    return pictures
+
+
+def ncempy(path: Path) -> list[Array]:
+    """The pictures of a DM or SER file."""
+    import ncempy.io.dm
+    import ncempy.io.ser
+
+    if path.suffix == ".ser":
+        with ncempy.io.ser.fileSER(path) as file:
+            count = int(file.head["ValidNumberElements"])
+            return [handed_on(file.getDataset(number)[0]) for number in range(count)]
+    return [handed_on(section) for section in _sections(ncempy.io.dm.dmReader(path)["data"])]
+
+
+def mrcfile(path: Path) -> list[Array]:
+    """The sections of an MRC file, in stored order."""
+    import mrcfile as library
+
+    with library.open(path) as file:
+        return [handed_on(section) for section in _sections(np.array(file.data))]
+
+
+def h5py(path: Path) -> list[Array]:
+    """Every dataset called `data` of an EMD file, its last two axes a picture."""
+    import h5py as library
+
+    found: list[Array] = []
+
+    def take(name: str, item: Any) -> None:  # noqa: ANN401
+        if isinstance(item, library.Dataset) and name.rpartition("/")[2] == "data":
+            found.extend(handed_on(section) for section in _sections(item[()]))
+
+    with library.File(path) as file:
+        file.visititems(take)
+    return found
+
+
+def tifffile(path: Path) -> list[Array]:
+    """Every page as tifffile decodes it by itself."""
+    import tifffile as library
+
+    with library.TiffFile(path) as file:
+        return [handed_on(page.asarray()) for page in file.pages]
+
+
+ORACLES: dict[str, Oracle] = {
+    "Pillow": pillow,
+    "rosettasciio": rosettasciio,
+    "ncempy": ncempy,
+    "mrcfile": mrcfile,
+    "h5py": h5py,
+    "tifffile": tifffile,
+}
