@@ -15,8 +15,10 @@ from ultraread.datasets.scale import DEFAULT_TOLERANCE
 from ultraread.errors import Interrupted, UltraReadError
 from ultraread.models.registry import DEFAULT_MODEL, ModelFolder
 from ultraread.serving import cli_options as options
+from ultraread.serving.cli_calibrations import AsOf, CalibrationsFile, calibrations_stated
 
 if TYPE_CHECKING:
+    from ultraread.datasets.slide_address import SlidePlace
     from ultraread.serving.findings import CaseFindings
     from ultraread.serving.local_read import LocalReader, SlideOutcome
     from ultraread.serving.score_tiles import RangeScorer, RangeScores, RangeTask
@@ -40,6 +42,11 @@ def read(
     case: Annotated[str, typer.Option("--case", help="Take the slides as fields of this case.")] = "",
     identity: PolicyOption = None,
     identity_reason: PolicyReason = "",
+    calibrations: CalibrationsFile = None,
+    microscope: options.Microscope = "",
+    camera: options.Camera = "",
+    magnification: options.Magnification = None,
+    as_of: AsOf = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -58,7 +65,8 @@ def read(
     from ultraread.serving.read_slide import ReadRequest
 
     stated = options.stated_scale(nm_per_px, reason, tolerance)
-    request = ReadRequest(stated, options.parse_region(region), specimen)
+    measured = calibrations_stated(calibrations, as_of, (microscope, camera, magnification))
+    request = ReadRequest(stated, options.parse_region(region), specimen, calibrations=measured)
     found = fitting(find_local_model(model))
     with options.progress_bars(MofNCompleteColumn()) as progress, _scoring(found) as score_ranges:
         reader = LocalReader(
@@ -156,7 +164,7 @@ def _scoring(model: ModelFolder) -> "Iterator[Callable[[Iterable[RangeTask]], It
 
 
 def _read_all(
-    reader: "LocalReader", slides: Sequence[Path], as_json: bool
+    reader: "LocalReader", slides: "Sequence[SlidePlace]", as_json: bool
 ) -> "tuple[list[SlideOutcome], CaseFindings | None]":
     reader.refuse_finished_case()
     outcomes = []

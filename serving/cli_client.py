@@ -45,6 +45,9 @@ def submit(
     ] = None,
     identity: PolicyOption = None,
     identity_reason: PolicyReason = "",
+    microscope: options.Microscope = "",
+    camera: options.Camera = "",
+    magnification: options.Magnification = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the read to its end.")] = False,
     url: Url = LOCAL_URL,
     as_json: options.AsJson = False,
@@ -76,6 +79,7 @@ def submit(
             model=model,
             region=asdict(box) if box else None,
             scale=_scale_body(stated),
+            instrument=_instrument_body(microscope, camera, magnification),
         )
         if wait:
             read = _follow(client, read["id"])
@@ -117,6 +121,12 @@ def cancel(read_id: ReadId, url: Url = LOCAL_URL, as_json: options.AsJson = Fals
         read = client.cancel(read_id)
     told = "" if read["state"] in EXIT_STATUS else ", stop requested"
     typer.echo(json.dumps(read) if as_json else f"{read['id']}: {read['state']}{told}")
+
+
+def _instrument_body(microscope: str, camera: str, magnification: float | None) -> Json | None:
+    if not (microscope or camera or magnification):
+        return None
+    return {"microscope": microscope, "camera": camera, "magnification": magnification}
 
 
 def _scale_body(stated: StatedScale | None) -> Json | None:

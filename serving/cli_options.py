@@ -9,9 +9,12 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeR
 
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.scale import StatedScale, operator_scale
+from ultraread.datasets.slide_address import SlidePlace, place_of
 from ultraread.errors import RequestInvalid
 
-Slides = Annotated[list[Path], typer.Argument(help="Image files: TIFF, OME-TIFF, PNG or JPEG.")]
+WHAT_SLIDES = "Image files, folders of them, or s3:// addresses."
+Slide = Annotated[SlidePlace, typer.Argument(help=WHAT_SLIDES, parser=place_of, metavar="SLIDE")]
+Slides = Annotated[list[SlidePlace], typer.Argument(help=WHAT_SLIDES, parser=place_of, metavar="SLIDE...")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; one folder a slide is made in it.")]
 Model = Annotated[str, typer.Option("--model", help="name, name/version or the path of a model folder.")]
 NmPerPx = Annotated[
@@ -23,6 +26,17 @@ Reason = Annotated[
 Tolerance = Annotated[
     float, typer.Option("--tolerance", help="Relative tolerance of a stated pixel size: 0.05 is 5 %.")
 ]
+Microscope = Annotated[
+    str, typer.Option("--microscope", help="As the calibration records call it; else what the file says.")
+]
+Camera = Annotated[
+    str, typer.Option("--camera", help="As the calibration records call it; else what the file says.")
+]
+Magnification = Annotated[
+    float | None, typer.Option("--magnification", min=0, help="Where the file does not say it.")
+]
+StatedInstrumentOptions = tuple[str, str, float | None]
+"""Microscope, camera and magnification."""
 Region = Annotated[
     str | None, typer.Option("--region", metavar="X,Y,W,H", help="Part to read, in level-0 pixels.")
 ]

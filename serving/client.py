@@ -63,6 +63,22 @@ class Client:
         """The slide as it is filed."""
         return self._get(f"/v1/slides/{slide_id}")
 
+    def import_calibrations(self, records: Sequence[Json]) -> list[Json]:
+        """Add calibration records; returns them as they are kept. Raises CalibrationInvalid."""
+        kept: list[Json] = self._post("/v1/calibrations", {"records": list(records)})["items"]
+        return kept
+
+    def calibrations(self) -> list[Json]:
+        """All calibration records, in the order in which they came."""
+        found: list[Json] = []
+        query: Json = {"limit": 500}
+        while True:
+            page = self._get("/v1/calibrations", query)
+            found += page["items"]
+            if page["next_cursor"] is None:
+                return found
+            query = query | {"cursor": page["next_cursor"]}
+
     def ensure_case(self, case_id: str) -> None:
         """Open the case unless it is there."""
         try:

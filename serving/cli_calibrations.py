@@ -1,0 +1,95 @@
+"""`ultraread calibrations`: records of a running service; and the options by which a read uses records."""
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ultraread.errors import CalibrationInvalid, RequestInvalid
+from ultraread.serving import cli_options as options
+from ultraread.serving.cli_client import LOCAL_URL, Url
+
+if TYPE_CHECKING:
+    from ultraread.datasets.calibration import CalibrationRecord, Calibrations
+
+CalibrationsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibrations", help="CSV of calibration records; `docs/guides/scale.md` has the columns."
+    ),
+]
+AsOf = Annotated[
+    dt.datetime | None,
+    typer.Option(
+        "--as-of",
+        formats=["%Y-%m-%d"],
+        help="Day by which records count where an image does not tell its own; without it, today.",
+    ),
+]
+RecordsFile = Annotated[Path, typer.Argument(help="CSV of calibration records, a header line first.")]
+
+app = typer.Typer(no_args_is_help=True, help="Calibration records of a running service.")
+
+
+@app.command("import")
+def bring_in(file: RecordsFile, url: Url = LOCAL_URL, as_json: options.AsJson = False) -> None:
+    """Add the records of a CSV file, all or none; those that are there already stay as they are.
+
+    Example: ultraread calibrations import microscopes.csv
+    """
+    from ultraread.serving.client import Client
+
+    records = records_in(file)
+    with Client(url) as client:
+        kept = client.import_calibrations([record.model_dump(mode="json") for record in records])
+    typer.echo(json.dumps(kept) if as_json else f"{len(kept)} records are kept.")
+
+
+@app.command("ls")
+def listed(url: Url = LOCAL_URL, as_json: options.AsJson = False) -> None:
+    """List the records, in the order in which they came.
+
+    Example: ultraread calibrations ls
+    """
+    from ultraread.serving.client import Client
+
+    with Client(url) as client:
+        found = client.calibrations()
+    typer.echo(json.dumps(found) if as_json else "\n".join(_line(one["record"]) for one in found))
+
+
+def records_in(file: Path) -> "tuple[CalibrationRecord, ...]":
+    """Raises CalibrationInvalid, by row, also where there is no such file."""
+    from ultraread.datasets.calibration import read_calibrations
+
+    try:
+        return read_calibrations(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as failure:
+        raise CalibrationInvalid(f"{file} cannot be read as text", "Check the path.") from failure
+
+
+def calibrations_stated(
+    file: Path | None, as_of: dt.datetime | None, instrument: options.StatedInstrumentOptions
+) -> "Calibrations | None":
+    """What a local read may use; None without records. Raises CalibrationInvalid, RequestInvalid."""
+    from ultraread.datasets.calibration import Calibrations, StatedInstrument
+
+    stated = StatedInstrument(*instrument)
+    if file is None:
+        if stated.is_stated or as_of:
+            raise RequestInvalid(
+                "an instrument or a day is stated without --calibrations", "Name the file of records."
+            )
+        return None
+    day = as_of.date() if as_of else dt.datetime.now(dt.UTC).date()
+    return Calibrations(records_in(file), day, stated)
+
+
+def _line(record: dict[str, Any]) -> str:
+    return (
+        f"{record['microscope']}  {record['camera']}  {record['magnification']:g} x  "
+        f"{record['nm_per_px']:.5g} nm/px +- {100 * record['tolerance']:g} %  {record['date']} with "
+        f"{record['standard']}, expires {record['expires']}"
+    )
