@@ -14,10 +14,9 @@ from ultraread.datasets.identity.words import (
     WORDS,
 )
 
-LONGTRUTHS = ("true", "false", "yes", "no", "none", "null")
-
-_NUMBER = 5
+LONG_NUMBER = 5
 """Digits from which a number can be an accession or record number; those of years and fields have fewer."""
+TRUTHS = ("true", "false", "yes", "no", "none", "null")
 
 _NUMBER = re.compile(r"[-+±]?\d*\.?\d+(?:e[-+]?\d+)?", re.IGNORECASE)
 _MEASURE = re.compile(r"[-+±~]?(\d*[.,]?\d+(?:e[-+]?\d+)?)([a-zµμå°%]*)", re.IGNORECASE)
