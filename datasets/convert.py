@@ -1,4 +1,4 @@
-"""`ultraread convert`: a slide as OME-TIFF or DICOM WSI. Nothing of it is copied but pixels, scale and digest.
+"""Convert a slide to OME-TIFF or DICOM WSI. Nothing of it is copied but pixels, scale and digest.
 
 Pixels stream row of tiles by row of tiles: memory does not grow with the height of a slide.
 """
@@ -8,9 +8,8 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -25,13 +24,6 @@ TILE_PX = 512
 
 TellRows = Callable[[int], None]
 """Called with how many pixel rows of a full-size image are done."""
-
-
-class Target(StrEnum):
-    """What a slide is converted to."""
-
-    OME_TIFF = "ome-tiff"
-    DICOM_WSI = "dicom-wsi"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +41,7 @@ class SourceImage:
             pixels = self.slide.read_box(self.info.index, 0, box)
         except TileUnreadable as failure:
             raise SlideDamaged(f"image {self.info.index}: {failure}") from failure
-        return masked(pixels, box, self.masks, 1.0)
+        return cast(Pixels, masked(pixels, box, self.masks))
 
     def bands(self, rows: int) -> Iterator[Pixels]:
         """The whole image from top to bottom, `rows` pixel rows at a time."""
@@ -66,12 +58,12 @@ def chosen_images(images: Sequence[ImageInfo], wanted: Sequence[int]) -> list[Im
     return [images[number] for number in wanted] if wanted else list(images)
 
 
-def scale_to_write(image: ImageInfo, stated: StatedScale | None) -> StatedScale | None:
-    """The most exact scale of an image; None where there is none, for a file may be kept without.
+def scale_to_write(image: ImageInfo, *more: StatedScale | None) -> StatedScale | None:
+    """The most exact scale of an image, of its own and `more`; None where there is none: it may be kept so.
 
     Pixels that are not square are written as they are. Raises ScalesDisagree: a copy would hide that.
     """
-    found = [*image.scales, *([stated] if stated else [])]
+    found = [*image.scales, *(scale for scale in more if scale is not None)]
     if len(found) <= 1:
         return found[0] if found else None
     best = choose_scale(found)

@@ -141,12 +141,6 @@ def _dicom(address: SlideAddress) -> Slide:
     return open_dicom(address, open_slide)
 
 
-def _dicom(address: SlideAddress) -> Slide:
-    from ultraread.datasets.formats.dicom import open_dicom
-
-    return open_dicom(address, open_slide)
-
-
 _MAGIC: Mapping[str, Callable[[bytes], bool]] = {
     "tiff": lambda magic: magic[:4] in TIFF_MAGIC,
     "png": lambda magic: magic.startswith(PNG_MAGIC),

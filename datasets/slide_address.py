@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from ultraread.datasets.stored_file import is_remote, remote_files
 from ultraread.errors import SlideNotFound, SlideTypeMismatch, StorageUnreachable
@@ -33,14 +34,48 @@ class SlideAddress:
         return PurePosixPath(self.name).stem
 
 
-def address_of(slide: Path | str) -> SlideAddress:
+class SlidePlace(Protocol):
+    """Where a person says that a slide is: a path, or an `s3://` address, each with its name."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def stem(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RemotePlace:
+    """An `s3://` address, which a path would take for a folder called `s3:`."""
+
+    address: str
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(self.address).name
+
+    @property
+    def stem(self) -> str:
+        return PurePosixPath(self.address).stem
+
+    def __str__(self) -> str:
+        return self.address
+
+
+def place_of(text: str) -> SlidePlace:
+    """What a person typed, as a path or an address. Raises UrlNotAllowed for any other scheme."""
+    return RemotePlace(text) if is_remote(text) else Path(text)
+
+
+def address_of(slide: SlidePlace | str) -> SlideAddress:
     """Find the files of a slide by the path or `s3://` address that a person named.
 
     Raises SlideNotFound; SlideTypeMismatch for a folder without images; UrlNotAllowed.
     """
-    if isinstance(slide, str) and is_remote(slide):
-        return _remote(slide)
-    path = Path(slide)
+    place = place_of(slide) if isinstance(slide, str) else slide
+    if isinstance(place, RemotePlace):
+        return _remote(place.address)
+    path = Path(str(place))
     if path.is_dir():
         return _of_folder(path.name, {str(file.relative_to(path)): str(file) for file in _files_below(path)})
     if not path.is_file():

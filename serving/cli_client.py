@@ -13,7 +13,9 @@ import typer
 from ultraread.datasets.identity.found import IdentityPolicy
 from ultraread.datasets.identity.policy import PolicyOption, PolicyReason, identity_stated
 from ultraread.datasets.scale import DEFAULT_TOLERANCE, StatedScale
-from ultraread.errors import InputRefused, SlideNotFound
+from ultraread.datasets.slide_address import SlideAddress, SlidePlace, address_of
+from ultraread.datasets.stored_file import is_remote
+from ultraread.errors import InputRefused, UrlNotAllowed
 from ultraread.serving import cli_options as options
 
 if TYPE_CHECKING:
@@ -140,20 +142,34 @@ def _identity_body(policy: IdentityPolicy | None, reason: str) -> Json | None:
     return {"policy": stated.policy, "reason": stated.reason or None} if stated.is_stated else None
 
 
-def _file(client: "Client", slides: Sequence[Path], record: Json) -> list[str]:
-    """Upload and file each slide; nothing is sent unless all are there."""
-    missing = [slide for slide in slides if not slide.is_file()]
-    if missing:
-        raise SlideNotFound(f"there is no file {missing[0]}")
+def _file(client: "Client", slides: Sequence[SlidePlace], record: Json) -> list[str]:
+    """Upload and file each slide, one of several files whole; nothing is sent unless all are there."""
+    addresses = [_local(slide) for slide in slides]
     with options.progress_bars() as progress:
-        task = progress.add_task("filing", total=sum(slide.stat().st_size for slide in slides))
+        task = progress.add_task("filing", total=sum(map(_bytes, addresses)))
         ids = []
-        for number, slide in enumerate(slides, start=1):
-            upload = client.upload(slide)
+        for number, address in enumerate(addresses, start=1):
+            uploads = []
+            for file in address.files:
+                uploads.append(client.upload(Path(file.location), file_name=file.name))
+                progress.advance(task, Path(file.location).stat().st_size)
             with _of_slide(number, len(slides)):
-                ids.append(str(client.file_slide([upload], **record)["id"]))
-            progress.advance(task, slide.stat().st_size)
+                ids.append(str(client.file_slide(uploads, **record)["id"]))
         return ids
+
+
+def _local(slide: SlidePlace) -> SlideAddress:
+    """The files of a slide. Raises SlideNotFound, and UrlNotAllowed for those of an object store."""
+    address = address_of(slide)
+    if any(is_remote(file.location) for file in address.files):
+        raise UrlNotAllowed(
+            "a slide in an object store is not sent", "Read it there: ultraread read s3://..."
+        )
+    return address
+
+
+def _bytes(address: SlideAddress) -> int:
+    return sum(Path(file.location).stat().st_size for file in address.files)
 
 
 @contextmanager

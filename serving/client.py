@@ -43,10 +43,15 @@ class Client:
     def __init__(self, base_url: str, transport: httpx.BaseTransport | None = None) -> None:
         self._http = httpx.Client(base_url=base_url, timeout=TIMEOUT, transport=transport)
 
-    def upload(self, path: Path, tell: BytesSent = lambda sent, total: None) -> str:
-        """Send a file in parts; return the upload's id. Raises UploadChecksumMismatch and others."""
+    def upload(
+        self, path: Path, tell: BytesSent = lambda sent, total: None, file_name: str | None = None
+    ) -> str:
+        """Send a file in parts; return the upload's id. Raises UploadChecksumMismatch and others.
+
+        `file_name` is its name inside a slide of several files, with `/` between folders.
+        """
         size = path.stat().st_size
-        upload = self._post("/v1/uploads", {"file_name": path.name, "bytes": size})
+        upload = self._post("/v1/uploads", {"file_name": file_name or path.name, "bytes": size})
         digest = hashlib.sha256()
         with path.open("rb") as stream:
             for start, part in _parts(stream):

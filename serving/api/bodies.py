@@ -14,12 +14,18 @@ from ultraread.serving.model_registry import Standing
 from ultraread.serving.store.records import stored_name
 from ultraread.serving.store.tables import ReadRow, SlideRow
 
-LONGEST_FILE_NAME = 200  # bytes; file systems take 255
+LONGEST_FILE_NAME = 200
+"""Bytes, with the folders inside the slide; file systems take 255."""
+DEEPEST_FILE = 16
+MOST_FILES = 50_000
+"""Of one slide: an OME-Zarr has one for each chunk."""
 
 
 def _file_name(name: str) -> str:
-    if {"/", "\\"} & set(name) or name in {".", ".."}:
-        raise ValueError("a file name has no path")
+    """A name inside the slide, `/` between its folders; files are kept by number, so it is never a path."""
+    parts = name.split("/")
+    if "\\" in name or len(parts) > DEEPEST_FILE or any(part in {"", ".", ".."} for part in parts):
+        raise ValueError("a file name is relative, inside the slide, with / between folders")
     if len(name.encode()) > LONGEST_FILE_NAME:
         raise ValueError(f"a file name has at most {LONGEST_FILE_NAME} bytes")
     return name
@@ -53,7 +59,7 @@ class StatedIdentity(Body):
 class NewSlide(Statement):
     """Uploads that together are one slide, the first is the one that is opened; what is stated of it."""
 
-    upload_ids: Annotated[tuple[Id, ...], Field(min_length=1, max_length=1000)]
+    upload_ids: Annotated[tuple[Id, ...], Field(min_length=1, max_length=MOST_FILES)]
     case_id: Id | None = None
     identity: StatedIdentity | None = None
 
