@@ -201,23 +201,37 @@ removals = st.sets(st.sampled_from(FACTS), min_size=1, max_size=6)
 def test_taking_facts_away_never_turns_an_answer_into_support(
     case: list[tuple[dict[str, Any], set[str]]], of_records: set[int]
 ) -> None:
-    known = [a_record(f"r-{n}", base=stated) for n, (stated, _) in enumerate(case)]
-    less = [
-        a_record(f"r-{n}", base=_without(stated, gone if n in of_records else set()))
-        for n, (stated, gone) in enumerate(case)
-    ]
-    before, after = support_of(known[0], known), support_of(less[0], less)
+    stated = [each for each, _ in case]
+    less = [_without(each, gone if n in of_records else set()) for n, (each, gone) in enumerate(case)]
+    _assert_no_better(_judged_together(stated), _judged_together(less), f"{case} {of_records}")
+
+
+def _judged_together(case: list[dict[str, Any]]) -> BillingSupport:
+    """What the first of these statements supports, in a case with the others."""
+    records = [a_record(f"r-{number}", base=stated) for number, stated in enumerate(case)]
+    return support_of(records[0], records)
+
+
+def _assert_no_better(before: BillingSupport, after: BillingSupport, what: str) -> None:
     for old, new in zip(before.reasons, after.reasons, strict=True):
-        assert old.answer == YES or new.answer != YES, old.rule
-    assert before.answer == YES or after.answer != YES
+        assert old.answer == YES or new.answer != YES, f"{old.rule}: without {what}"
+    assert before.answer == YES or after.answer != YES, what
 
 
-@pytest.mark.parametrize("name", FACTS)
-def test_each_single_fact_taken_from_a_complete_record_never_makes_it_better(name: str) -> None:
-    for rule, change, _ in DECISIVE:
-        refused = a_record(**change)
-        less = ScanRecord.model_validate(merged(refused.as_json(), _patch(name, None)))
-        assert of_rule(judged(refused), rule) == YES or of_rule(judged(less), rule) != YES
+SINGLE_CHANGES = [{}, *({name: value} for name, values in WORDS.items() for value in values)]
+
+
+@pytest.mark.parametrize("changes", SINGLE_CHANGES, ids=str)
+@pytest.mark.parametrize("changed", [0, 1], ids=["its own", "of the record beside"])
+def test_each_single_fact_taken_from_two_records_never_makes_an_answer_better(
+    changes: dict[str, Any], changed: int
+) -> None:
+    stated = [_stated(changes if number == changed else {}) for number in range(2)]
+    before = _judged_together(stated)
+    for poorer in range(2):
+        for name in FACTS:
+            less = [_without(each, {name} if n == poorer else set()) for n, each in enumerate(stated)]
+            _assert_no_better(before, _judged_together(less), f"{name} of {poorer}")
 
 
 @given(statements)
