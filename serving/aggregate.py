@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ultraread.datasets.quality.assess import ArtefactNote
 from ultraread.models.card import ClassOfModel, ModelCard
 from ultraread.models.formula import parse_formula
 from ultraread.serving.estimates import Bootstrap, Estimate
@@ -15,6 +16,7 @@ from ultraread.serving.findings import (
     FieldEntry,
     Finding,
     Measurement,
+    QualityNote,
 )
 from ultraread.serving.tally import Sums, TalliedImage, TileCounts, Witness, empty_sums, stack
 
@@ -43,7 +45,8 @@ def scope_of(specimen: str, card: ModelCard, images: int) -> Scope:
 def coverage_of(images: Sequence[TalliedImage], card: ModelCard, unread_tiles: int = 0) -> Coverage:
     """What was and was not looked at; `unread_tiles` were planned on slides that gave no result."""
     counts = sum((image.counts for image in images), TileCounts(unread_tiles, failed=unread_tiles))
-    area_px = sum(float(image.sums.area.sum()) for image in images)
+    area_px = sum(image.scored_px for image in images)
+    left_px = sum(float(image.sums.area.sum(axis=0).min()) for image in images)
     return Coverage(
         tiles_planned=counts.planned,
         tiles_scored=counts.scored,
@@ -52,7 +55,23 @@ def coverage_of(images: Sequence[TalliedImage], card: ModelCard, unread_tiles: i
         area_um2=rounded(area_px * _um2_per_model_px(card)),
         fraction=rounded((counts.scored + counts.blank) / counts.planned) if counts.planned else 0.0,
         tiles_out_of_domain=counts.strange if card.out_of_domain else None,
+        area_masked_um2=rounded((area_px - left_px) * _um2_per_model_px(card)),
     )
+
+
+def left_fraction(images: Sequence[TalliedImage], class_index: int) -> float:
+    """Share of the scored area, 0 to 1, that no artefact takes from a class."""
+    scored_px = sum(image.scored_px for image in images)
+    left_px = sum(float(image.sums.area[:, class_index].sum()) for image in images)
+    return left_px / scored_px if scored_px else 1.0
+
+
+def is_suppressed(
+    images: Sequence[TalliedImage], class_index: int, coverage: Coverage, card: ModelCard
+) -> bool:
+    """Whether artefacts leave less of a class than the card's smallest coverage."""
+    left = left_fraction(images, class_index)
+    return left < 1 and coverage.fraction * left < card.abstention.min_coverage_fraction
 
 
 def is_out_of_domain(coverage: Coverage, card: ModelCard) -> bool:
@@ -83,10 +102,25 @@ def field_entry(image: TalliedImage, card: ModelCard, seed: int) -> FieldEntry:
     measurements = {}
     if bootstrap.groups and card.outputs.patch_map is not None:
         make = _Measurer(card, bootstrap, _worst_tolerance([image]), "ranges")
-        measurements = {one.code: make.measurements(index) for index, one in enumerate(card.classes)}
-    coverage = coverage_of([image], card)
+        measurements = {
+            one.code: make.measurements(index) if bootstrap.is_told(index) else ()
+            for index, one in enumerate(card.classes)
+        }
     return FieldEntry(
-        slide_sha256=image.slide_sha256, image=image.image, coverage=coverage, measurements=measurements
+        slide_sha256=image.slide_sha256,
+        image=image.image,
+        coverage=coverage_of([image], card),
+        measurements=measurements,
+        quality=tuple(quality_note(note) for note in image.notes),
+    )
+
+
+def quality_note(note: ArtefactNote) -> QualityNote:
+    return QualityNote(
+        artefact=note.artefact,
+        image=note.image,
+        area_fraction=rounded(note.area_fraction),
+        suppresses=note.suppresses,
     )
 
 
@@ -150,7 +184,7 @@ class _FindingMaker:
 
     def finding(self, index: int, one: ClassOfModel) -> Finding:
         score = self._score(index)
-        assertion = self._assertion(one.code, score)
+        assertion = self._assertion(index, one.code, score)
         shown = assertion not in (Assertion.NOT_ASSESSED, Assertion.OUT_OF_SCOPE)
         return Finding(
             code=one.code,
@@ -163,15 +197,17 @@ class _FindingMaker:
         )
 
     def _score(self, index: int) -> Estimate | None:
-        if not self.bootstrap.groups:
+        if not self.bootstrap.groups or not self.bootstrap.is_told(index):
             return None
         return self.bootstrap.top_mean(index, self.card.aggregation.top_fraction)
 
-    def _assertion(self, code: str, score: Estimate | None) -> Assertion:
-        """The card's thresholds decide; what is out of scope, hardly covered or strange comes first."""
+    def _assertion(self, index: int, code: str, score: Estimate | None) -> Assertion:
+        """The card's thresholds decide; out of scope, hardly covered, masked and strange come first."""
         if not self.scope.in_scope:
             return Assertion.OUT_OF_SCOPE
         if score is None or self.coverage.fraction < self.card.abstention.min_coverage_fraction:
+            return Assertion.NOT_ASSESSED
+        if is_suppressed(self.images, index, self.coverage, self.card):
             return Assertion.NOT_ASSESSED
         if is_out_of_domain(self.coverage, self.card):
             return Assertion.NOT_ASSESSED

@@ -51,7 +51,7 @@ class Bootstrap:
     """
 
     def __init__(self, sums: Sums, seed: int) -> None:
-        occupied = sums.area > 0
+        occupied = sums.area.any(axis=1)
         self._sums = Sums(*(part[occupied] for part in sums.parts()))
         self.groups = int(occupied.sum())
         self._draws = np.ones((1 + REPLICATES, self.groups))
@@ -66,12 +66,16 @@ class Bootstrap:
         (A. Delesse, 1847; Weibel, Stereological Methods, 1979).
         """
         covered = self._resampled(self._sums.structure[:, class_index])
-        return self._estimate(covered / self._resampled(self._sums.area))
+        return self._estimate(_ratio(covered, self._resampled(self._sums.area[:, class_index])))
 
     def profile_area(self, class_index: int) -> Estimate:
         """Area that the class covers in the scored tiles, in square model pixels."""
         fraction = self.area_fraction(class_index)
-        return fraction.scaled(float(self._sums.area.sum()))
+        return fraction.scaled(float(self._sums.area[:, class_index].sum()))
+
+    def is_told(self, class_index: int) -> bool:
+        """Whether any tile is left that speaks of the class."""
+        return bool(self._sums.area[:, class_index].any() and self._sums.weight[:, class_index].any())
 
     def derived(self, formula: Formula, class_names: Sequence[str]) -> Estimate | None:
         """A formula over area fractions, on each resample by itself; None where one leaves it undefined.
@@ -80,7 +84,8 @@ class Bootstrap:
         """
         area = self._resampled(self._sums.area)
         covered = self._resampled(self._sums.structure)
-        values = formula({name: covered[:, index] / area for index, name in enumerate(class_names)})
+        fractions = _ratio(covered, area)
+        values = formula({name: fractions[:, index] for index, name in enumerate(class_names)})
         return self._estimate(values) if np.isfinite(values).all() else None
 
     def top_mean(self, class_index: int, top_fraction: float) -> Estimate:
@@ -95,9 +100,10 @@ class Bootstrap:
 
     def _estimate(self, resampled: Floats) -> Estimate:
         """The first is the estimate, the rest its resamples; one group alone tells no spread."""
-        if self.groups < 2:
+        drawn = resampled[1:][np.isfinite(resampled[1:])]
+        if self.groups < 2 or not len(drawn):
             return Estimate(float(resampled[0]), None)
-        low, high = np.percentile(resampled[1:], PERCENTILES)
+        low, high = np.percentile(drawn, PERCENTILES)
         return Estimate(float(resampled[0]), (float(low), float(high)))
 
 
@@ -108,4 +114,9 @@ def _top_mean(weight: Floats, weighted: Floats, top_fraction: float) -> Floats:
     wanted = top_fraction * falling.sum(axis=1, keepdims=True)
     taken = np.clip(wanted - above, 0, falling)
     means = np.divide(falling_weighted, falling, out=np.zeros_like(falling), where=falling > 0)
-    return np.asarray((taken * means).sum(axis=1) / wanted[:, 0])
+    return _ratio((taken * means).sum(axis=1), wanted[:, 0])
+
+
+def _ratio(part: Floats, of: Floats) -> Floats:
+    """NaN where a resample drew nothing that artefacts have left."""
+    return np.divide(part, of, out=np.full_like(part, np.nan), where=of > 0)

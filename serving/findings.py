@@ -78,7 +78,9 @@ class ImageEntry(Part):
     )
     nm_per_px_tolerance: float | None = Field(description="Relative: 0.05 is 5 %.")
     nm_per_px_origin: ScaleOrigin | None
-    nm_per_px_reason: str = Field(description="The operator's reason; empty where the file states the scale.")
+    nm_per_px_reason: str = Field(
+        description="The operator's reason, the bar or the calibration; empty where a tag states the scale."
+    )
     region: RegionEntry | None = Field(description="The only part that was read; null where all was.")
     out_of_scope: bool = Field(
         default=False, description="A light micrograph, which belongs to the case and was not read."
@@ -115,15 +117,19 @@ class Coverage(Part):
     tiles_out_of_domain: int | None = Field(
         description="Of the scored, those unlike the model's training data; null if it has no such score."
     )
+    area_masked_um2: float = Field(
+        default=0.0,
+        description="Of area_um2, what artefacts take from the finding that loses most; see quality.",
+    )
 
 
 class QualityNote(Part):
     """An artefact, where it lies and which findings it suppresses."""
 
-    artefact: str = Field(description="What it is, e.g. fold.")
+    artefact: str = Field(description="Its code in scheme 99ULTRAREAD, e.g. UR-QC-FOLD.")
     image: ImageIndex
     area_fraction: float = Field(description="Share of the image's area, 0 to 1.")
-    suppresses: tuple[str, ...] = Field(description="Codes of findings that are not assessed because of it.")
+    suppresses: tuple[str, ...] = Field(description="Codes of findings that are not assessed where it lies.")
 
 
 class Measurement(Part):
@@ -192,6 +198,7 @@ class FieldEntry(Part):
     coverage: Coverage | None
     measurements: dict[str, tuple[Measurement, ...]] = Field(description="By finding code.")
     error_code: str | None = Field(default=None, description="Code of the error that kept it from a result.")
+    quality: tuple[QualityNote, ...] = Field(default=(), description="Artefacts of this field.")
 
 
 class CaseFindings(Part):

@@ -4,16 +4,22 @@ from collections.abc import Sequence
 
 from ultraread.datasets.admission import AdmittedImage
 from ultraread.datasets.geometry import whole
+from ultraread.datasets.quality.artefacts import RULES, UNSEEN, Action
 from ultraread.models.card import ModelCard
 from ultraread.models.registry import ModelFolder
-from ultraread.serving.aggregate import Scope, is_out_of_domain
+from ultraread.serving.aggregate import Scope, is_out_of_domain, is_suppressed, left_fraction
 from ultraread.serving.findings import Coverage
+from ultraread.serving.tally import TalliedImage
 
 ALWAYS = (
     "Research use only. These are suggestions of a model to a pathologist, not a diagnosis.",
     "What was not seen was not seen in the tiles that were scored; it says nothing of the rest.",
-    "No artefact was looked for: folds, precipitate, knife marks and blur can fake or hide findings.",
 )
+LOOKED_FOR = (
+    "Artefacts were looked for ({looked_for}) and are noted under quality with the findings that they suppress; "
+    "faint ones are missed. Not looked for, because pixels do not tell it: {unseen}."
+)
+NOT_LOOKED = "No artefact was looked for: folds, precipitate, knife marks and blur can fake or hide findings."
 TWIN = (
     "This processor does not reproduce the int8 model's golden pair: its float32 twin was used, which "
     "differs from it as the card says of quantisation."
@@ -29,10 +35,15 @@ ONE_IMAGE = (
 
 
 def limitations_of(
-    model: ModelFolder, scope: Scope, coverage: Coverage, images: Sequence[AdmittedImage], light: int
+    model: ModelFolder,
+    scope: Scope,
+    coverage: Coverage,
+    images: Sequence[AdmittedImage],
+    light: int,
+    tallied: Sequence[TalliedImage] = (),
 ) -> tuple[str, ...]:
     """Every sentence that applies, general ones first. `light` is the number of light micrographs."""
-    card, said = model.card, [*ALWAYS]
+    card, said = model.card, [*ALWAYS, *_of_quality(model.card, coverage, tallied)]
     if model.uses_twin:
         said.append(TWIN)
     if light:
@@ -48,6 +59,29 @@ def limitations_of(
     if images:
         said.append(_of_specimen(card, scope))
     return (*said, *card.limitations)
+
+
+def _of_quality(card: ModelCard, coverage: Coverage, tallied: Sequence[TalliedImage]) -> list[str]:
+    """What was looked for, and the findings of which artefacts leave too little."""
+    if not tallied or any(image.picture is None for image in tallied):
+        return [NOT_LOOKED]
+    looked_for = ", ".join(rule.name for rule in RULES.values())
+    said = [LOOKED_FOR.format(looked_for=looked_for, unseen=", ".join(UNSEEN))]
+    for index, one in enumerate(card.classes):
+        if is_suppressed(tallied, index, coverage, card):
+            left = 100 * left_fraction(tallied, index)
+            causes = ", ".join(sorted(_causes(tallied, one.code)))
+            said.append(f"{one.label} is not assessed: {causes} leave {left:.2g} % of the scored area.")
+    return said
+
+
+def _causes(tallied: Sequence[TalliedImage], code: str) -> set[str]:
+    return {
+        RULES[note.artefact].name
+        for image in tallied
+        for note in image.notes
+        if code in note.suppresses and RULES[note.artefact].action is not Action.FLAG
+    }
 
 
 def _of_strangeness(card: ModelCard, coverage: Coverage) -> list[str]:

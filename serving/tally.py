@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultraread.datasets.geometry import BoxPx
+from ultraread.datasets.quality.assess import ArtefactNote, ImageQuality
+from ultraread.datasets.quality.sketch import cells_of
 from ultraread.datasets.scale import Scale
 from ultraread.datasets.tile_plan import PlannedTile, TilePlan
-from ultraread.models.card import ModelCard, PatchMap
+from ultraread.models.card import ModelCard
 from ultraread.serving.findings import MAX_EVIDENCE
-from ultraread.serving.score_tiles import BLANK, FAILED, SCORED, RangeScores
+from ultraread.serving.score_tiles import BLANK, FAILED, SCORED, RangeScores, quality_side
 
 BINS = 1024
 MAX_GROUPS = 64
@@ -26,8 +28,8 @@ Floats = NDArray[np.float64]
 class Sums:
     """Sums over tiles for each of G resampled groups and C classes, in model pixels.
 
-    area (G,): valid area of scored tiles; structure (G, C): area covered by the class;
-    weight (G, C, BINS): area of tiles by their probability; weighted: the same times the probability.
+    area (G, C): area of scored tiles that no artefact takes from the class; structure (G, C): what the class
+    covers of it; weight (G, C, BINS): area of tiles by their probability; weighted: times the probability.
     """
 
     area: Floats
@@ -46,7 +48,7 @@ class Sums:
 def empty_sums(classes: int) -> Sums:
     """Sums of no group."""
     of_bins = np.zeros((0, classes, BINS))
-    return Sums(np.zeros(0), np.zeros((0, classes)), of_bins, of_bins)
+    return Sums(np.zeros((0, classes)), np.zeros((0, classes)), of_bins, of_bins)
 
 
 def stack(sums: list[Sums]) -> Sums:
@@ -93,7 +95,11 @@ class Witness:
 
 @dataclass(frozen=True, slots=True)
 class TalliedImage:
-    """One image after all its ranges: what findings of a slide or a case are made of."""
+    """One image after all its ranges: what findings of a slide or a case are made of.
+
+    `scored_px` is the area of scored tiles in model pixels, with what artefacts take from a class. `notes` are
+    the artefacts that were found, `picture` (256, 256) tells the image from others.
+    """
 
     slide_sha256: str
     image: int
@@ -101,6 +107,9 @@ class TalliedImage:
     counts: TileCounts
     sums: Sums
     witnesses: tuple[tuple[Witness, ...], ...]
+    scored_px: float
+    notes: tuple[ArtefactNote, ...] = ()
+    picture: NDArray[np.uint8] | None = None
 
     def condensed(self) -> "TalliedImage":
         """The same with its groups added up: enough for a case, and a sixty-fourth of the memory."""
@@ -108,15 +117,23 @@ class TalliedImage:
 
 
 class ImageTally:
-    """Adds up the ranges of one image, in plan order."""
+    """Adds up the ranges of one image, in plan order, less the area of artefacts.
 
-    def __init__(self, plan: TilePlan, card: ModelCard) -> None:
+    A tile counts for the score of a class while at least half of it is left, and is evidence only untouched.
+    """
+
+    def __init__(self, plan: TilePlan, card: ModelCard, quality: ImageQuality | None = None) -> None:
         self._plan = plan
+        self._quality = quality
+        self._side = quality_side(card)
+        self._codes = [one.code for one in card.classes]
+        self._masks = [quality.suppressing(code) if quality else None for code in self._codes]
+        self._scored_px = 0.0
         self._patch_map = card.outputs.patch_map
         self._strange_above = card.out_of_domain.threshold if card.out_of_domain else np.inf
         self._groups = min(MAX_GROUPS, len(plan))
         classes = len(card.classes)
-        self._area = np.zeros(self._groups)
+        self._area = np.zeros((self._groups, classes))
         self._structure = np.zeros((self._groups, classes))
         self._weight = np.zeros((self._groups, classes, BINS))
         self._weighted = np.zeros((self._groups, classes, BINS))
@@ -136,7 +153,17 @@ class ImageTally:
         """At most MAX_EVIDENCE witnesses a class, best first."""
         sums = Sums(self._area, self._structure, self._weight, self._weighted)
         best = tuple(tuple(sorted(heap, reverse=True)) for heap in self._witnesses)
-        return TalliedImage(slide_sha256, self._plan.image, scale, self.counts, sums, best)
+        return TalliedImage(
+            slide_sha256,
+            self._plan.image,
+            scale,
+            self.counts,
+            sums,
+            best,
+            self._scored_px,
+            self._quality.notes(self._codes) if self._quality else (),
+            self._quality.picture if self._quality else None,
+        )
 
     def _strange_tiles(self, scores: RangeScores) -> int:
         if scores.strangeness is None:
@@ -150,22 +177,36 @@ class ImageTally:
         area = float(tile.model_box.area_px)
         exact = probabilities.astype(np.float64)
         bins = np.minimum((exact * BINS).astype(np.int64), BINS - 1)
-        self._area[group] += area
+        self._scored_px += area
+        inside = patch_areas(tile.model_box, self._plan.tile_px // self._side, self._side)
+        left = [inside if mask is None else inside * ~self._part(mask, tile) for mask in self._masks]
         for index, (probability, place) in enumerate(zip(exact, bins, strict=True)):
-            self._weight[group, index, place] += area
-            self._weighted[group, index, place] += area * probability
-            witness = Witness(float(probability), -tile.index, self._plan.image, tile.box)
-            _keep_best(self._witnesses[index], witness)
+            left_px = float(left[index].sum())
+            self._area[group, index] += left_px
+            if left_px < area / 2:
+                continue
+            self._weight[group, index, place] += left_px
+            self._weighted[group, index, place] += left_px * probability
+            if left_px == area:
+                witness = Witness(float(probability), -tile.index, self._plan.image, tile.box)
+                _keep_best(self._witnesses[index], witness)
         if patches is not None and self._patch_map is not None:
-            inside = patch_areas(tile.model_box, self._patch_map, patches.shape[-1])
-            self._structure[group] += (patches.astype(np.float64) * inside).sum(axis=(1, 2))
+            self._structure[group] += (patches.astype(np.float64) * np.stack(left)).sum(axis=(1, 2))
+
+    def _part(self, mask: NDArray[np.bool_], tile: PlannedTile) -> NDArray[np.bool_]:
+        """(side, side) of a mask by cells: what it says of each patch of the tile, also beyond the image."""
+        cells, patch_px = cells_of(self._plan, self._side), self._plan.tile_px // self._side
+        starts = patch_px * np.arange(self._side)
+        rows = np.minimum((tile.model_box.y + starts) // cells.cell_px, cells.rows - 1)
+        columns = np.minimum((tile.model_box.x + starts) // cells.cell_px, cells.columns - 1)
+        return mask[np.ix_(rows, columns)]
 
 
-def patch_areas(model_box: BoxPx, patch_map: PatchMap, side: int) -> Floats:
+def patch_areas(model_box: BoxPx, patch_px: int, side: int) -> Floats:
     """(side, side): model pixels of each patch that lie inside the image; padding counts nothing."""
-    starts = patch_map.stride_px * np.arange(side)
-    across = np.clip(model_box.width - starts, 0, patch_map.stride_px)
-    down = np.clip(model_box.height - starts, 0, patch_map.stride_px)
+    starts = patch_px * np.arange(side)
+    across = np.clip(model_box.width - starts, 0, patch_px)
+    down = np.clip(model_box.height - starts, 0, patch_px)
     return np.multiply.outer(down, across).astype(np.float64)
 
 

@@ -78,8 +78,8 @@ RULES = MappingProxyType(
             Rule(
                 Artefact.ASTIGMATISM, "astigmatism",
                 "that blur differs with direction, and the sharpest direction is blurred too",
-                "fibril width, dynein arms, membranes", EDGES, 1.2, "model px (root of the difference of squares)",
-                TUNED,
+                "fibril width, dynein arms, membranes", EDGES, 1.2,
+                "model px (root of the difference of squares)", TUNED,
             ),
             Rule(
                 Artefact.DRIFT, "drift",
@@ -104,8 +104,8 @@ RULES = MappingProxyType(
             ),
             Rule(
                 Artefact.FOLD, "folds",
-                "a long, straight-sided dark ribbon of patches", "deposits, thick membranes, everything doubled",
-                EVERY, 1.5, "standard deviations below the median patch", TUNED,
+                "a long, straight-sided dark ribbon of patches",
+                "deposits, thick membranes, everything doubled", EVERY, 1.5, "standard deviations below the median patch", TUNED,
             ),
             Rule(
                 Artefact.PRECIPITATE, "precipitate",
@@ -115,8 +115,8 @@ RULES = MappingProxyType(
             ),
             Rule(
                 Artefact.HOLE, "holes and tears",
-                "patches far brighter than all others, and smooth", "vacuoles, lumen; area that is no specimen",
-                EVERY, 2.5, "interquartile ranges above the upper quartile of patches", TUNED,
+                "patches far brighter than all others, and smooth",
+                "vacuoles, lumen; area that is no specimen", EVERY, 2.5, "interquartile ranges above the upper quartile of patches", TUNED,
             ),
             Rule(
                 Artefact.GRID_BAR, "grid bars",
@@ -145,8 +145,8 @@ RULES = MappingProxyType(
             ),
             Rule(
                 Artefact.DUPLICATE, "duplicates",
-                "perceptual hash within 12 of 64 bits, and pixels that correlate", "double counting", EVERY, 0.85,
-                "correlation of the two pictures", TUNED,
+                "perceptual hash within 12 of 64 bits, and fine structure that correlates",
+                "double counting", EVERY, 0.6, "correlation of fine structure", TUNED,
             ),
             Rule(
                 Artefact.TEXT, "burnt-in text and bars",
@@ -156,8 +156,7 @@ RULES = MappingProxyType(
         )
     }
 )  # fmt: skip
-"""Every artefact has its row. Sources: signals and effects after the list of artefacts by which TEM sections are
-judged (over- and under-fixation aside, which pixels do not tell); limits as each row says."""
+"""Every artefact has its row. Signals and effects follow what textbooks of TEM list; limits as each row says."""
 
 UNSEEN = (
     "poor or late fixation and autolysis",
@@ -172,7 +171,7 @@ UNSEEN = (
 def suppressed(artefact: Artefact, codes: Iterable[str]) -> tuple[str, ...]:
     """Those of the codes that are not assessed where the artefact lies, in their order.
 
-    A code that the table does not know is suppressed by whatever masks: nothing is known of what it stands on.
+    A code that the table does not know is suppressed by whatever masks: what it stands on is not known.
     """
     rule = RULES[artefact]
     masks = rule.action is not Action.FLAG

@@ -1,14 +1,16 @@
-"""From the sketch of an image to its artefacts: a mask, an area fraction and the suppressed findings of each."""
+"""From the sketch of an image to its artefacts: mask, area fraction and suppressed findings of each."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.quality import overview, spectra
 from ultraread.datasets.quality.artefacts import RULES, Action, Artefact, suppressed
+from ultraread.datasets.quality.duplicates import SIDE_PX
 from ultraread.datasets.quality.sketch import Cells, ImageSketch
 from ultraread.datasets.tile_plan import TilePlan
 
@@ -23,13 +25,11 @@ SHARP_PX = 1.0
 CHARGING_LINES = 3
 CHARGING_EXCESS = 12.0
 """Ratio of the scatter of row means to that of column means, or the other way round."""
-SMOOTHED_TILES = 4
-"""From so many spectra on, a tile's chatter is judged by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArtefactNote:
-    """An artefact of one image, the share of its area (0 to 1), and the codes of findings that it suppresses."""
+    """An artefact of one image, its share of the area (0 to 1), and the codes of findings it suppresses."""
 
     artefact: Artefact
     image: int
@@ -41,7 +41,7 @@ class ArtefactNote:
 class ImageQuality:
     """Masks (rows, columns) of `cells`, True where the artefact lies; only artefacts that were found.
 
-    `measures` are the figures that the limits were held against; `fingerprint` and `picture` tell duplicates.
+    `measures` are figures that limits were held against; `picture` (256, 256) tells duplicates.
     """
 
     image: int
@@ -89,7 +89,7 @@ def assess(sketch: ImageSketch, burnt_in: Sequence[BoxPx] = ()) -> ImageQuality:
         least = CLIPPED_FRACTION if artefact is Artefact.CLIPPING else LEAST_FRACTION
         if mask.any() and mask.mean() >= least:
             found[artefact] = mask
-    return ImageQuality(sketch.plan.image, sketch.cells, found, measures, sketch.picture)
+    return ImageQuality(sketch.plan.image, sketch.cells, found, measures, _small(sketch.picture))
 
 
 def boxes_mask(plan: TilePlan, cells: Cells, boxes: Iterable[BoxPx]) -> Mask:
@@ -110,7 +110,7 @@ def _of_spectra(sketch: ImageSketch, measures: dict[str, float]) -> list[tuple[A
     logs = np.stack(sketch.spectra).astype(np.float32)
     whole = spectra.blur_of(spectra.mean_rings(logs))
     swing, least = spectra.directional(whole)
-    peak, down, across = spectra.band_peak(logs)
+    peak = spectra.band_peak(logs)
     measures |= {"blur_sigma_px": whole.sigma_px, "directional_blur_px": swing, "band_peak": peak}
     blurred = [spectra.blur_of(spectra.mean_rings(each[None])).sigma_px for each in logs]
     over = np.array(blurred) >= RULES[Artefact.BLUR].limit  # NaN, where there is nothing to see, is not
@@ -147,9 +147,10 @@ def _of_lines(sketch: ImageSketch, text: Mask, measures: dict[str, float]) -> li
     for axis in (0, 1):
         one_way, differing = overview.through_lines(sketch.signs[axis], sketch.steps[axis])
         banded = int(one_way.sum()) >= CHARGING_LINES or excess[axis] >= CHARGING_EXCESS
-        lines = one_way | (differing & ~banded)
-        target = charging if banded else seams
-        target |= _lines_mask(lines, axis, text.shape) if not banded else _everywhere(sketch)
+        if banded:
+            charging |= _everywhere(sketch)
+        else:
+            seams |= _lines_mask(one_way | differing, axis, text.shape)
     measures |= {"row_excess": max(excess)}
     best, ends = max(overview.straight_lines(sketch.picture), key=lambda one: one[0])
     measures["straight_line"] = best
@@ -170,6 +171,11 @@ def _of_grid(sketch: ImageSketch, measures: dict[str, float]) -> list[tuple[Arte
     return (
         [(Artefact.JPEG_BLOCKS, _everywhere(sketch))] if excess >= RULES[Artefact.JPEG_BLOCKS].limit else []
     )
+
+
+def _small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    box = Image.Resampling.BOX
+    return np.asarray(Image.fromarray(picture).resize((SIDE_PX, SIDE_PX), box))
 
 
 def _everywhere(sketch: ImageSketch) -> Mask:

@@ -1,7 +1,7 @@
 """Whether an image is a negative: in TEM membranes are dark lines on brighter surroundings.
 
-Two signals that must agree: thin lines brighter than both their sides, at two widths, and a histogram with its
-long tail on the bright side. Either alone is fooled: myelin is broad and dark with a bright tail, resin is bright.
+Two signals that must agree: lines brighter than both their sides, at two widths, and a histogram with its long
+tail on the bright side. Either alone is fooled: myelin is broad and dark and has a bright tail, resin is bright.
 """
 
 from collections.abc import Sequence

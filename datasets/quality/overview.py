@@ -23,6 +23,9 @@ FOLD_FILL = 0.45
 SPECK_CONTRAST = 2.0
 """Interquartile ranges above the upper quartile by which a speck is darker than its own patch."""
 ANGLE_CLIP_SD = 2.5
+USUAL_STEP = 1.4
+USUAL_TIMES = 3.0
+"""By these factors a line must exceed the 90th percentile of steps, and the median agreement of signs."""
 LINE_TOLERANCE_CELLS = 1
 
 
@@ -88,12 +91,14 @@ def clipped(share: Floats) -> Mask:
 def through_lines(signs: Floats, steps: Floats) -> tuple[Mask, Mask]:
     """Of (lines, tiles along): lines that step one way all along, and lines that differ all along.
 
-    Second: more than half of the tiles have a step above the limit, and the lines beside have not.
+    Both must stand out from the image's other lines: a picture of squares has steps everywhere, and no seam.
     """
-    one_way = np.abs(signs.mean(axis=1)) >= RULES[Artefact.CHARGING].limit
-    high = (steps >= RULES[Artefact.SEAM].limit).mean(axis=1) > 0.5
-    beside = np.convolve(high, np.ones(5), "same") - high
-    return one_way, high & (beside < 2)
+    agreement = np.abs(signs.mean(axis=1))
+    usual = USUAL_TIMES * float(np.median(agreement))
+    middle = np.median(steps, axis=1)
+    high = USUAL_STEP * float(np.percentile(middle, 90))
+    one_way = agreement >= max(RULES[Artefact.CHARGING].limit, usual)
+    return one_way, np.asarray(middle >= max(RULES[Artefact.SEAM].limit, high))
 
 
 def row_excess(mean: Floats) -> tuple[float, float]:
@@ -107,7 +112,7 @@ def row_excess(mean: Floats) -> tuple[float, float]:
 
 
 def straight_lines(picture: NDArray[np.uint8]) -> Iterator[tuple[float, tuple[float, float, float, float]]]:
-    """Strongest straight line of each quadrant of directions: standard errors, ends (x0, y0, x1, y1) of 0 to 1.
+    """Strongest line of each quadrant of directions: standard errors; ends (x0, y0, x1, y1), 0 to 1.
 
     Discrete Radon transform by sums of pairs of strips (M. L. Brady, SIAM J. Comput. 27, 1998), of the
     picture less its surroundings, clipped so that no single structure makes a line.
@@ -170,7 +175,7 @@ def _quadrants(values: Floats) -> Iterator[Floats]:
 
 def _ends(quadrant: int, start: int, slope: int, shape: tuple[int, ...]) -> tuple[float, float, float, float]:
     """Undo `_quadrants`: the ends of the line in shares of width and height."""
-    height, width = shape
+    height = shape[0]
     y0, y1 = (start + 0.5) / height, (start + slope + 0.5) / height
     if quadrant % 2:
         y0, y1 = 1 - y0, 1 - y1

@@ -1,8 +1,8 @@
 """Blur, its direction and periodic bands from power spectra of tiles.
 
-A power spectrum of tissue falls as a power of the frequency f; blur by a Gaussian of `sigma` pixels multiplies
-it by exp(-(2 pi f sigma)^2), and noise adds a floor. So log(power - floor) = a - p log f - (2 pi f)^2 sigma^2,
-and sigma^2 is found by least squares beside the tissue's own p: no sharp reference is needed.
+The power spectrum of tissue falls as a power p of the frequency f; blur by a Gaussian of `sigma` pixels
+multiplies it by exp(-(2 pi f sigma)^2), and noise adds a floor. So log(power - floor) = a - p log f -
+(2 pi f sigma)^2, and sigma^2 is found by least squares beside the tissue's own p: no sharp reference is needed.
 """
 
 from dataclasses import dataclass
@@ -87,24 +87,43 @@ def directional(blur: Blur) -> tuple[float, float]:
     return float(np.sqrt(2 * swing)), float(np.sqrt(max(least, 0.0)))
 
 
-def band_peak(spectra: Floats) -> tuple[float, float, float]:
-    """Height of the strongest peak of the mean logarithmic spectrum over its surroundings; its waves a tile.
+def band_peak(spectra: Floats) -> float:
+    """How far the strongest peak of the mean logarithmic spectrum rises over its surroundings (natural logs).
 
-    Height in natural logarithms of power; waves down and across.
+    Less by what another peak, that is no harmonic of it, has above half its height: bands run in one direction,
+    and a spectrum that is rough everywhere has no bands.
     """
+    height = _heights(spectra)
+    peak = np.unravel_index(int(height.argmax()), height.shape)
+    highest = float(height[peak])
+    other = float(np.where(_of_one_wave(peak, height.shape), -np.inf, height).max())
+    return highest - max(0.0, 2 * other - highest)
+
+
+def _heights(spectra: Floats) -> NDArray[np.float64]:
+    """(2 BANDS + 1, 2 BANDS + 1) by waves down and across: power over the median around, in logarithms."""
     from scipy.ndimage import median_filter
 
     logs = np.asarray(spectra, np.float64)[:, SECTORS * RINGS :]
     low = logs.mean(axis=0).reshape(2 * BANDS + 1, BANDS + 1)
     mirrored = np.concatenate([low[::-1, :0:-1], low], axis=1)
     flat = np.nan_to_num(mirrored, nan=float(np.nanmin(mirrored)))
-    around = median_filter(flat, 2 * NEAR_WAVES + 1)
     down, across = np.mgrid[-BANDS : BANDS + 1, -BANDS : BANDS + 1]
     radius = np.hypot(down, across)
-    off_axes = (radius >= NEAR_WAVES) & (radius <= BANDS) & (across >= 0)
-    height = np.where(off_axes, flat - around, -np.inf)
-    peak = np.unravel_index(int(height.argmax()), height.shape)
-    return float(height[peak]), float(down[peak]), float(across[peak])
+    looked_at = (radius >= NEAR_WAVES) & (radius <= BANDS) & (across >= 0)
+    around = median_filter(flat, 2 * NEAR_WAVES + 1)
+    return np.asarray(np.where(looked_at, flat - around, -np.inf))
+
+
+def _of_one_wave(peak: tuple[np.intp, ...], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Places near the peak, its opposite and its harmonics."""
+    down, across = np.mgrid[0 : shape[0], 0 : shape[1]] - BANDS
+    first = int(peak[0]) - BANDS, int(peak[1]) - BANDS
+    near = np.zeros(shape, bool)
+    for times in (-3, -2, -1, 0.5, 1, 2, 3):
+        distance = np.hypot(down - times * first[0], across - times * first[1])
+        near |= distance <= max(NEAR_WAVES, 0.15 * abs(times) * float(np.hypot(*first)))
+    return near
 
 
 def _variance(power: NDArray[np.float64]) -> float:

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ultraread.datasets.quality.artefacts import Artefact
+from ultraread.datasets.quality.assess import ArtefactNote
+from ultraread.models.card import ModelCard
 from ultraread.models.registry import ModelFolder
-from ultraread.serving.aggregate import coverage_of, findings_of, scope_of
+from ultraread.serving.aggregate import coverage_of, findings_of, quality_note, scope_of
 from ultraread.serving.estimates import seed_of
-from ultraread.serving.findings import CaseFindings, FieldEntry, canonical_bytes
+from ultraread.serving.findings import CaseFindings, FieldEntry, QualityNote, canonical_bytes
 from ultraread.serving.limitations import limitations_of
+from ultraread.serving.quality import repeated_fields
 from ultraread.serving.results.folder import ConcludedSlide, fsync, model_entry
 
 CASE_FILE = "case.json"
@@ -29,13 +33,16 @@ def case_findings(
 ) -> CaseFindings:
     """The findings over all fields; what was planned on failed ones counts as not looked at."""
     slides = sorted(slides, key=lambda slide: slide.prepared.digest.sha256)
-    images = [image for slide in slides for image in slide.images]
+    fields = [field for slide in slides for field in slide.fields]
+    every = [image for slide in slides for image in slide.images]
+    repeated = repeated_fields(every)
+    images = [image for place, image in enumerate(every) if place not in repeated]
     admitted = [image.admitted for slide in slides for image in slide.prepared.images]
     seed = seed_of(model.card.sha256, *(slide.prepared.digest.sha256 for slide in slides))
     scope = scope_of(specimen, model.card, len(images))
     light = sum(len(slide.prepared.out_of_scope) for slide in slides)
     coverage = coverage_of(images, model.card, sum(one.tiles_planned for one in failed))
-    limitations = limitations_of(model, scope, coverage, admitted, light)
+    limitations = limitations_of(model, scope, coverage, admitted, light, images)
     missing = (MISSING_FIELDS.format(count=len(failed)),) if failed else ()
     partial = bool(failed) or any(slide.findings.state == "partial" for slide in slides)
     return CaseFindings(
@@ -44,9 +51,24 @@ def case_findings(
         specimen=specimen,
         coverage=coverage,
         findings=findings_of(images, model.card, scope, coverage, seed, in_case=True),
-        fields=(*(field for slide in slides for field in slide.fields), *_failed_entries(failed)),
+        fields=(*_marked(fields, repeated, model.card), *_failed_entries(failed)),
         limitations=(*missing, *limitations),
     )
+
+
+def _marked(fields: Sequence[FieldEntry], repeated: set[int], card: ModelCard) -> list[FieldEntry]:
+    """Fields that repeat another one say so; they count for nothing in the findings of the case."""
+    codes = tuple(one.code for one in card.classes)
+    return [
+        field.model_copy(update={"quality": (*field.quality, _repeat(field.image, codes))})
+        if place in repeated
+        else field
+        for place, field in enumerate(fields)
+    ]
+
+
+def _repeat(image: int, codes: tuple[str, ...]) -> QualityNote:
+    return quality_note(ArtefactNote(Artefact.DUPLICATE, image, 1.0, codes))
 
 
 def write_case(findings: CaseFindings, folder: Path) -> None:

@@ -14,11 +14,19 @@ from typing import Any
 
 from ultraread.datasets.digest import sha256_of_file
 from ultraread.datasets.geometry import BoxPx, whole
+from ultraread.datasets.quality.assess import ImageQuality
 from ultraread.datasets.slide import Modality
 from ultraread.errors import InputChanged, IntegrityFailed, OutputExists, StorageFull
 from ultraread.models.card import ModelCard
 from ultraread.models.registry import ModelFolder
-from ultraread.serving.aggregate import coverage_of, field_entry, findings_of, rounded, scope_of
+from ultraread.serving.aggregate import (
+    coverage_of,
+    field_entry,
+    findings_of,
+    quality_note,
+    rounded,
+    scope_of,
+)
 from ultraread.serving.estimates import seed_of
 from ultraread.serving.findings import (
     FieldEntry,
@@ -32,7 +40,9 @@ from ultraread.serving.findings import (
     digest_of,
 )
 from ultraread.serving.limitations import limitations_of
+from ultraread.serving.quality import slide_quality
 from ultraread.serving.read_slide import PreparedImage, PreparedSlide, tally_image
+from ultraread.serving.results.artefacts import write_artefacts
 from ultraread.serving.results.overlay import Overlay, Squares
 from ultraread.serving.results.patch_map import PatchMapFile
 from ultraread.serving.results.pictures import SlidePictures
@@ -74,7 +84,11 @@ def conclude_slide(
 
 def concluded_before(prepared: PreparedSlide, store: RangeStore) -> ConcludedSlide:
     """What `conclude_slide` returned when it wrote this slide's folder, from the same checkpoints."""
-    return _concluded(prepared, [tally_image(prepared, image, store) for image in prepared.images])
+    found = slide_quality(prepared, store)
+    images = [
+        tally_image(prepared, image, store, quality=found.get(image.plan.image)) for image in prepared.images
+    ]
+    return _concluded(prepared, images)
 
 
 def finished_before(prepared: PreparedSlide, folder: Path) -> ConcludedSlide:
@@ -107,10 +121,15 @@ def slide_findings(prepared: PreparedSlide, images: list[TalliedImage]) -> Slide
         model=model_entry(model),
         specimen=request.specimen,
         coverage=coverage,
-        quality=(),
+        quality=tuple(quality_note(note) for image in images for note in image.notes),
         findings=findings_of(images, model.card, scope, coverage, seed, in_case=False),
         limitations=limitations_of(
-            model, scope, coverage, [i.admitted for i in prepared.images], len(prepared.out_of_scope)
+            model,
+            scope,
+            coverage,
+            [i.admitted for i in prepared.images],
+            len(prepared.out_of_scope),
+            images,
         ),
     )
 
@@ -159,13 +178,15 @@ def _write_tiles(
     prepared: PreparedSlide, store: RangeStore, folder: Path, overlay: Overlay, processes: Counter[int]
 ) -> list[TalliedImage]:
     """One pass over the ranges feeds tables, patch map, pictures, overlay, tally and the count by process."""
-    tallied, card = [], prepared.model.card
+    tallied, card, found = [], prepared.model.card, slide_quality(prepared, store)
     with closing(TileTables(folder, card)) as tables:
         for image in prepared.images:
             masks = prepared.identity.masks(image.plan.image)
             with closing(_ImageFiles(image, card, folder, overlay, masks)) as files:
                 sinks = (tables.add, *files.sinks, lambda scores, _: processes.update([scores.scored_by]))
-                tallied.append(tally_image(prepared, image, store, sinks))
+                quality = found.get(image.plan.image)
+                tallied.append(tally_image(prepared, image, store, sinks, quality))
+                files.add_artefacts(quality)
     return tallied
 
 
@@ -182,7 +203,7 @@ class _ImageFiles:
     ) -> None:
         nm_per_px = image.admitted.scale.nm_per_px
         self._numbered = f"_{image.plan.image}" if image.plan.image else ""
-        self._folder, self._overlay = folder, overlay
+        self._folder, self._overlay, self._image = folder, overlay, image
         self._pictures = SlidePictures(image.plan, card, nm_per_px, masks)
         self._squares = Squares(image.plan, card)
         self._patch_map: PatchMapFile | None = None
@@ -194,6 +215,12 @@ class _ImageFiles:
     def sinks(self) -> tuple[RangeSink, ...]:
         patch_map = (self._patch_map.add,) if self._patch_map else ()
         return self._pictures.add, self._squares.add, *patch_map
+
+    def add_artefacts(self, quality: ImageQuality | None) -> None:
+        """A mask file where something was found."""
+        if quality is not None and quality.masks:
+            path = self._folder / f"artefacts{self._numbered}.ome.tif"
+            write_artefacts(path, quality, self._image)
 
     def close(self) -> None:
         self._overlay.add_tiles(self._squares)

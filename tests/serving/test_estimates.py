@@ -15,7 +15,7 @@ NERVE = ("axon", "myelin")
 def _sums(area: Floats, structure: Floats) -> Sums:
     """Sums of groups with one class; the histograms stay empty."""
     histogram = np.zeros((len(area), 1, BINS))
-    return Sums(area, structure[:, None], histogram, histogram)
+    return Sums(area[:, None], structure[:, None], histogram, histogram)
 
 
 def _histograms(area: Floats, probabilities: Floats) -> Sums:
@@ -26,7 +26,7 @@ def _histograms(area: Floats, probabilities: Floats) -> Sums:
     for group in range(groups):
         np.add.at(weight[group, 0], bins[group], area[group])
         np.add.at(weighted[group, 0], bins[group], area[group] * probabilities[group])
-    return Sums(area.sum(axis=1), np.zeros((groups, 1)), weight, weighted)
+    return Sums(area.sum(axis=1)[:, None], np.zeros((groups, 1)), weight, weighted)
 
 
 def test_intervals_of_simulated_cases_hold_the_known_truth() -> None:
@@ -112,7 +112,7 @@ def test_a_second_source_of_error_pulls_the_ends_apart() -> None:
 def _two_classes(axon: Floats, myelin: Floats) -> Sums:
     """Groups of area 1 with the fractions of two classes."""
     histogram = np.zeros((len(axon), 2, BINS))
-    return Sums(np.ones(len(axon)), np.stack([axon, myelin], axis=1), histogram, histogram)
+    return Sums(np.ones((len(axon), 2)), np.stack([axon, myelin], axis=1), histogram, histogram)
 
 
 def test_a_g_ratio_has_the_interval_of_its_formula() -> None:
