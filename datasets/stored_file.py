@@ -1,14 +1,23 @@
 """The bytes of one file of a slide, wherever they lie: on a disk, or in an object store read by ranges."""
 
+import errno
+import io
 import os
+from collections import OrderedDict
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from ultraread.errors import SlideNotFound, StorageUnreachable, UrlNotAllowed
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 REMOTE = "s3://"
-HEADER_BLOCK_BYTES = 64 * 2**10
-"""What a library that parses headers fetches at a time from an object store."""
+HEADER_BLOCK_BYTES = 32 * 2**10
+"""What small reads of a library that parses headers fetch at a time from an object store."""
+EXACT_FROM_BYTES = 4 * 2**10
+"""Reads from this size on, of stored tiles and tables of offsets, fetch just what they ask for."""
+KEPT_BLOCKS = 32
 
 
 class StoredFile(Protocol):
@@ -87,13 +96,63 @@ class RemoteFile:
             ) from failure
 
     def stream(self) -> BinaryIO:
-        return cast(
-            BinaryIO,
-            self._files.open(self._path, "rb", block_size=HEADER_BLOCK_BYTES, cache_type="readahead"),
-        )
+        return cast(BinaryIO, _RangeStream(self))
 
     def close(self) -> None:
         """No connection stays open for one file."""
+
+
+class _RangeStream(io.RawIOBase):
+    """A seekable stream over an object: small reads come from a few kept blocks, larger ones exactly."""
+
+    def __init__(self, file: StoredFile) -> None:
+        super().__init__()
+        self._file = file
+        self._at = 0
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
+        if start + offset < 0:
+            raise OSError(errno.EINVAL, "a seek before the start of the file")
+        self._at = start + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer).cast("B")
+        read = self._small if len(view) < EXACT_FROM_BYTES else self._file.read_at
+        held = read(self._at, len(view))
+        view[: len(held)] = held
+        self._at += len(held)
+        return len(held)
+
+    def readall(self) -> bytes:
+        held = self._file.read_at(self._at, max(0, self._file.size - self._at))
+        self._at += len(held)
+        return held
+
+    def _small(self, offset: int, count: int) -> bytes:
+        first, last = offset // HEADER_BLOCK_BYTES, (offset + count - 1) // HEADER_BLOCK_BYTES
+        joined = b"".join(self._block(number) for number in range(first, last + 1))
+        start = offset - first * HEADER_BLOCK_BYTES
+        return joined[start : start + count]
+
+    def _block(self, number: int) -> bytes:
+        if number not in self._blocks:
+            self._blocks[number] = self._file.read_at(number * HEADER_BLOCK_BYTES, HEADER_BLOCK_BYTES)
+        self._blocks.move_to_end(number)
+        if len(self._blocks) > KEPT_BLOCKS:
+            self._blocks.popitem(last=False)
+        return self._blocks[number]
 
 
 def open_file(location: str, name: str) -> StoredFile:
