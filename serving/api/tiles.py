@@ -9,7 +9,7 @@ from ultraread.datasets.geometry import SizePx, whole
 from ultraread.datasets.identity.found import Identity
 from ultraread.datasets.scale import ScaleOrigin, StatedScale, choose_scale
 from ultraread.datasets.slide_address import SlideAddress
-from ultraread.errors import NotFound, ReadRefused
+from ultraread.errors import NotFound, ReadRefused, SlideNotFound
 from ultraread.serving.api.service import InService, Service
 from ultraread.serving.store.records import find
 from ultraread.serving.store.tables import Json, SlideRow
@@ -55,9 +55,9 @@ router = APIRouter(tags=["viewing"])
 
 
 @router.get("/v1/slides/{slide_id}/images/{n}.dzi", response_class=Response)
-def deep_zoom(slide_id: str, n: Number, request: Request, service: InService) -> Response:
+def deep_zoom(slide_id: str, n: Number, request: Request, service: InService, viewer: InViewer) -> Response:
     """The Deep Zoom descriptor of an image. What follows `?` here, viewers put behind each tile's address."""
-    image = _image(_slide(service, slide_id), n)
+    image = _image(_slide(service, viewer, slide_id), n)
     return Response(DeepZoom(image.size).xml(), headers=_for_pages(request), media_type="application/xml")
 
 
@@ -78,7 +78,7 @@ def deep_zoom_tile(
     viewer: InViewer,
 ) -> Response:
     """A tile of the Deep Zoom pyramid."""
-    slide = _slide(service, slide_id)
+    slide = _slide(service, viewer, slide_id)
     image = _image(slide, n)
     picture = Picture(image, DeepZoom(image.size).tile(level, column, row), display)
     return _sent(picture, slide, request, service, viewer)
@@ -99,23 +99,23 @@ def thumbnail(
     side: Side = 256,
 ) -> Response:
     """The whole image, small."""
-    slide = _slide(service, slide_id)
+    slide = _slide(service, viewer, slide_id)
     image = _image(slide, n)
     picture = Picture(image, region_of(whole(image.size), fitting(image.size, side)), display)
     return _sent(picture, slide, request, service, viewer)
 
 
 @router.get("/iiif/3/{identifier}", status_code=303, response_class=RedirectResponse)
-def iiif_image(identifier: str, request: Request, service: InService) -> RedirectResponse:
+def iiif_image(identifier: str, request: Request, service: InService, viewer: InViewer) -> RedirectResponse:
     """Where info.json is."""
-    _iiif_image(service, identifier)
+    _iiif_image(service, viewer, identifier)
     return RedirectResponse(f"{_iiif_address(request, identifier)}/info.json", 303, _for_pages(request))
 
 
 @router.get("/iiif/3/{identifier}/info.json")
-def iiif_info(identifier: str, request: Request, service: InService) -> JSONResponse:
+def iiif_info(identifier: str, request: Request, service: InService, viewer: InViewer) -> JSONResponse:
     """What a IIIF client has to know; with the pixel size in mm where the slide states one to be trusted."""
-    slide, image = _iiif_image(service, identifier)
+    slide, image = _iiif_image(service, viewer, identifier)
     told = info(_iiif_address(request, identifier), image.size, _nm_per_px(slide.images[image.index]))
     wants_json_ld = JSON_LD in request.headers.get("accept", "")
     media_type = f'{JSON_LD};profile="{CONTEXT}"' if wants_json_ld else "application/json"
@@ -139,12 +139,11 @@ def iiif_picture(
     viewer: InViewer,
 ) -> Response:
     """A region of an image, scaled and turned: `{region}/{size}/{rotation}/{quality}.{format}`."""
-    slide, image = _iiif_image(service, identifier)
+    slide, image = _iiif_image(service, viewer, identifier)
     asked = parse_request(image.size, region, size, rotation, quality_and_format)
-    links = {
-        "Link": f'<{_iiif_address(request, identifier)}/{asked.canonical}>;rel="canonical", '
-        f'<{PROFILE}>;rel="profile"'
-    }
+    query = f"?{request.url.query}" if request.url.query else ""
+    canonical = f"{_iiif_address(request, identifier)}/{asked.canonical}{query}"
+    links = {"Link": f'<{canonical}>;rel="canonical", <{PROFILE}>;rel="profile"'}
     return _sent(Picture(image, asked.region, display, asked.finish), slide, request, service, viewer, links)
 
 
@@ -159,7 +158,10 @@ def _sent(
     headers = {"ETag": picture.etag, "Cache-Control": KEPT_BY_BROWSERS, **_for_pages(request), **(more or {})}
     if _has_already(request, picture.etag):
         return Response(status_code=304, headers=headers)
-    made = viewer(picture, lambda: _address(service, slide))
+    try:
+        made = viewer(picture, lambda: _address(service, slide))
+    except SlideNotFound as gone:
+        raise NotFound("the slide's files are not where they were filed", "Restore them.") from gone
     return Response(made, headers=headers, media_type=picture.finish.format.media_type)
 
 
@@ -175,9 +177,14 @@ def _for_pages(request: Request) -> dict[str, str]:
     return {"Vary": "Origin"} | ({"Access-Control-Allow-Origin": origin} if origin else {})
 
 
-def _slide(service: Service, slide_id: str) -> SlideRow:
-    with service.store.reading() as session:
-        return find(session, SlideRow, slide_id)
+def _slide(service: Service, viewer: Viewer, slide_id: str) -> SlideRow:
+    """The slide's row. Raises NotFound, and closes the files of a slide that is gone."""
+    try:
+        with service.store.reading() as session:
+            return find(session, SlideRow, slide_id)
+    except NotFound:
+        viewer.forget(slide_id)
+        raise
 
 
 def _image(slide: SlideRow, index: int) -> ViewedImage:
@@ -187,11 +194,11 @@ def _image(slide: SlideRow, index: int) -> ViewedImage:
     return ViewedImage(slide.id, slide.sha256, index, size, Identity.from_json(slide.identity).masks(index))
 
 
-def _iiif_image(service: Service, identifier: str) -> tuple[SlideRow, ViewedImage]:
+def _iiif_image(service: Service, viewer: Viewer, identifier: str) -> tuple[SlideRow, ViewedImage]:
     slide_id, _, number = identifier.rpartition("-")
     if not (number.isascii() and number.isdecimal() and len(number) < 10):
         raise NotFound("there is no such image", "Images are called {slide id}-{number of the image}.")
-    slide = _slide(service, slide_id)
+    slide = _slide(service, viewer, slide_id)
     return slide, _image(slide, int(number))
 
 

@@ -1,13 +1,13 @@
 """A real application on real files, asked over real HTTP."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from serving_api import FileSlide, served
+from serving_api import FileSlide, file_over_http, served
 
 from ultraread.datasets.corpora import fetch
 from ultraread.serving.api.app import create_api
@@ -45,15 +45,4 @@ def em_fields(em_field: Path) -> tuple[Path, Path]:
 @pytest.fixture
 def file_slide(http: httpx.Client) -> FileSlide:
     """Upload a file in one part and file it."""
-
-    def file(path: Path, **stated: str) -> dict[str, Any]:
-        data = path.read_bytes()
-        upload = http.post("/v1/uploads", json={"file_name": path.name, "bytes": len(data)}).json()
-        whole = {"Content-Range": f"bytes 0-{len(data) - 1}/{len(data)}"}
-        assert http.put(f"/v1/uploads/{upload['id']}", content=data, headers=whole).status_code == 200
-        answer = http.post("/v1/slides", json={"upload_ids": [upload["id"]], **stated})
-        filed: dict[str, Any] = answer.json()
-        assert answer.status_code in {200, 201}, filed
-        return filed
-
-    return file
+    return partial(file_over_http, http)

@@ -1,6 +1,8 @@
 """The viewing routes over real HTTP: addresses, headers, caching, refusals; never an unexpected failure."""
 
 import io
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -9,25 +11,41 @@ import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
-from serving_api import FileSlide
+from serving_api import file_over_http, served
 from simulated import simulated_semithin, simulated_tissue, write_semithin, write_tiff
+from sqlalchemy import delete
 
+from ultraread.serving.api.app import create_api
+from ultraread.serving.settings import Settings
 from ultraread.serving.store.records import find
-from ultraread.serving.store.tables import SlideRow
+from ultraread.serving.store.tables import ScanRecordRow, SlideRow
 from ultraread.serving.viewing.slots import RenderingSlots
 
 TISSUE = simulated_tissue(600, 400)
 
 
-@pytest.fixture
-def slide(tmp_path: Path, file_slide: FileSlide) -> str:
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    """One application for all that only look."""
+    return create_api(Settings(data_dir=tmp_path_factory.mktemp("viewing") / "data"))
+
+
+@pytest.fixture(scope="module")
+def http(api: FastAPI) -> Iterator[httpx.Client]:
+    with served(api) as address, httpx.Client(base_url=address, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def slide(http: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A filed slide of 600 x 400 px at 4 nm/px."""
-    return str(file_slide(write_tiff(tmp_path / "field.tif", TISSUE, 4.0))["id"])
+    path = write_tiff(tmp_path_factory.mktemp("slide") / "field.tif", TISSUE, 4.0)
+    return str(file_over_http(http, path)["id"])
 
 
 def pixels_of(answer: httpx.Response) -> NDArray[np.uint8]:
@@ -116,8 +134,9 @@ def test_what_is_no_image_is_not_found(http: httpx.Client, slide: str, identifie
 
 
 def test_a_browser_that_has_a_picture_is_sent_no_second_one(
-    http: httpx.Client, api: FastAPI, slide: str
+    http: httpx.Client, api: FastAPI, tmp_path: Path
 ) -> None:
+    slide = str(file_over_http(http, write_tiff(tmp_path / "other.tif", TISSUE))["id"])
     address = f"/v1/slides/{slide}/images/0/thumbnail?side=100"
     first = http.get(address)
     assert first.headers["cache-control"] == "private, max-age=300"
@@ -153,12 +172,12 @@ def test_the_window_can_be_stated_on_every_route(http: httpx.Client, slide: str)
 
 
 def test_a_semithin_section_is_filed_in_the_same_case_and_shown_in_colour(
-    http: httpx.Client, tmp_path: Path, file_slide: FileSlide
+    http: httpx.Client, tmp_path: Path
 ) -> None:
     http.post("/v1/cases", json={"id": "C-1"})
     colours = simulated_semithin(700, 500)
-    grey = file_slide(write_tiff(tmp_path / "em.tif", TISSUE, 4.0), case_id="C-1")["id"]
-    glass = file_slide(write_semithin(tmp_path / "glass.tif", 700, 500), case_id="C-1")["id"]
+    grey = file_over_http(http, write_tiff(tmp_path / "em.tif", TISSUE, 4.0), case_id="C-1")["id"]
+    glass = file_over_http(http, write_semithin(tmp_path / "glass.tif", 700, 500), case_id="C-1")["id"]
     assert http.get("/v1/cases/C-1").json()["slide_ids"] == [grey, glass]
     shown = pixels_of(http.get(f"/v1/slides/{glass}/images/0/thumbnail"))
     assert shown.shape == (183, 256, 3)
@@ -171,22 +190,37 @@ def test_too_many_pictures_at_once_are_asked_to_come_again(
 ) -> None:
     full = RenderingSlots(at_once=1, waiting=0)
     monkeypatch.setattr(api.state.viewer, "_slots", full)
+    address = f"/v1/slides/{slide}/images/0/thumbnail?side=77"
     with full.one():
-        answer = http.get(f"/v1/slides/{slide}/images/0/thumbnail")
+        answer = http.get(address)
     assert (answer.status_code, answer.json()["code"]) == (503, "view_busy")
     assert answer.headers["retry-after"] == "1"
-    assert http.get(f"/v1/slides/{slide}/images/0/thumbnail").status_code == 200
+    assert http.get(address).status_code == 200
 
 
 def test_a_slide_that_is_gone_is_not_found_and_not_held_open(
-    http: httpx.Client, api: FastAPI, slide: str
+    http: httpx.Client, api: FastAPI, tmp_path: Path
 ) -> None:
-    address = f"/v1/slides/{slide}/images/0/thumbnail"
+    slide = str(file_over_http(http, write_tiff(tmp_path / "gone.tif", TISSUE))["id"])
+    address = f"/v1/slides/{slide}/images/0/thumbnail?side=78"
     assert http.get(address).status_code == 200
     slides = api.state.viewer._slides
-    assert len(slides) == 1
-    api.state.viewer.forget(slide)
-    assert len(slides) == 0
+    there = len(slides)
+    with api.state.service.store.writing() as session:
+        session.execute(delete(ScanRecordRow).where(ScanRecordRow.slide_id == slide))
+        session.execute(delete(SlideRow).where(SlideRow.id == slide))
+    assert http.get(address).json()["code"] == "not_found"
+    assert len(slides) == there - 1
+
+
+def test_files_that_are_gone_are_told_without_a_path(
+    http: httpx.Client, api: FastAPI, tmp_path: Path
+) -> None:
+    slide = str(file_over_http(http, write_tiff(tmp_path / "lost.tif", TISSUE))["id"])
+    shutil.rmtree(api.state.service.settings.slides_dir / slide)
+    answer = http.get(f"/v1/slides/{slide}/images/0/thumbnail")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert "/" not in answer.json()["detail"]
 
 
 PARTS = st.sampled_from(
@@ -199,9 +233,7 @@ WORDS = PARTS | st.text(st.characters(codec="utf-8", exclude_characters="/?#"), 
     words=st.lists(WORDS, min_size=3, max_size=3),
     last=st.sampled_from(["default.jpg", "gray.png", "x"]) | WORDS,
 )
-@hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=60, deadline=None)
 def test_no_address_leads_to_an_unexpected_failure(
     http: httpx.Client, slide: str, words: list[str], last: str
 ) -> None:
