@@ -24,7 +24,9 @@ def info(
     if as_json:
         typer.echo(json.dumps(told))
         return
-    table = Table(title=f"{escape(slide.name)}: {told['format']}", title_justify="left")
+    from ultraread.datasets.identity.called import called
+
+    table = Table(title=f"{escape(called(slide))}: {told['format']}", title_justify="left")
     for column in ("image", "size (px)", "levels", "bit depth", "modality", "scale (nm/px)"):
         table.add_column(column)
     for image in told["images"]:
