@@ -1,9 +1,11 @@
-"""Hold a slide or a result folder against its digests; name what is damaged."""
+"""Hold a slide, a result folder or a scan record against its digests; name what is damaged."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import rfc8785
 
 from ultraread.datasets.digest import sha256_of_file
 from ultraread.datasets.geometry import BoxPx, SizePx
@@ -19,6 +21,8 @@ OF_A_RESULT = ("provenance.json", "findings.json")
 
 def verify(path: Path) -> list[str]:
     """Return what was confirmed, one line each. Raises IntegrityFailed naming all that is damaged."""
+    if path.suffix == ".json":
+        return [_verify_digest(path)]
     if not path.is_dir():
         return _verify_slide(path)
     folders = [path] if any((path / name).is_file() for name in OF_A_RESULT) else _result_folders(path)
@@ -73,12 +77,18 @@ def _verify_digest(path: Path) -> str:
 def _confirmed(path: Path) -> dict[str, Any]:
     """The JSON of a file that carries the digest of all else in it. Raises IntegrityFailed."""
     try:
-        body: dict[str, Any] = json.loads(path.read_bytes())
-        if body["digest"] == digest_of(body):
+        data = path.read_bytes()
+        body: dict[str, Any] = json.loads(data)
+        if body["digest"] == digest_of(body) and data in _forms(body):
             return body
     except (OSError, ValueError, KeyError, TypeError):
         pass  # the same to whoever has to act
     raise IntegrityFailed(f"{path.parent.name}/{path.name} is missing or not what its digest says")
+
+
+def _forms(body: dict[str, Any]) -> tuple[bytes, ...]:
+    """How such a file is written: its digest is that of the content, and says nothing of blanks and notation."""
+    return rfc8785.dumps(body), (json.dumps(body, indent=2) + "\n").encode()
 
 
 def _verify_slide(path: Path) -> list[str]:

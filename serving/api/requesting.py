@@ -19,7 +19,8 @@ from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.calibrations import calibrations_of, last_calibration
 from ultraread.serving.store.looks import looks_of
 from ultraread.serving.store.records import find_all, slides_of_case
-from ultraread.serving.store.tables import Json, ReadRow, SlideRow
+from ultraread.serving.store.stored import refuse_expired
+from ultraread.serving.store.tables import Json, ReadRow, SlideRow, StoredKind
 
 
 def request_read(service: Service, wanted: bodies.NewRead, read_id: str) -> ReadRow:

@@ -12,7 +12,8 @@ from ultraread.errors import NotFound, ReadNotFinished, RequestInvalid
 from ultraread.serving.api.service import InService, Service
 from ultraread.serving.results.case import CASE_FILE
 from ultraread.serving.store.records import find
-from ultraread.serving.store.tables import ReadRow, ReadState
+from ultraread.serving.store.stored import refuse_expired
+from ultraread.serving.store.tables import ReadRow, ReadState, StoredKind
 
 PIECE_BYTES = 2**20
 ALREADY_COMPRESSED = (".tif", ".png")
@@ -104,6 +105,7 @@ def _slide_of(row: ReadRow, slide: str | None) -> str:
 def _finished(service: Service, read_id: str) -> ReadRow:
     with service.store.reading() as session:
         row = find(session, ReadRow, read_id)
+        refuse_expired(session, StoredKind.RESULT, read_id)
     if not ReadState(row.state).has_result:
         ended = "It gives no result; request it again." if ReadState(row.state).has_ended else ""
         raise ReadNotFinished(f"read {row.id} is {row.state}", ended)

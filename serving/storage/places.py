@@ -24,12 +24,12 @@ def below(target: Target, name: str) -> Target:
     return target_at(f"{target.url.rstrip('/')}/{name}")
 
 
-def refuse_same_place(first: str, second: str) -> None:
+def refuse_same_place(first: str, second: str, what: str = "second_copy_url") -> None:
     """Raise RequestInvalid where one of the addresses lies in the other, UrlNotAllowed for a strange one."""
     ours, theirs = _normal(first), _normal(second)
     if ours.startswith(theirs) or theirs.startswith(ours):
         raise RequestInvalid(
-            "second_copy_url is where the first copies lie: what damages one damages the other",
+            f"{what} is where the first copies lie: what damages one damages the other",
             "Name another disk, another machine's folder, or a bucket.",
         )
 

@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import String, cast, select, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from ultraread.serving.storage.target import StoredName, confirm, digest_of_pieces
 from ultraread.serving.store.engine import Store
@@ -54,10 +56,17 @@ class RecordTable:
         return [name for name in names if name.startswith(below)]
 
     def _data(self, name: str) -> bytes | None:
-        """Nothing where there is no such record; no bytes where what is there is no JSON any more."""
-        with self.store.reading() as session:
-            try:
+        """Nothing where there is no such record; no bytes where what is there is not as it was written."""
+        try:
+            with self.store.reading() as session:
                 row = session.get(ScanRecordRow, name.partition("/")[0])
-                return None if row is None else record_bytes(row)
-            except (ValueError, TypeError):
-                return b""
+                return None if row is None else _as_written(session, row)
+        except (ValueError, TypeError, DBAPIError):  # no JSON, no text, no page of a database
+            return b""
+
+
+def _as_written(session: Session, row: ScanRecordRow) -> bytes:
+    """Blanks and notation of the text count as well: JSON reads more than one text as the same record."""
+    query = select(cast(ScanRecordRow.record, String)).where(ScanRecordRow.id == row.id)
+    is_as_written = session.scalar(query) == json.dumps(row.record)
+    return record_bytes(row) if is_as_written else b""

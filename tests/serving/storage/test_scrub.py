@@ -1,0 +1,143 @@
+"""Any byte that flips in a slide, a result or a record is found, named, and repaired from a good copy."""
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from object_store import ObjectStore
+from sqlalchemy import text
+from working_house import WorkingHouse, working_house
+
+from ultraread.serving.storage.copying import Copier
+from ultraread.serving.storage.house import House, files_of
+from ultraread.serving.storage.scrub import Scrubber, ScrubReport
+from ultraread.serving.storage.target import StoredName
+from ultraread.serving.store.stored import all_stored
+from ultraread.serving.store.tables import CopyPlace, StoredKind
+
+FEW, MANY = 20, 500
+KINDS = tuple(StoredKind)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkingHouse]:
+    """One slide, its result and its record, without a second copy."""
+    with working_house(tmp_path_factory.mktemp("alone")) as working:
+        working.read(working.file())
+        yield working
+
+
+@pytest.fixture(scope="module")
+def doubled(tmp_path_factory: pytest.TempPathFactory, object_store: ObjectStore) -> Iterator[WorkingHouse]:
+    """The same with a second copy in a bucket."""
+    url = f"{object_store.bucket()}/copies"
+    with working_house(tmp_path_factory.mktemp("doubled"), second_copy_url=url) as working:
+        working.read(working.file())
+        while Copier(working.house).copy_next():
+            """Until nothing waits."""
+        yield working
+
+
+def file_at(house: House, seed: int) -> tuple[StoredKind, str, StoredName, int, int]:
+    """By seed: kind and id of something stored, one of its files, an offset in it, and what to flip there."""
+    chance = random.Random(seed)  # noqa: S311  # nothing secret
+    kind = KINDS[seed % len(KINDS)]
+    with house.store.reading() as session:
+        (stored,) = (row for row in all_stored(session) if row.kind == kind)
+    file = chance.choice(files_of(stored))
+    return kind, stored.id, file, chance.randrange(file.bytes), chance.randrange(1, 256)
+
+
+def flip(path: Path, offset: int, mask: int) -> None:
+    with path.open("r+b") as stream:
+        stream.seek(offset)
+        (byte,) = stream.read(1)
+        stream.seek(offset)
+        stream.write(bytes([byte ^ mask]))
+
+
+def flip_in_database(house: House, offset: int, mask: int) -> None:
+    """Flip a byte of the record's text where it lies in the database's file."""
+    with house.store.reading() as session:
+        raw = session.execute(text("SELECT CAST(record AS TEXT) FROM scan_records")).scalar_one().encode()
+    with house.store.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    house.store.close()
+    place = house.settings.database_file.read_bytes().index(raw)
+    flip(house.settings.database_file, place + offset % len(raw), mask)
+
+
+def flip_first_copy(house: House, seed: int) -> tuple[str, str, int]:
+    """Return kind, id and file index of what was damaged."""
+    kind, stored_id, file, offset, mask = file_at(house, seed)
+    if kind is StoredKind.RECORD:
+        flip_in_database(house, offset, mask)
+        return kind.value, stored_id, 0
+    flip(Path(house.target(kind, CopyPlace.FIRST).location(file.name)), offset, mask)
+    with house.store.reading() as session:
+        (stored,) = (row for row in all_stored(session) if row.kind == kind)
+    return kind.value, stored_id, files_of(stored).index(file)
+
+
+def named(report: ScrubReport) -> list[tuple[str, str, int]]:
+    return [(damage.kind, damage.id, damage.file) for damage in report.damages]
+
+
+def undo(house: House, seed: int, good: Sequence[bytes]) -> None:
+    """Put back what the flip damaged: there is no second copy to do it."""
+    kind, _, file, _, _ = file_at(house, seed)
+    if kind is StoredKind.RECORD:
+        house.store.close()
+        house.settings.database_file.write_bytes(good[0])
+    else:
+        house.target(kind, CopyPlace.FIRST).put(file, iter([good[1]]))
+
+
+def found_without_a_copy(house: House, seed: int) -> None:
+    kind, _, file, _, _ = file_at(house, seed)
+    with house.store.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    good = (
+        house.settings.database_file.read_bytes(),
+        b"".join(house.target(kind, CopyPlace.FIRST).pieces(file.name)),
+    )
+    damaged = flip_first_copy(house, seed)
+    try:
+        report = Scrubber(house, repair=True).scrub()
+        assert named(report) == [damaged], f"seed {seed}"
+        assert report.remaining == report.damages, "there is nothing to repair it from"
+    finally:
+        undo(house, seed, good)
+
+
+def repaired_from_the_copy(house: House, seed: int) -> None:
+    damaged = flip_first_copy(house, seed)
+    told = Scrubber(house).scrub()
+    assert (named(told), len(told.remaining)) == ([damaged], 1), f"seed {seed}: told, and left as it is"
+    report = Scrubber(house, repair=True).scrub()
+    assert (named(report), report.remaining) == ([damaged], []), f"seed {seed}"
+    assert Scrubber(house).scrub().damages == []
+
+
+@pytest.mark.parametrize("seed", range(FEW))
+def test_a_flipped_byte_is_found_and_named(alone: WorkingHouse, seed: int) -> None:
+    found_without_a_copy(alone.house, seed)
+    assert Scrubber(alone.house).scrub().damages == []
+
+
+@pytest.mark.parametrize("seed", range(FEW))
+def test_a_flipped_byte_is_repaired_from_the_second_copy(doubled: WorkingHouse, seed: int) -> None:
+    repaired_from_the_copy(doubled.house, seed)
+
+
+@pytest.mark.full
+def test_hundreds_of_flipped_bytes_are_found(alone: WorkingHouse) -> None:
+    for seed in range(FEW, MANY):
+        found_without_a_copy(alone.house, seed)
+
+
+@pytest.mark.full
+def test_hundreds_of_flipped_bytes_are_repaired(doubled: WorkingHouse) -> None:
+    for seed in range(FEW, MANY):
+        repaired_from_the_copy(doubled.house, seed)
