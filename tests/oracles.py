@@ -1,4 +1,4 @@
-"""Independent readers: what other libraries find in a file, image by image, by the declared table of kinds."""
+"""Independent readers: what other libraries find in a file, image by image, by the declared table."""
 
 import gc
 import warnings
@@ -74,6 +74,7 @@ def ncempy(path: Path) -> list[Array]:
     import ncempy.io.ser
 
     if path.suffix == ".ser":
+        ncempy.io.ser.fileSER._dictDataType[1] = "<u1"  # its own entry has a blank that numpy refuses
         with ncempy.io.ser.fileSER(path) as file:
             count = int(file.head["ValidNumberElements"])
             return [handed_on(file.getDataset(number)[0]) for number in range(count)]

@@ -7,7 +7,7 @@ filters that HDF5 would load as plug-ins.
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from types import TracebackType
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ultraread.datasets.formats.pixel_kinds import bit_depth_of, handed_on_as
 from ultraread.datasets.formats.raw_planes import MAX_PLANES
 from ultraread.datasets.formats.segment_cache import SegmentCache
 from ultraread.datasets.formats.stored_tiles import assemble
+from ultraread.datasets.formats.whole_reads import WholeReads
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideFormat, SlideInfo, Tag
 from ultraread.datasets.stored_file import StoredFile
@@ -31,7 +32,6 @@ from ultraread.errors import (
     UltraReadError,
 )
 
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 MAX_DEPTH = 32
 MAX_OBJECTS = 20_000
 CHUNK_CACHE_BYTES = 64 * 2**20
@@ -44,7 +44,7 @@ class EmdSlide:
 
     def __init__(self, stored: StoredFile) -> None:
         self._stored = stored
-        self._stream = stored.stream()
+        self._stream = WholeReads(stored.stream())
         self._bands = SegmentCache()
         self._file: Any = None
         try:
@@ -89,7 +89,7 @@ class EmdSlide:
         self.close()
 
 
-def _open(stream: BinaryIO) -> Any:  # noqa: ANN401  # h5py has no types
+def _open(stream: WholeReads) -> Any:  # noqa: ANN401  # h5py has no types
     import h5py
 
     try:

@@ -1,6 +1,8 @@
 """MRC2014: each section of a stack is one image. mrcfile's tables say what the header means."""
 
 import io
+import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -24,6 +26,7 @@ STAMPS = (b"\x44\x44", b"\x44\x41", b"\x11\x11")
 ANGSTROM_PER_NM = 10.0
 UNSET_ANGSTROM_PER_PX = 1.0
 """Programs that know no pixel size write cells of one Ångström a pixel: that is no scale."""
+IMOD_STAMP_AT, IMOD_STAMP = 152, 1146047817
 MODES = (0, 1, 2, 3, 4, 6, 12, 101)
 """Of MRC2014. 3 and 4 are complex and 101 packs two pixels in a byte: recognised, and refused by name."""
 
@@ -98,7 +101,7 @@ def _planes(header: Any, file_bytes: int) -> list[RawPlane]:  # noqa: ANN401
     if sections > MAX_PLANES:
         raise SlideTooLarge(f"{sections:,} sections")
     try:
-        dtype = data_dtype_from_header(header)
+        dtype = np.dtype(np.uint8) if _has_unsigned_bytes(header) else data_dtype_from_header(header)
     except ValueError as failure:
         raise SlidePixelFormat(f"MRC mode {int(header.mode)}") from failure
     start, plane_bytes = HEADER_BYTES + int(header.nsymbt), width * height * dtype.itemsize
@@ -108,6 +111,14 @@ def _planes(header: Any, file_bytes: int) -> list[RawPlane]:  # noqa: ANN401
     if start + sections * plane_bytes < file_bytes:
         raise SlideDamaged("the file holds more than its header says")
     return [RawPlane(start + n * plane_bytes, SizePx(width, height), dtype) for n in range(sections)]
+
+
+def _has_unsigned_bytes(header: Any) -> bool:  # noqa: ANN401
+    """Mode 0 is signed (MRC2014), but IMOD marks its files and says in a flag whether theirs are."""
+    stored = header.tobytes()
+    order = header.mode.dtype.byteorder.replace("=", "<" if sys.byteorder == "little" else ">")
+    stamp, flags = struct.unpack_from(f"{order}ii", stored, IMOD_STAMP_AT)
+    return int(header.mode) == 0 and stamp == IMOD_STAMP and not flags & 1
 
 
 def _check_axes(header: Any) -> None:  # noqa: ANN401
