@@ -12,14 +12,13 @@ import tifffile
 
 from ultraread.datasets.convert import TILE_PX, SourceImage, TellRows, halved, pyramid_sizes
 from ultraread.datasets.convert_targets import Compression
+from ultraread.datasets.formats.tiff_scale import SCALE_NAMESPACE
 from ultraread.datasets.geometry import SizePx
 from ultraread.datasets.slide import ImageInfo
 from ultraread.errors import FormatCannotHold
 
 OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 SCHEMA = f"{OME} {OME}/ome.xsd"
-SCALE_NAMESPACE = "ultraread/scale"
-"""Of the annotation that tells where a pixel size is from, and how exact it is."""
 JPEG_QUALITY = 90
 ENCODERS = 2
 """Threads that compress; each holds a tile."""

@@ -11,6 +11,7 @@ import tifffile
 from tifffile import COMPRESSION, TiffFile
 
 from ultraread.datasets.formats.limits import is_whole_jpeg
+from ultraread.datasets.formats.other_pyramid import described_by_vendor, pictures_of
 from ultraread.datasets.formats.pixel_kinds import bit_depth_of
 from ultraread.datasets.formats.segment_cache import SegmentCache
 from ultraread.datasets.formats.stored_tiles import assemble
@@ -38,7 +39,7 @@ class TiffSlide:
         self._file = _open_headers(self._stream, stored.name)
         try:
             self._images = _planes_by_image_and_level(self._file)
-            self.info = _describe(self._file, self._images)
+            self.info = described_by_vendor(_describe(self._file, self._images), self._file, stored)
             self._refuse_transparency()
         except UltraReadError:
             self.close()
@@ -119,7 +120,7 @@ def _open_headers(stream: BinaryIO, name: str) -> TiffFile:
 def _planes_by_image_and_level(file: TiffFile) -> list[list[StoredPlane]]:
     images = [
         [plane_of(level, plane) for level in series.levels if plane < len(level.pages)]
-        for series in file.series
+        for _, series in pictures_of(file)
         for plane in range(len(series.levels[0].pages))
     ]
     if not images:
@@ -130,7 +131,7 @@ def _planes_by_image_and_level(file: TiffFile) -> list[list[StoredPlane]]:
 def _describe(file: TiffFile, images: list[list[StoredPlane]]) -> SlideInfo:
     scales = [
         scales_of_series(file, number)
-        for number, series in enumerate(file.series)
+        for number, series in pictures_of(file)
         for _ in range(len(series.levels[0].pages))
     ]
     for levels in images:

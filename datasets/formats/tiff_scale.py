@@ -1,6 +1,7 @@
 """The pixel sizes that a TIFF states: instrument tag, OME, ImageJ and the ordinary resolution tags."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from xml.etree import ElementTree
 
 from tifffile import RESUNIT, TiffFile, TiffPage
@@ -12,6 +13,8 @@ from ultraread.datasets.scale import PRINTING_NM_PER_PX, ScaleOrigin, StatedScal
 from ultraread.errors import SlideTruncated
 
 OME_DEFAULT_UNIT = "µm"
+SCALE_NAMESPACE = "ultraread/scale"
+"""Of the OME annotation that tells where a pixel size is from, and how exact it is."""
 
 
 def scales_of_series(file: TiffFile, series: int) -> tuple[StatedScale, ...]:
@@ -70,7 +73,20 @@ def _ome(file: TiffFile, series: int) -> StatedScale | None:
     if "PhysicalSizeX" not in attributes or "PhysicalSizeY" not in attributes:
         return None
     x, y = (_ome_nm(attributes, axis) for axis in "XY")
-    return None if x is None or y is None else _stated(x, y, ScaleOrigin.OME)
+    stated = None if x is None or y is None else _stated(x, y, ScaleOrigin.OME)
+    return _as_noted(stated, root, series) if stated else None
+
+
+def _as_noted(stated: StatedScale, root: ElementTree.Element, series: int) -> StatedScale:
+    """With the tolerance and reason that `ultraread convert` noted beside the pixel size."""
+    noted = root.find(f"{{*}}StructuredAnnotations/{{*}}MapAnnotation[@ID='Annotation:{series}']")
+    if noted is None or noted.attrib.get("Namespace") != SCALE_NAMESPACE:
+        return stated
+    told = {element.attrib.get("K"): element.text or "" for element in noted.iter() if "K" in element.attrib}
+    tolerance = number_in(told.get("nm_per_px_tolerance"))
+    if tolerance is None or not 0 <= tolerance < 1:
+        return stated
+    return replace(stated, tolerance=tolerance, reason=told.get("nm_per_px_reason", ""))
 
 
 def _ome_nm(attributes: dict[str, str], axis: str) -> float | None:
