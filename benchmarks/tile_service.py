@@ -1,11 +1,11 @@
 """What a tile of the Deep Zoom route costs beside its bare work: decode one stored tile, encode one JPEG.
 
 A: stored tiles of a tiled TIFF (montage of drosophila_vnc/stack2, zstd, 256 px), decoded by tifffile and made
-JPEG of the same quality. B: as many tiles of the full size over HTTP on loopback, one client, none of them
-made before. A and B run in threads of one process, interleaved A B A B; prints tiles a second of both and the
-median of their ratios.
+JPEG of the same quality. B: as many tiles of the full size from the viewer, without HTTP. C: as many over
+HTTP on loopback, one client; D: the same ones again, which are kept. None of B and C was made before. All
+run in one process, interleaved A B C D A B C D; prints tiles a second, and medians of the ratios to A.
 
-    python benchmarks/tile_service.py --pairs 5
+    python benchmarks/tile_service.py --rounds 5
 """
 
 import argparse
@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice, product
 from pathlib import Path
 
@@ -28,32 +28,43 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from montage import write_montage
 from serving_api import served
 
+from ultraread.datasets.geometry import SizePx
+from ultraread.datasets.slide_address import address_of
 from ultraread.serving.api.app import create_api
 from ultraread.serving.machine import own_cpus
 from ultraread.serving.settings import Settings
-from ultraread.serving.viewing.dzi import DeepZoom, SizePx
+from ultraread.serving.viewing.dzi import DeepZoom
 from ultraread.serving.viewing.encode import JPEG_QUALITY
+from ultraread.serving.viewing.viewer import Picture, ViewedImage, Viewer
 
 SIDE_PX = 8192
 TILES = 100
-"""A run; pairs times as many are different ones."""
+"""A run."""
+ZOOM = DeepZoom(SizePx(SIDE_PX, SIDE_PX))
 
 
 def main() -> None:
-    """Run the pairs and print medians."""
+    """Run the rounds and print medians."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = write_montage(Path(folder) / "montage.tif", SIDE_PX)
         api = create_api(Settings(data_dir=Path(folder) / "data"))
         with served(api) as address, httpx.Client(base_url=address, timeout=60) as http:
-            fetch = _fetcher(http, _filed(http, path))
-            bare = _bare(path)
-            pairs = [(_rate(bare), _rate(fetch)) for _ in range(arguments.pairs + 1)][1:]
-    print(json.dumps(_summary(pairs), indent=2))
+            slide = _filed(http, path)
+            runs = {
+                "bare": _bare(path),
+                "viewer": _viewer(path),
+                "http": _fetcher(http, slide),
+                "http_kept": _fetcher(http, slide),
+            }
+            rounds = [{name: _rate(run) for name, run in runs.items()} for _ in range(arguments.rounds + 1)][
+                1:
+            ]
+    print(json.dumps(_summary(rounds), indent=2))
 
 
 def _filed(http: httpx.Client, path: Path) -> str:
@@ -68,16 +79,31 @@ def _filed(http: httpx.Client, path: Path) -> str:
 
 
 def _fetcher(http: httpx.Client, slide: str) -> Callable[[], None]:
-    zoom = DeepZoom(SizePx(SIDE_PX, SIDE_PX))
-    columns, rows = zoom.tile_counts(zoom.last_level)
-    places = iter([(column, row) for row, column in product(range(rows), range(columns))])
+    places = _places()
 
     def run() -> None:
         for column, row in islice(places, TILES):
-            address = f"/v1/slides/{slide}/images/0_files/{zoom.last_level}/{column}_{row}.jpg"
+            address = f"/v1/slides/{slide}/images/0_files/{ZOOM.last_level}/{column}_{row}.jpg"
             http.get(address).raise_for_status()
 
     return run
+
+
+def _viewer(path: Path) -> Callable[[], None]:
+    viewer, places, address = Viewer(), _places(), address_of(path)
+    image = ViewedImage("montage", "montage", 0, ZOOM.size)
+
+    def run() -> None:
+        for column, row in islice(places, TILES):
+            viewer(Picture(image, ZOOM.tile(ZOOM.last_level, column, row)), lambda: address)
+
+    return run
+
+
+def _places() -> Iterator[tuple[int, int]]:
+    """Columns and rows of all tiles of the full size, row by row."""
+    columns, rows = ZOOM.tile_counts(ZOOM.last_level)
+    return ((column, row) for row, column in product(range(rows), range(columns)))
 
 
 def _bare(path: Path) -> Callable[[], None]:
@@ -101,20 +127,25 @@ def _rate(run: Callable[[], None]) -> float:
     return TILES / (time.perf_counter() - started)
 
 
-def _summary(pairs: list[tuple[float, float]]) -> dict[str, object]:
-    shares = sorted(served_rate / bare_rate for bare_rate, served_rate in pairs)
+def _summary(rounds: list[dict[str, float]]) -> dict[str, object]:
     return {
-        "tiles_a_second_bare": round(statistics.median(bare for bare, _ in pairs)),
-        "tiles_a_second_served": round(statistics.median(rate for _, rate in pairs)),
-        "share_of_bare": {
-            "median": round(statistics.median(shares), 3),
-            "min": round(shares[0], 3),
-            "max": round(shares[-1], 3),
+        "tiles_a_second": {
+            name: round(statistics.median(rates[name] for rates in rounds)) for name in rounds[0]
         },
-        "pairs": len(pairs),
+        "share_of_bare": {name: _spread(rounds, name) for name in rounds[0] if name != "bare"},
+        "rounds": len(rounds),
         "tiles_a_run": TILES,
         "data": f"montage of drosophila_vnc/stack2, {SIDE_PX:,} px, zstd, stored tiles of 256 px",
         "machine": f"{platform.machine()}, {own_cpus()} cores",
+    }
+
+
+def _spread(rounds: list[dict[str, float]], name: str) -> dict[str, float]:
+    shares = sorted(rates[name] / rates["bare"] for rates in rounds)
+    return {
+        "median": round(statistics.median(shares), 3),
+        "min": round(shares[0], 3),
+        "max": round(shares[-1], 3),
     }
 
 

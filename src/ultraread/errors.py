@@ -675,7 +675,7 @@ class ViewBusy(Unavailable):
     """More pictures are asked for than can be made."""
 
     code = "view_busy"
-    remedy = "Ask again in a second; viewers do so by themselves."
+    remedy = "Ask again in a second."
     headers: ClassVar = {"Retry-After": "1"}
 
 

@@ -1,6 +1,7 @@
 """Pictures from slides of every kind: the file's pixels, masks at every scale, one tag for the same bytes."""
 
 import io
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -162,6 +163,20 @@ def test_masks_are_painted_in_colours_too(tmp_path: Path, viewer: Viewer) -> Non
     made = pixels_of(viewer(Picture(image, whole_at(image, 200), finish=PNG), lambda: address_of(path)))
     assert (made[10:60, 10:60] == MASK_GREY).all()
     assert not (made[60:, 60:] == MASK_GREY).all(axis=2).any()
+
+
+def test_a_large_plane_without_smaller_levels_is_shown_without_holding_it(
+    tmp_path: Path, viewer: Viewer
+) -> None:
+    tile = simulated_tissue(1024, 1024).astype(np.uint16)
+    path = write_tiff(tmp_path / "large.tif", np.tile(tile, (8, 8)), tile=(256, 256), compression="zstd")
+    image = viewed(path)
+    tracemalloc.start()
+    made = pixels_of(viewer(Picture(image, whole_at(image, 256)), lambda: address_of(path)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert made.shape == (256, 256)
+    assert peak < 100 * 2**20 < 2 * image.size.area_px, "the cache of stored tiles, a band and the overview"
 
 
 @pytest.mark.parametrize("turns", range(4))
