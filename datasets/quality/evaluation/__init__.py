@@ -1,0 +1,1 @@
+"""How well artefacts are found: two independent ways to lay them over real fields, and what is counted."""
