@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from object_store import ObjectStore
 from PIL import Image
 from serving_api import file_over_http, served
 from simulated import simulated_semithin, simulated_tissue, write_semithin, write_tiff
@@ -183,6 +184,17 @@ def test_a_semithin_section_is_filed_in_the_same_case_and_shown_in_colour(
     assert shown.shape == (183, 256, 3)
     assert np.abs(shown.mean(axis=(0, 1)) - colours.mean(axis=(0, 1))).max() < 4
     assert pixels_of(http.get(f"/iiif/3/{glass}-0/full/max/0/color.png")).shape == (500, 700, 3)
+
+
+def test_a_slide_that_lies_in_an_object_store_is_shown_too(
+    object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in object_store.environment.items():
+        monkeypatch.setenv(name, value)
+    api = create_api(Settings(data_dir=tmp_path / "data", slides_url=object_store.bucket()))
+    with served(api) as address, httpx.Client(base_url=address, timeout=30) as http:
+        slide = file_over_http(http, write_tiff(tmp_path / "far.tif", TISSUE))["id"]
+        assert np.array_equal(pixels_of(http.get(f"/iiif/3/{slide}-0/full/max/0/default.png")), TISSUE)
 
 
 def test_too_many_pictures_at_once_are_asked_to_come_again(
