@@ -17,6 +17,7 @@ from ultraread.datasets.slide_address import SlideAddress, SlidePlace, address_o
 from ultraread.datasets.stored_file import is_remote
 from ultraread.errors import InputRefused, UrlNotAllowed
 from ultraread.serving import cli_options as options
+from ultraread.serving.record_words import record_of_file, with_options
 
 if TYPE_CHECKING:
     from ultraread.serving.client import Client
@@ -45,6 +46,25 @@ def submit(
     primary_procedure: Annotated[
         str | None, typer.Option("--primary-procedure", help="CPT code of the primary service, e.g. 88348.")
     ] = None,
+    date_of_service: Annotated[
+        str | None, typer.Option("--date-of-service", help="Of the primary service, YYYY-MM-DD.")
+    ] = None,
+    block: Annotated[str | None, typer.Option("--block", help="Tissue block.")] = None,
+    grid_or_slide_id: Annotated[
+        str | None, typer.Option("--grid-or-slide", help="Name of the grid or glass slide.")
+    ] = None,
+    digitized: Annotated[
+        str | None, typer.Option("--digitized", help="semithin_glass, grid, film or prior_file.")
+    ] = None,
+    capture_mode: Annotated[
+        str | None, typer.Option("--capture-mode", help="whole_slide, live_view, montage or static.")
+    ] = None,
+    purpose: Annotated[
+        str | None, typer.Option("--purpose", help="primary, second_read, archive, research and others.")
+    ] = None,
+    record_file: Annotated[
+        Path | None, typer.Option("--record", help="JSON file with any fields of the scan record.")
+    ] = None,
     identity: PolicyOption = None,
     identity_reason: PolicyReason = "",
     microscope: options.Microscope = "",
@@ -64,19 +84,27 @@ def submit(
 
     stated = options.stated_scale(nm_per_px, reason, tolerance)
     box = options.parse_region(region)
+    fields = {
+        "accession": accession,
+        "primary_procedure": primary_procedure,
+        "date_of_service": date_of_service,
+        "specimen": specimen or None,
+        "block": block,
+        "grid_or_slide_id": grid_or_slide_id,
+        "digitized.object": digitized,
+        "digitized.capture_mode": capture_mode,
+        "digitized.purpose": purpose,
+    }
     with Client(url) as client:
         if case is not None:
             client.ensure_case(case)
-        record = {
+        record = with_options(record_of_file(record_file), fields) | {
             "case_id": case,
-            "accession": accession,
-            "primary_procedure": primary_procedure,
-            "specimen": specimen or None,
             "identity": _identity_body(identity, identity_reason),
         }
-        slide_ids = _file(client, slides, record)
+        filed = _file(client, slides, record)
         read = client.request_read(
-            slide_ids=None if case is not None else slide_ids,
+            slide_ids=None if case is not None else [str(slide["id"]) for slide in filed],
             case_id=case,
             model=model,
             region=asdict(box) if box else None,
@@ -85,6 +113,8 @@ def submit(
         )
         if wait:
             read = _follow(client, read["id"])
+        for slide in filed:
+            typer.echo(f"Record: ultraread records show {slide['scan_record_id']}", err=True)
         typer.echo(f"Then: ultraread fetch {read['id']} --out FOLDER", err=True)
         _tell(read, as_json)
 
@@ -142,20 +172,20 @@ def _identity_body(policy: IdentityPolicy | None, reason: str) -> Json | None:
     return {"policy": stated.policy, "reason": stated.reason or None} if stated.is_stated else None
 
 
-def _file(client: "Client", slides: Sequence[SlidePlace], record: Json) -> list[str]:
+def _file(client: "Client", slides: Sequence[SlidePlace], record: Json) -> list[Json]:
     """Upload and file each slide, one of several files whole; nothing is sent unless all are there."""
     addresses = [_local(slide) for slide in slides]
     with options.progress_bars() as progress:
         task = progress.add_task("filing", total=sum(map(_bytes, addresses)))
-        ids = []
+        filed = []
         for number, address in enumerate(addresses, start=1):
             uploads = []
             for file in address.files:
                 uploads.append(client.upload(Path(file.location), file_name=file.name))
                 progress.advance(task, Path(file.location).stat().st_size)
             with _of_slide(number, len(slides)):
-                ids.append(str(client.file_slide(uploads, **record)["id"]))
-        return ids
+                filed.append(client.file_slide(uploads, **record))
+        return filed
 
 
 def _local(slide: SlidePlace) -> SlideAddress:

@@ -61,7 +61,7 @@ class Client:
         return str(upload["id"])
 
     def file_slide(self, upload_ids: Sequence[str], **stated: Json | str | None) -> Json:
-        """File uploads as one slide; `stated`: case_id, accession, primary_procedure, specimen, digitized."""
+        """File uploads as one slide; `stated`: case_id, identity, and the fields of the scan record."""
         return self._post("/v1/slides", {"upload_ids": list(upload_ids)} | _given(stated))
 
     def slide(self, slide_id: str) -> Json:
@@ -83,6 +83,38 @@ class Client:
             if page["next_cursor"] is None:
                 return found
             query = query | {"cursor": page["next_cursor"]}
+
+    def scan_record(self, record_id: str) -> Json:
+        """The record as it stands, with its `revision`."""
+        return self._get(f"/v1/scan-records/{record_id}")
+
+    def scan_records(self, cursor: str | None = None) -> Json:
+        """A page of records, newest first."""
+        return self._get("/v1/scan-records", _given({"cursor": cursor}))
+
+    def change_scan_record(self, record_id: str, patch: Json, revision: int) -> Json:
+        """Merge the patch into that revision. Raises PreconditionFailed where there is a newer one."""
+        headers = _for_revision(revision) | {"Content-Type": "application/merge-patch+json"}
+        with _coded_failures():
+            address = f"/v1/scan-records/{record_id}"
+            return _answer(self._http.patch(address, content=json.dumps(patch), headers=headers))
+
+    def review_scan_record(self, record_id: str, review: Json, revision: int) -> Json:
+        """Sign that revision; `review`: who, complete, why."""
+        address = f"/v1/scan-records/{record_id}/quality-review"
+        return self._post(address, review, _for_revision(revision))
+
+    def consult(self, record_id: str, question: Json) -> Json:
+        """Note a question: asked_by, asked_of, question, kind."""
+        return self._post(f"/v1/scan-records/{record_id}/consultations", question)
+
+    def answer_consultation(self, record_id: str, consultation_id: str, answer: Json) -> Json:
+        """Note its answer: who, text."""
+        return self._post(f"/v1/scan-records/{record_id}/consultations/{consultation_id}/answer", answer)
+
+    def billing_support(self, record_id: str) -> Json:
+        """What the record supports, rule by rule."""
+        return self._get(f"/v1/scan-records/{record_id}/billing-support")
 
     def ensure_case(self, case_id: str) -> None:
         """Open the case unless it is there."""
@@ -162,9 +194,9 @@ class Client:
             for piece in response.iter_bytes():
                 target.write(piece)
 
-    def _post(self, address: str, body: Mapping[str, Any]) -> Json:
+    def _post(self, address: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Json:
         with _coded_failures():
-            return _answer(self._http.post(address, json=body))
+            return _answer(self._http.post(address, json=body, headers=headers))
 
     def _get(self, address: str, query: Mapping[str, Any] | None = None) -> Json:
         with _coded_failures():
@@ -182,6 +214,10 @@ def _parts(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     while part := stream.read(PART_BYTES):
         yield start, part
         start += len(part)
+
+
+def _for_revision(revision: int) -> dict[str, str]:
+    return {"If-Match": f'"{revision}"'}
 
 
 def _given(stated: Mapping[str, Any]) -> Json:

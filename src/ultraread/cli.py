@@ -10,11 +10,13 @@ from ultraread.datasets.cli_datasets import app as datasets
 from ultraread.datasets.identity.cli import deidentify
 from ultraread.errors import Interrupted, UltraReadError
 from ultraread.models.cli import app as models
-from ultraread.serving.cli import doctor, print_error, read, serve, verify
+from ultraread.serving.cli import doctor, print_error, read, serve
 from ultraread.serving.cli_calibrations import app as calibrations
 from ultraread.serving.cli_client import cancel, fetch, status, submit
 from ultraread.serving.cli_convert import convert
 from ultraread.serving.cli_models import attach as attach_registry
+from ultraread.serving.cli_records import app as records
+from ultraread.serving.cli_storage import backup, restore, storage, verify
 from ultraread.training.cli import calibrate, cross_validate, evaluate, export, leave_one_out, train
 
 app = typer.Typer(
@@ -24,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="AI-assisted second read of digitized EM slides. Research use only: it suggests, never diagnoses.",
 )
-for command in (read, info, verify, serve, submit, status, fetch, cancel, doctor):
+for command in (read, info, verify, serve, submit, status, fetch, cancel, doctor, backup, restore):
     app.command()(command)
 app.command()(convert)
 app.command()(deidentify)
@@ -38,6 +40,8 @@ attach_registry(models)
 app.add_typer(models, name="models")
 app.add_typer(calibrations, name="calibrations")
 app.add_typer(datasets, name="datasets")
+app.add_typer(records, name="records")
+app.add_typer(storage, name="storage")
 
 
 def main() -> None:
