@@ -2,21 +2,29 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ultraread.datasets.slide_address import SlidePlace, address_of, place_of
+
+if TYPE_CHECKING:
+    from ultraread.datasets.slide import ImageInfo, Slide
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+SlideArgument = Annotated[
+    SlidePlace,
+    typer.Argument(
+        help="An image file, a folder of them, or an s3:// address.", parser=place_of, metavar="SLIDE"
+    ),
+]
 
 
-def info(
-    slide: Annotated[Path, typer.Argument(help="TIFF, OME-TIFF, PNG or JPEG.")], as_json: AsJson = False
-) -> None:
-    """Tell format, images, size, levels, bit depth, scale with origin, and modality.
+def info(slide: SlideArgument, as_json: AsJson = False) -> None:
+    """Tell format, files, digest, images, levels, pixels, storage, modality, every scale, and the instrument.
 
     Example: ultraread info field.tif
     """
@@ -24,49 +32,117 @@ def info(
     if as_json:
         typer.echo(json.dumps(told))
         return
-    from ultraread.datasets.identity.called import called
-
-    table = Table(title=f"{escape(called(slide))}: {told['format']}", title_justify="left")
-    for column in ("image", "size (px)", "levels", "bit depth", "modality", "scale (nm/px)"):
-        table.add_column(column)
-    for image in told["images"]:
-        size = f"{image['width_px']} x {image['height_px']}"
-        table.add_row(
-            str(image["index"]), size, str(len(image["levels"])), str(image["bit_depth"]),
-            image["modality"], _scales(image["scales"]),
-        )  # fmt: skip
-    Console().print(table)
+    console = Console()
+    console.print(_of_slide(escape(slide.name), told))
+    console.print(_of_images(told["images"]))
 
 
-def describe(path: Path) -> dict[str, Any]:
-    """What `info` tells, as plain data."""
-    from ultraread.datasets.admission import modality_of
+def describe(slide: SlidePlace | str) -> dict[str, Any]:
+    """What `info` tells, as plain data; of identity only how much was found, never what."""
+    from ultraread.datasets.identity.find import find_identity, names_of
     from ultraread.datasets.open_slide import open_slide
-    from ultraread.datasets.slide_address import address_of
     from ultraread.datasets.slide_digest import digest_slide
 
-    address = address_of(path)
-    with open_slide(address) as slide:
-        images = [
-            {
-                "index": image.index,
-                "width_px": image.size.width,
-                "height_px": image.size.height,
-                "levels": [asdict(level) for level in image.levels],
-                "bit_depth": image.bit_depth,
-                "samples_per_px": image.samples_per_px,
-                "modality": modality_of(slide, image),
-                "modality_is_stated": image.modality_is_stated,
-                "scales": [asdict(scale) for scale in image.scales],
-            }
-            for image in slide.info.images
-        ]
-        return {"sha256": digest_slide(address).sha256, "format": slide.info.format, "images": images}
+    address = address_of(slide)
+    with open_slide(address) as opened:
+        images = [_described(opened, image) for image in opened.info.images]
+        found = find_identity(opened.info, names_of(address), ())
+        digest = digest_slide(address)
+        return {
+            "sha256": digest.sha256,
+            "format": opened.info.format,
+            "files": len(address.files),
+            "bytes": sum(file.bytes for file in digest.files),
+            "left_out": list(opened.info.left_out),
+            "identifying": {"found": len(found.found), "in_names": found.is_in_names},
+            "images": images,
+        }
+
+
+def _described(slide: "Slide", image: "ImageInfo") -> dict[str, Any]:
+    from ultraread.datasets.admission import modality_of
+
+    return {
+        "index": image.index,
+        "width_px": image.size.width,
+        "height_px": image.size.height,
+        "levels": [asdict(level) for level in image.levels],
+        "bit_depth": image.bit_depth,
+        "samples_per_px": image.samples_per_px,
+        "stored_as": image.stored_as,
+        "compression": image.compression,
+        "stored_tile": asdict(image.stored_tile) if image.stored_tile else None,
+        "modality": modality_of(slide, image),
+        "modality_is_stated": image.modality_is_stated,
+        "scales": [asdict(scale) for scale in image.scales],
+        "acquisition": asdict(image.acquisition),
+    }
+
+
+def _of_slide(name: str, told: dict[str, Any]) -> Table:
+    table = Table(title=f"{name}: {told['format']}", title_justify="left", show_header=False, box=None)
+    table.add_row("files", f"{told['files']}, {told['bytes']:,} bytes")
+    table.add_row("sha256", told["sha256"])
+    table.add_row("images", str(len(told["images"])))
+    if told["left_out"]:
+        table.add_row("left out", f"{', '.join(told['left_out'])} (no image of the specimen)")
+    for line in dict.fromkeys(_instrument(image["acquisition"]) for image in told["images"]):
+        if line:
+            table.add_row("instrument", escape(line))
+    table.add_row("identity", _identity(told["identifying"]))
+    return table
+
+
+def _of_images(images: list[dict[str, Any]]) -> Table:
+    table = Table()
+    for column in ("image", "size (px)", "levels", "pixels", "stored", "modality", "scale (nm/px)"):
+        table.add_column(column)
+    for image in images:
+        table.add_row(
+            str(image["index"]),
+            f"{image['width_px']} x {image['height_px']}",
+            str(len(image["levels"])),
+            f"{image['bit_depth']} bit, {'RGB' if image['samples_per_px'] == 3 else 'grey'}",
+            _stored(image),
+            f"{image['modality']} ({'stated' if image['modality_is_stated'] else 'taken'})",
+            _scales(image["scales"]),
+        )
+    return table
+
+
+def _stored(image: dict[str, Any]) -> str:
+    tile = image["stored_tile"]
+    tiled = f", {tile['width']} x {tile['height']}" if tile else ""
+    return f"{image['stored_as']}, {image['compression']}{tiled}"
+
+
+def _instrument(acquisition: dict[str, Any]) -> str:
+    magnification, kv = acquisition["magnification"], acquisition["accelerating_kv"]
+    told = (
+        acquisition["microscope"],
+        acquisition["camera"],
+        f"{magnification:g} x" if magnification else "",
+        f"{kv:g} kV" if kv else "",
+        acquisition["acquired"],
+    )
+    return ", ".join(part for part in told if part)
+
+
+def _identity(found: dict[str, Any]) -> str:
+    if not found["found"]:
+        return "nothing in tags and names; pixels are looked at when it is filed or read"
+    return (
+        f"{found['found']} tags and names may identify somebody: `ultraread deidentify` writes a copy without"
+    )
 
 
 def _scales(scales: list[dict[str, Any]]) -> str:
     if not scales:
         return "none stated: a read needs --nm-per-px and --reason"
-    return "\n".join(
-        f"{scale['x_nm_per_px']:.4g} ± {100 * scale['tolerance']:g} % ({scale['origin']})" for scale in scales
-    )
+    return "\n".join(_scale(scale) for scale in scales)
+
+
+def _scale(scale: dict[str, Any]) -> str:
+    x, y = scale["x_nm_per_px"], scale["y_nm_per_px"]
+    size = f"{x:.4g}" if x == y else f"{x:.4g} x {y:.4g}"
+    return f"{size} ± {100 * scale['tolerance']:g} % ({scale['origin']})"

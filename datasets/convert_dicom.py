@@ -206,8 +206,8 @@ def _described(told: str) -> Dataset:
         setattr(dataset, name, "")
     dataset.Modality = "SM"
     dataset.SeriesNumber = 1
-    dataset.Manufacturer = "UltraRead"
-    dataset.ManufacturerModelName = "ultraread convert"
+    dataset.Manufacturer = ""
+    dataset.SoftwareVersions = "UltraRead"
     dataset.DerivationDescription = told
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = "Only pixels, pixel size and digest were copied"

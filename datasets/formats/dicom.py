@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 
 from ultraread.datasets.formats.dicom_tags import acquisition_of, header_of, silent, tags_of
-from ultraread.datasets.formats.dicom_wsi import NM_PER_MM, DicomWsiSlide
+from ultraread.datasets.formats.dicom_wsi import NM_PER_MM, DicomWsiSlide, compression_of
 from ultraread.datasets.formats.fields import FieldsSlide
 from ultraread.datasets.formats.limits import MAX_STORED_TILE_PX
 from ultraread.datasets.formats.pixel_kinds import bit_depth_of, converted
@@ -96,7 +96,6 @@ def _decoded(address: FileAddress) -> Pixels:
 
 def _describe(pixels: Pixels, header: Dataset) -> ImageInfo:
     is_rgb = pixels.ndim == 3
-    syntax = header.file_meta.TransferSyntaxUID
     return ImageInfo(
         index=0,
         levels=(SizePx(pixels.shape[1], pixels.shape[0]),),
@@ -106,7 +105,7 @@ def _describe(pixels: Pixels, header: Dataset) -> ImageInfo:
         modality_is_stated=False,
         scales=tuple(_scales(header)),
         stored_as=pixels.dtype.name,
-        compression=syntax.name if syntax.is_encapsulated else "none",
+        compression=compression_of(header.file_meta.TransferSyntaxUID),
         acquisition=acquisition_of(header),
     )
 

@@ -12,6 +12,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.uid import UID, RLELossless
 from upath import UPath
 from wsidicom import WsiDicom
 from wsidicom.config import Settings, use_settings
@@ -40,7 +41,13 @@ from ultraread.errors import DicomInvalid, SlidePyramidInvalid, SlideTooLarge, U
 
 NM_PER_MM = 1e6
 MAX_TILES = 50_000_000
-JPEG_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
+ENCAPSULATED = "1.2.840.10008.1.2.4."
+CODECS = {
+    "50": "jpeg", "51": "jpeg", "57": "jpeg", "70": "jpeg", "80": "jpeg_ls", "81": "jpeg_ls", "90": "jpeg2000",
+    "91": "jpeg2000", "110": "jpeg_xl", "111": "jpeg_xl", "112": "jpeg_xl", "201": "htj2k", "202": "htj2k",
+    "203": "htj2k",
+}  # fmt: skip
+"""By what follows ENCAPSULATED in the UID of a transfer syntax (DICOM PS3.6, A.1)."""
 SETTINGS = Settings(strict_tile_size_check=False, decoded_frame_cache_size=0, encoded_frame_cache_size=0)
 """Levels may have tiles of different sizes; decoded tiles are kept by our own cache alone."""
 
@@ -137,7 +144,7 @@ def _decoded(level: _Level, column: int, row: int) -> Pixels:
     stored, pixels = level.instance.image_data.get_encoded_and_decoded_tile(
         Point(column, row), level.focal_plane, level.optical_path
     )
-    if level.instance.image_data.transfer_syntax in JPEG_SYNTAXES and not is_whole_jpeg(stored):
+    if compression_of(level.instance.image_data.transfer_syntax) == "jpeg" and not is_whole_jpeg(stored):
         raise TileUnreadable(f"stored tile {column}, {row}: its JPEG has no end")
     wanted = (level.step[1], level.step[0], *(3,) * (level.instance.image_data.samples_per_pixel == 3))
     if pixels.shape != wanted or pixels.dtype != level.instance.image_data.dtype:
@@ -212,10 +219,17 @@ def _describe_image(index: int, levels: Sequence[_Level], acquisition: Acquisiti
         modality_is_stated=False,
         scales=tuple(_scales(levels[0].instance.pixel_spacing)),
         stored_as=data.dtype.name,
-        compression=data.transfer_syntax.name if data.transfer_syntax.is_encapsulated else "none",
+        compression=compression_of(data.transfer_syntax),
         stored_tile=SizePx(*levels[0].step),
         acquisition=acquisition,
     )
+
+
+def compression_of(syntax: UID) -> str:
+    """The codec of a transfer syntax in one word, `none` for pixels that lie as they are."""
+    if not syntax.is_encapsulated:
+        return "none"
+    return CODECS.get(str(syntax).removeprefix(ENCAPSULATED), "rle" if syntax == RLELossless else syntax.name)
 
 
 def _scales(spacing_mm: Any) -> Iterator[StatedScale]:  # noqa: ANN401  # wsidicom's SizeMm, or None
