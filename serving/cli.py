@@ -1,4 +1,4 @@
-"""`ultraread read`, `verify`, `serve` and `doctor`."""
+"""`ultraread read`, `serve` and `doctor`."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -83,20 +83,6 @@ def read(
     _tell(outcomes, case, findings, as_json)
     status = max((outcome.exit_status for outcome in outcomes), default=0)
     raise typer.Exit(status)
-
-
-def verify(
-    path: Annotated[Path, typer.Argument(help="A slide, a result folder, or a folder of result folders.")],
-    as_json: options.AsJson = False,
-) -> None:
-    """Hold a slide or results against their digests; of a slide, decode every pixel.
-
-    Example: ultraread verify results/field
-    """
-    from ultraread.serving.verify import verify as confirm
-
-    confirmed = confirm(path)
-    typer.echo(json.dumps({"confirmed": confirmed}) if as_json else "\n".join(confirmed))
 
 
 def serve(

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from sqlalchemy import select
 
 from ultraread.datasets.digest import sha256_of_file
-from ultraread.errors import IntegrityFailed
+from ultraread.errors import IntegrityFailed, NotFound
 from ultraread.models.card import CARD_FILE
 from ultraread.serving.model_files import ModelFiles
 from ultraread.serving.storage.copying import bytes_of
@@ -103,8 +103,11 @@ class Backup:
 
 def verify_backup(target: Target) -> list[str]:
     """Read every file of every snapshot again; return what was confirmed. Raises IntegrityFailed."""
+    names = snapshots(target)
+    if not names:
+        raise NotFound("there is no snapshot", "Name the place that `ultraread backup` wrote to.")
     confirmed, wrong, known = [], list[str](), dict[str, bool]()
-    for name in snapshots(target):
+    for name in names:
         manifest = read_manifest(target, name)
         for file in manifest.files:
             if file.sha256 not in known:

@@ -68,16 +68,16 @@ class Scrubber:
     who: str = SCRUBBER
     pause: Pause = lambda _bytes: None
 
-    def scrub(self, part: int = 1, parts: int = 1, note: Callable[[], None] = lambda: None) -> ScrubReport:
-        """Look at all copies of every `parts`-th thing; parts 1 to `parts` together are everything."""
-        return self.look_at_all(self.copies(lambda row: share_of(row.id, parts) == part - 1), note)
+    def scrub(self) -> ScrubReport:
+        """Look at everything."""
+        return self.look_at_all(self.copies())
 
-    def look_at_all(self, found: Sequence[Copy], note: Callable[[], None] = lambda: None) -> ScrubReport:
-        """`note` is called after each copy."""
+    def look_at_all(self, found: Sequence[Copy], note: Pause = lambda _bytes: None) -> ScrubReport:
+        """`note` hears the bytes of each copy that was read."""
         report = ScrubReport()
         for copy in found:
             self.look_at(copy, report)
-            note()
+            note(copy.stored.bytes)
         return report
 
     def copies(self, wanted: Callable[[StoredRow], bool] = lambda _row: True) -> list[Copy]:
@@ -150,7 +150,7 @@ def state_of(target: Target, file: StoredName, pause: Pause = lambda _bytes: Non
 
 
 def share_of(stored_id: str, parts: int) -> int:
-    """Which of so many shares an id belongs to, from 0; always the same."""
+    """Which of so many shares an id belongs to, from 0: always the same, and all shares are everything."""
     return int(hashlib.sha256(stored_id.encode()).hexdigest()[:12], 16) % parts
 
 

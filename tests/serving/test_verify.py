@@ -1,10 +1,10 @@
 """Verifying a folder of results passes over nothing that was there."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import rfc8785
 
 from ultraread.errors import IntegrityFailed
 from ultraread.serving.findings import digest_of
@@ -13,7 +13,7 @@ from ultraread.serving.verify import verify
 
 def _write(path: Path, body: dict[str, object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**body, "digest": digest_of(body)}))
+    path.write_bytes(rfc8785.dumps({**body, "digest": digest_of(body)}))
 
 
 @pytest.fixture
