@@ -1,7 +1,8 @@
 """What a scan record has to show before it supports the digitization code: one rule each, with its source.
 
 Codes stand as codes, their meaning in words of our own. Every rule that cannot be answered asks a coder, or
-says that the record does not support the code: what is unknown never counts in favour.
+says that the record does not support the code: what is unknown never counts in favour. The sources are public
+pages that tell of the code set; that itself belongs to the American Medical Association and is not quoted here.
 """
 
 from collections.abc import Callable
@@ -34,13 +35,13 @@ from ultraread.datasets.billing_facts import (
     was_digitized_by_somebody,
 )
 
-CAP_CODES = "College of American Pathologists, how to use digital pathology codes (cap.org)"
-CAP_TODAY = "CAP TODAY, April 2026, on digital pathology codes (captodayonline.com)"
-CODES_2024 = "AAPC, CPT 2024 digitization codes (aapc.com)"
-CODE_PAGES = "Pages on code 0856T of codingahead.com and openpayer"
-LABORATORY_CODES = "Medical Services Network, 2024 laboratory codes (msnllc.com)"
-COVERAGE = "G2 Intelligence, coverage of electron microscopy after the national determination ended"
-SUNSET_RULE = "CAP, as above, and RVU Edge on code 0856T: category III, no set payment, five years"
+CAP_CODES = "cap.org, how to use digital pathology codes"
+CAP_TODAY = "captodayonline.com ?p=102637, April 2026"
+CODES_2024 = "aapc.com, CPT 2024 digitization"
+CODE_PAGES = "codingahead and openpayer, 0856T"
+LABORATORY_CODES = "msnllc.com, 2024 codes"
+COVERAGE = "g2intelligence, coverage of electron microscopy"
+SUNSET_RULE = f"{CAP_CODES}; rvuedge, 0856T"
 OWN = "UltraRead's own rule"
 
 OTHER_PURPOSES = "archive, education, research, a database, a conference or quality assurance"
