@@ -40,9 +40,14 @@ class WorkingHouse:
     model: ModelFolder
     scorer: RangeScorer
 
+    def slide(self) -> Path:
+        """A small slide of its own."""
+        seed = len(list(self.folder.glob("*.tif")))
+        return write_tiff(self.folder / f"{seed}.tif", simulated_tissue(96, 64, seed=seed))
+
     def file(self, *paths: Path) -> str:
         """File slides as the service does; return the slide's id."""
-        paths = paths or (write_tiff(self.folder / f"{new_id()}.tif", simulated_tissue(96, 64)),)
+        paths = paths or (self.slide(),)
         digest, slide_id = digest_slide(together(*paths)), new_id()
         files = tuple(asdict(file) for file in digest.files)
         open_slide_store(self.house.settings).put(slide_id, files, paths)
