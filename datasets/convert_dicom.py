@@ -38,7 +38,7 @@ def write_dicom_wsi(out: Path, images: list[SourceImage], told: str, tell: TellR
     _refuse_unfit(image)
     with silent():
         source = _OneImage(image, told, tell)
-        WsiDicom(source).save(
+        written = WsiDicom(source).save(
             out,
             uid_generator=_uids(told),
             workers=WRITERS,
@@ -46,6 +46,8 @@ def write_dicom_wsi(out: Path, images: list[SourceImage], told: str, tell: TellR
             add_missing_levels=True,
             transcoding=_settings(image),
         )
+        for number, file in enumerate(sorted(written, key=lambda file: -Path(str(file)).stat().st_size)):
+            Path(str(file)).rename(out / f"{number}.dcm")
 
 
 def _the_only(images: list[SourceImage]) -> SourceImage:

@@ -43,9 +43,9 @@ NM_PER_MM = 1e6
 MAX_TILES = 50_000_000
 ENCAPSULATED = "1.2.840.10008.1.2.4."
 CODECS = {
-    "50": "jpeg", "51": "jpeg", "57": "jpeg", "70": "jpeg", "80": "jpeg_ls", "81": "jpeg_ls", "90": "jpeg2000",
-    "91": "jpeg2000", "110": "jpeg_xl", "111": "jpeg_xl", "112": "jpeg_xl", "201": "htj2k", "202": "htj2k",
-    "203": "htj2k",
+    "50": "jpeg", "51": "jpeg", "57": "jpeg", "70": "jpeg", "80": "jpeg_ls", "81": "jpeg_ls",
+    "90": "jpeg2000", "91": "jpeg2000", "110": "jpeg_xl", "111": "jpeg_xl", "112": "jpeg_xl",
+    "201": "htj2k", "202": "htj2k", "203": "htj2k",
 }  # fmt: skip
 """By what follows ENCAPSULATED in the UID of a transfer syntax (DICOM PS3.6, A.1)."""
 SETTINGS = Settings(strict_tile_size_check=False, decoded_frame_cache_size=0, encoded_frame_cache_size=0)

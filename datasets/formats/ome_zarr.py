@@ -223,8 +223,10 @@ def _level(store: ZarrFiles, path: str, dimensions: int) -> _Level:
 def _check_codecs(store: ZarrFiles, path: str) -> str:
     """The name of what compresses an array. Raises SlideCodecUnsupported, SlideTruncated."""
     if (described := store.read(f"{path}/zarr.json")) is not None:
+        _check_kind(_json(described).get("data_type"))
         codecs = list(_codecs_of_v3(_json(described).get("codecs")))
     elif (described := store.read(f"{path}/.zarray")) is not None:
+        _check_kind(_json(described).get("dtype"))
         codecs = _codecs_of_v2(_json(described))
     else:
         raise SlideTruncated("an array that the OME-Zarr lists is missing")
@@ -235,10 +237,16 @@ def _check_codecs(store: ZarrFiles, path: str) -> str:
     return "sharded " * ("sharding_indexed" in codecs) + (inner[0] if inner else "none")
 
 
+def _check_kind(kind: object) -> None:
+    """Before zarr makes anything of it: objects and records are no pixels."""
+    try:
+        handed_on_as(np.dtype(str(kind)))
+    except TypeError as failure:
+        raise SlidePixelFormat("the pixels of an array are of no kind that is read here") from failure
+
+
 def _codecs_of_v2(described: dict[str, Any]) -> list[str]:
     """A filter of any kind is named too, and so refused: Pickle is one of them."""
-    if not isinstance(described.get("dtype"), str):
-        raise SlidePixelFormat("pixels of several fields")
     used = [described.get("compressor"), *(described.get("filters") or ())]
     return [str(_mapping(codec).get("id", "unnamed")) for codec in used if codec is not None]
 
