@@ -21,6 +21,7 @@ from ultraread.serving.viewing.viewer import Picture, ViewedImage, Viewer, fitti
 
 KEPT_BY_BROWSERS = "private, max-age=300"
 """Seconds. A picture's bytes never change, but a mask may come later: then its address gives another one."""
+FOR_WHOLE_PICTURES = ("ETag", "Cache-Control")
 JSON_LD = "application/ld+json"
 
 Number = Annotated[int, Path(ge=0, le=2**31, description="Number of an image of the slide, from 0.")]
@@ -162,7 +163,9 @@ def _sent(
         made = viewer(picture, lambda: _address(service, slide))
     except SlideNotFound as gone:
         raise NotFound("the slide's files are not where they were filed", "Restore them.") from gone
-    return Response(made, headers=headers, media_type=picture.finish.format.media_type)
+    if not made.is_whole:
+        headers = {name: value for name, value in headers.items() if name not in FOR_WHOLE_PICTURES}
+    return Response(made.file, headers=headers, media_type=picture.finish.format.media_type)
 
 
 def _has_already(request: Request, etag: str) -> bool:

@@ -32,6 +32,12 @@ class Kept(Generic[Value]):
                 self._values.move_to_end(key)
             return self._values.get(key)
 
+    def drop(self, key: object) -> None:
+        """Keep the value under a key no longer."""
+        with self._lock:
+            if key in self._values:
+                self._bytes -= self._bytes_of(self._values.pop(key))
+
     @property
     def bytes(self) -> int:
         return self._bytes

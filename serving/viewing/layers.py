@@ -23,6 +23,12 @@ SMALLEST_READ_PX = 256
 """What cannot be decoded is narrowed down to boxes of this side, so that the rest is shown."""
 
 Read = Callable[[BoxPx], Pixels]
+Told = Callable[[BoxPx], None]
+"""Hears of a box that cannot be decoded."""
+
+
+def ignored(_box: BoxPx) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +45,11 @@ class Layer:
         return max(self.across, self.down)
 
 
-def stored_layers(slide: Slide, image: ImageInfo) -> list[Layer]:
-    """One a stored level, the full size first; unreadable parts are NaN."""
+def stored_layers(slide: Slide, image: ImageInfo, told: Told = ignored) -> list[Layer]:
+    """One a stored level, the full size first; unreadable parts are NaN, and `told` hears of each."""
 
     def reader(level: int) -> Read:
-        return lambda box: _read_what_can_be(lambda part: slide.read_box(image.index, level, part), box)
+        return lambda box: _read_what_can_be(lambda part: slide.read_box(image.index, level, part), box, told)
 
     return [
         Layer(size, image.size.width / size.width, image.size.height / size.height, reader(number))
@@ -105,17 +111,18 @@ def _block_means(layer: Layer, box: BoxPx, across: int, down: int) -> Pixels:
     return each_plane(pixels, lambda plane: plane.reduce((across, down)))
 
 
-def _read_what_can_be(read: Read, box: BoxPx) -> Pixels:
+def _read_what_can_be(read: Read, box: BoxPx, told: Told) -> Pixels:
     """The box's pixels; where parts of it cannot be decoded, as floats with NaN there."""
     try:
         return read(box)
     except TileUnreadable:
         columns, rows = _halves(box.x, box.right), _halves(box.y, box.bottom)
     if len(columns) == len(rows) == 1:
+        told(box)
         return np.full((box.height, box.width), np.nan, np.float32)
     return _joined(
         [
-            [_read_what_can_be(read, BoxPx(x, y, right - x, bottom - y)) for x, right in columns]
+            [_read_what_can_be(read, BoxPx(x, y, right - x, bottom - y), told) for x, right in columns]
             for y, bottom in rows
         ]
     )

@@ -71,26 +71,45 @@ class Picture:
         return f'"{hashlib.sha256(f"{RENDERING} {self!r}".encode()).hexdigest()[:32]}"'
 
 
+@dataclass(frozen=True, slots=True)
+class MadePicture:
+    """A picture's file. Where it is not whole, stored pixels could not be decoded: not this time."""
+
+    file: bytes
+    is_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Overview:
+    pixels: Pixels
+    holes: tuple[BoxPx, ...]
+
+
 class Viewer:
     """Holds the opened slides and what was made of them. Thread-safe; closed by its owner."""
 
     def __init__(self, slides: OpenSlides | None = None, slots: RenderingSlots | None = None) -> None:
         self._slides = slides or OpenSlides()
         self._slots = slots or RenderingSlots()
-        self._pictures: Kept[bytes] = Kept(PICTURES_BYTES, len)
-        self._overviews: Kept[Pixels] = Kept(OVERVIEWS_BYTES, lambda pixels: pixels.nbytes)
+        self._pictures: Kept[MadePicture] = Kept(PICTURES_BYTES, lambda made: len(made.file))
+        self._overviews: Kept[_Overview] = Kept(OVERVIEWS_BYTES, lambda overview: overview.pixels.nbytes)
         self._displays: Kept[Display] = Kept(2**20, lambda _display: 2**8)
 
-    def __call__(self, picture: Picture, address: Callable[[], SlideAddress]) -> bytes:
-        """The picture's file. `address` says where the slide lies, if it has to be opened.
+    def __call__(self, picture: Picture, address: Callable[[], SlideAddress]) -> MadePicture:
+        """The picture. `address` says where the slide lies, if it has to be opened.
 
+        One that is not whole is not kept, and the slide is opened anew for the next: it may be repaired.
         Raises ViewRequestInvalid, ViewTooLarge, ViewBusy, and what opening the slide raises.
         """
         there = self._pictures.find(picture)
         if there is not None:
             return there
         with self._slots.one():
-            return self._pictures.get(picture, lambda: self._made(picture, address))
+            made = self._pictures.get(picture, lambda: self._made(picture, address))
+        if not made.is_whole:
+            self._pictures.drop(picture)
+            self._slides.forget(picture.image.slide_id)
+        return made
 
     def forget(self, slide_id: str) -> None:
         """The slide is gone or was replaced: close its files."""
@@ -99,29 +118,34 @@ class Viewer:
     def close(self) -> None:
         self._slides.close()
 
-    def _made(self, picture: Picture, address: Callable[[], SlideAddress]) -> bytes:
+    def _made(self, picture: Picture, address: Callable[[], SlideAddress]) -> MadePicture:
+        holes: list[BoxPx] = []
         with self._slides.using(picture.image.slide_id, address) as slide:
-            pixels = self._pixels(picture, slide)
-        return encoded(painted(pixels, picture.region, picture.image.masks), picture.finish)
+            pixels = self._pixels(picture, slide, holes)
+        file = encoded(painted(pixels, picture.region, picture.image.masks), picture.finish)
+        return MadePicture(file, is_whole=not holes)
 
-    def _pixels(self, picture: Picture, slide: Slide) -> NDArray[np.uint8]:
+    def _pixels(self, picture: Picture, slide: Slide, holes: list[BoxPx]) -> NDArray[np.uint8]:
         image = slide.info.images[picture.image.index]
-        layers = self._layers(picture.image, slide, image)
+        layers = self._layers(picture.image, slide, image, holes)
         display = picture.display.over(self._default_display(picture.image, image, layers))
         return shown(picture_of(best_layer(layers, picture.region), picture.region), display)
 
-    def _layers(self, viewed: ViewedImage, slide: Slide, image: ImageInfo) -> list[Layer]:
+    def _layers(self, viewed: ViewedImage, slide: Slide, image: ImageInfo, holes: list[BoxPx]) -> list[Layer]:
         """The stored levels, and an overview below them where the smallest one is large."""
-        layers = stored_layers(slide, image)
+        layers = stored_layers(slide, image, holes.append)
         coarsest = layers[-1]
         factor = overview_factor(coarsest.size)
         if factor == 1:
             return layers
         key = (viewed.slide_sha256, viewed.index)
-        made = overview_layer(
-            coarsest, factor, lambda: self._overviews.get(key, lambda: make_overview(coarsest, factor))
-        )
-        return [*layers, made]
+
+        def overview() -> Pixels:
+            there = self._overviews.get(key, lambda: _overview_of(slide, image, factor))
+            holes.extend(there.holes)
+            return there.pixels
+
+        return [*layers, overview_layer(coarsest, factor, overview)]
 
     def _default_display(self, viewed: ViewedImage, image: ImageInfo, layers: Sequence[Layer]) -> Display:
         if image.bit_depth == 8:
@@ -130,6 +154,12 @@ class Viewer:
             return full_range(16)
         key = (viewed.slide_sha256, viewed.index)
         return self._displays.get(key, lambda: measured(_sample(layers)))
+
+
+def _overview_of(slide: Slide, image: ImageInfo, factor: int) -> _Overview:
+    holes: list[BoxPx] = []
+    coarsest = stored_layers(slide, image, holes.append)[-1]
+    return _Overview(make_overview(coarsest, factor), tuple(holes[:1]))
 
 
 def painted(pixels: NDArray[np.uint8], region: Region, masks: Sequence[BoxPx]) -> NDArray[np.uint8]:

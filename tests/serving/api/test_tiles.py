@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from object_store import ObjectStore
 from PIL import Image
 from serving_api import file_over_http, served
-from simulated import simulated_semithin, simulated_tissue, write_semithin, write_tiff
+from simulated import damage_stored_tiles, simulated_semithin, simulated_tissue, write_semithin, write_tiff
 from sqlalchemy import delete
 
 from ultraread.serving.api.app import create_api
@@ -149,6 +149,15 @@ def test_a_browser_that_has_a_picture_is_sent_no_second_one(
     assert masked.status_code == 200
     assert np.ptp(pixels_of(masked)[:20]) <= 6, "the mask came after the picture was kept"
     assert http.get(f"/v1/slides/{slide}").headers["cache-control"] == "no-store"
+
+
+def test_a_picture_with_a_hole_is_sent_but_not_to_be_kept(http: httpx.Client, tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "damaged.tif", TISSUE, tile=(256, 256), compression="zlib")
+    slide = file_over_http(http, damage_stored_tiles(path, [5]))["id"]
+    answer = http.get(f"/iiif/3/{slide}-0/full/max/0/default.png")
+    assert (pixels_of(answer)[256:, 512:] == 0).all()
+    assert answer.headers["cache-control"] == "no-store"
+    assert "etag" not in answer.headers
 
 
 def test_only_pages_of_the_service_s_own_hosts_may_use_a_picture(http: httpx.Client, slide: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from simulated import (
+    damage_stored_tiles,
     simulated_colours,
     simulated_semithin,
     simulated_tissue,
@@ -22,6 +23,7 @@ from simulated import (
     write_tiff,
 )
 
+from ultraread.datasets.corpora import fetch
 from ultraread.datasets.geometry import BoxPx, SizePx, whole
 from ultraread.datasets.identity.masking import MASK_GREY
 from ultraread.datasets.open_slide import open_slide
@@ -30,7 +32,7 @@ from ultraread.serving.viewing.display import AskedDisplay
 from ultraread.serving.viewing.dzi import DeepZoom
 from ultraread.serving.viewing.encode import Finish, PictureFormat
 from ultraread.serving.viewing.region import Region, region_of
-from ultraread.serving.viewing.viewer import Picture, ViewedImage, Viewer, fitting
+from ultraread.serving.viewing.viewer import MadePicture, Picture, ViewedImage, Viewer, fitting
 
 PNG = Finish(PictureFormat.PNG)
 TISSUE = simulated_tissue(500, 400)
@@ -48,8 +50,9 @@ def viewed(path: Path, masks: tuple[BoxPx, ...] = ()) -> ViewedImage:
         return ViewedImage(path.name, path.name, 0, slide.info.images[0].size, masks)
 
 
-def pixels_of(file: bytes) -> NDArray[np.uint8]:
-    return np.asarray(Image.open(io.BytesIO(file)))
+def pixels_of(made: MadePicture) -> NDArray[np.uint8]:
+    assert made.is_whole
+    return np.asarray(Image.open(io.BytesIO(made.file)))
 
 
 def whole_at(image: ViewedImage, side_px: int) -> Region:
@@ -213,3 +216,41 @@ def test_a_picture_is_made_once(tmp_path: Path, viewer: Viewer) -> None:
     viewer.forget(image.slide_id)
     path.unlink()
     assert viewer(picture, lambda: address_of(path)) == first
+
+
+def test_a_picture_with_a_hole_is_not_kept_and_whole_again_after_a_repair(
+    tmp_path: Path, viewer: Viewer
+) -> None:
+    path = write_tiff(tmp_path / "slide.tif", TISSUE, tile=(256, 256), compression="zlib")
+    sound = path.read_bytes()
+    damage_stored_tiles(path, [0])
+    image = viewed(path)
+    picture = Picture(image, region_of(whole(image.size), image.size), finish=PNG)
+    damaged = viewer(picture, lambda: address_of(path))
+    assert not damaged.is_whole
+    seen = np.asarray(Image.open(io.BytesIO(damaged.file)))
+    assert (seen[:256, :256] == 0).all()
+    assert np.array_equal(seen[256:], TISSUE[256:])
+    repaired = tmp_path / "repaired"
+    repaired.write_bytes(sound)
+    repaired.replace(path)
+    assert np.array_equal(pixels_of(viewer(picture, lambda: address_of(path))), TISSUE)
+
+
+REAL = (
+    "16_STOimage.emi",
+    "Camera Ceta Imaging Micro.emd",
+    "temp.mrc",
+    "dmTest_float32_nonSquare_diffPixelSize.dm4",
+)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_what_instruments_write_is_shown(viewer: Viewer, name: str) -> None:
+    for other in {name, name.replace(".emi", "_1.ser")}:
+        path = fetch(f"instrument_samples/{other}")
+    path = path.with_name(name)
+    image = viewed(path)
+    made = pixels_of(viewer(Picture(image, whole_at(image, 128)), lambda: address_of(path)))
+    assert max(made.shape) == min(128, max(image.size.width, image.size.height))
+    assert made.std() > 20, "hardly anything can be seen"
