@@ -32,8 +32,10 @@ def info(slide: SlideArgument, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(told))
         return
+    from ultraread.datasets.identity.called import called
+
     console = Console()
-    console.print(_of_slide(escape(slide.name), told))
+    console.print(_of_slide(escape(called(slide)), told))
     console.print(_of_images(told["images"]))
 
 
@@ -60,7 +62,9 @@ def describe(slide: SlidePlace | str) -> dict[str, Any]:
 
 
 def _described(slide: "Slide", image: "ImageInfo") -> dict[str, Any]:
+    """Of the acquisition what identifies nobody."""
     from ultraread.datasets.admission import modality_of
+    from ultraread.datasets.identity.find import told_of
 
     return {
         "index": image.index,
@@ -75,7 +79,7 @@ def _described(slide: "Slide", image: "ImageInfo") -> dict[str, Any]:
         "modality": modality_of(slide, image),
         "modality_is_stated": image.modality_is_stated,
         "scales": [asdict(scale) for scale in image.scales],
-        "acquisition": asdict(image.acquisition),
+        "acquisition": asdict(told_of(image.acquisition)),
     }
 
 

@@ -34,8 +34,8 @@ MEDICAL_RECORD = "77718293"
 OTHER_MARKS = (DATE, DICOM_DATE, "1931-07-13", UID_ROOT, MEDICAL_RECORD, "MARKED-OPERATOR")
 FOLDER = f"{MARK}FOLDER11"
 BURNT_IN = f"{MARK}PIXEL41"
-BURNT_BOX = BoxPx(20, 170, 300, 60)
-"""Where the text is burnt in: black on white."""
+BURNT_BOX = BoxPx(20, 452, 330, 48)
+"""Where the text is burnt in, black on white: in the outer part of the picture, as instruments do."""
 NM_PER_PX = 4.6
 
 
@@ -48,13 +48,13 @@ class Planted:
     in_pixels: bool = False
 
 
-def marked_pixels(width: int = 384, height: int = 256, seed: int = 0) -> NDArray[np.uint8]:
+def marked_pixels(width: int = 640, height: int = 512, seed: int = 0) -> NDArray[np.uint8]:
     """(height, width) simulated grey with a mark burnt in."""
     picture = Image.fromarray(simulated_tissue(width, height, seed))
     draw = ImageDraw.Draw(picture)
     box = BURNT_BOX
     draw.rectangle((box.x, box.y, box.right - 1, box.bottom - 1), fill=255)
-    draw.text((box.x + 12, box.y + 10), BURNT_IN, fill=0, font=ImageFont.load_default(34))
+    draw.text((box.x + 12, box.y + 10), BURNT_IN, fill=0, font=ImageFont.load_default(26))
     return np.asarray(picture)
 
 
@@ -164,12 +164,14 @@ def marked_dm(folder: Path, suffix: str) -> Planted:
 
 
 def marked_ser(folder: Path) -> Planted:
-    """The user that TIA keeps in the EMI file, overwritten; the SER file is of its series."""
+    """User, microscope and time that TIA keeps in the EMI file, overwritten; the SER file is of its series."""
     emi = fetch("instrument_samples/16_STOimage.emi")
     path = _overwritten(folder, emi, "EMI", ".emi", b"SUPERVISOR", f"{MARK}EMI".encode())
+    stored = path.read_bytes().replace(b"TitanCubed D3147 S-Twin", f"{MARK}TITAN".ljust(23, "Q").encode())
+    path.write_bytes(stored.replace(b"Tue Oct 18 18:18:46 2011", b"1931-07-13 08:09:10     "))
     ser = fetch("instrument_samples/16_STOimage_1.ser")
     path.with_name(f"{path.stem}_1.ser").write_bytes(ser.read_bytes())
-    return Planted(path, 1)
+    return Planted(path, 3)
 
 
 def marked_velox(folder: Path) -> Planted:
@@ -205,7 +207,7 @@ def _mark_dicom(dataset: pydicom.Dataset, number: int) -> None:
         "PatientName", "PatientID", "AccessionNumber", "InstitutionName", "OperatorsName", "StationName",
         "DeviceSerialNumber", "StudyDescription", "ReferringPhysicianName", "StudyID",
     ):  # fmt: skip
-        setattr(dataset, keyword, f"{MARK}{keyword.upper()[:12]}")
+        setattr(dataset, keyword, f"{MARK}{keyword.upper()[:9]}")
     dataset.StudyDate = dataset.PatientBirthDate = DICOM_DATE
     dataset.private_block(0x0011, f"{MARK}CREATOR", create=True).add_new(1, "LO", f"{MARK}PRIVATE")
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = f"{UID_ROOT}.1", f"{UID_ROOT}.2"

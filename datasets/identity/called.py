@@ -26,7 +26,7 @@ class NamedSlide:
     called: str
 
 
-def called(slide: Path) -> str:
+def called(slide: SlidePlace) -> str:
     """What messages and tables call a slide: its name, or `slide-<digits>` where that gives somebody away."""
     return _named(slide, 0, STRIP_BY_DEFAULT).called
 

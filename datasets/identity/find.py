@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ultraread.datasets.burnt_in import BurntInText, Look
 from ultraread.datasets.geometry import BoxPx, SizePx
@@ -14,7 +15,7 @@ from ultraread.datasets.identity.judged_text import (
 )
 from ultraread.datasets.identity.names import find_in_names, identity_words
 from ultraread.datasets.identity.tag_values import values_of
-from ultraread.datasets.slide import ImageInfo, SlideInfo, Tag
+from ultraread.datasets.slide import Acquisition, ImageInfo, SlideInfo, Tag
 from ultraread.datasets.slide_address import SlideAddress
 
 MARGIN_PX = 4
@@ -31,6 +32,12 @@ def find_identity(info: SlideInfo, names: Sequence[str], looks: Sequence[Look]) 
     tags = (*_in_tags(info.tags), *_in_acquisitions(info.images))
     known = identity_words([item.value for item in tags])
     return Identity((*tags, *find_in_names(names, known), *_in_pixels(info.images, looks)))
+
+
+def told_of(made: Acquisition) -> Acquisition:
+    """What may be told of an acquisition: no time, and instruments only by known words."""
+    microscope, camera = (text if is_technical_text(text) else "" for text in (made.microscope, made.camera))
+    return replace(made, microscope=microscope, camera=camera, acquired="")
 
 
 def names_of(slide: SlideAddress) -> list[str]:
