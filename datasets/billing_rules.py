@@ -2,7 +2,7 @@
 
 Codes stand as codes, their meaning in words of our own. Every rule that cannot be answered asks a coder, or
 says that the record does not support the code: what is unknown never counts in favour. The sources are public
-pages that tell of the code set; that itself belongs to the American Medical Association and is not quoted here.
+pages that tell of the code set, which belongs to the American Medical Association and is not quoted here.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,5 @@
 """The scan record: one digitization, filed. Who stated what is kept apart: people, the file, the store."""
 
-from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, ConfigDict, Field, model_validator
@@ -29,8 +28,7 @@ class FiledScale(FromStore):
     y_nm_per_px: float = Field(description="Height of a pixel in nm.")
     origin: ScaleOrigin = Field(description="Where it was found.")
     tolerance: float = Field(description="Relative: 0.05 is 5 %.")
-    reason: str = Field(default="", description="Where it is from, if a person stated it.")
-    calibrated: date | None = Field(default=None, description="When the instrument was calibrated for it.")
+    reason: str = Field(default="", description="What a bar, a calibration record or a person says of it.")
 
 
 class FiledAcquisition(FromStore):

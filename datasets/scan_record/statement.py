@@ -8,9 +8,20 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from ultraread.datasets.plain_text import Line, Text
 
+
+def _iso_text(stated: object) -> object:
+    """Numbers would be taken as seconds since 1970."""
+    if isinstance(stated, int | float):
+        raise ValueError("a date or time is text, as 2026-11-24 or 2026-11-24T08:00:00Z")
+    return stated
+
+
 CptCode = Annotated[str, Field(pattern=r"^(\d{5}|\d{4}T)$")]
 CliaNumber = Annotated[str, Field(pattern=r"^\d{2}D\d{7}$")]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+Day = Annotated[date, BeforeValidator(_iso_text)]
+Time = Annotated[AwareDatetime, BeforeValidator(_iso_text)]
 
 
 class DigitizedObject(StrEnum):
@@ -90,8 +101,8 @@ class Digitized(Part):
     operator: Line | None = Field(
         default=None, description="Who digitized; never in results that leave the store."
     )
-    started: AwareDatetime | None = Field(default=None, description="When digitizing began, with time zone.")
-    ended: AwareDatetime | None = Field(default=None, description="When it ended, with time zone.")
+    started: Time | None = Field(default=None, description="When digitizing began, with time zone.")
+    ended: Time | None = Field(default=None, description="When it ended, with time zone.")
     note: Text | None = Field(default=None, description="Whatever else is to be known of it.")
 
     @model_validator(mode="after")
@@ -114,6 +125,7 @@ class Instrument(Part):
     magnification: Positive | None = Field(
         default=None, description="Magnification that the instrument showed."
     )
+    calibrated: Day | None = Field(default=None, description="When it was last calibrated for that.")
 
 
 class Interpretation(Part):
@@ -125,15 +137,13 @@ class Interpretation(Part):
     clia_number: CliaNumber | None = Field(
         default=None, description="CLIA number of the laboratory: 00D0000000."
     )
-    first_interpreted: AwareDatetime | None = Field(
-        default=None, description="When the case was first interpreted."
-    )
+    first_interpreted: Time | None = Field(default=None, description="When the case was first interpreted.")
     digitized: Moment | None = Field(default=None, description="Digitized before or after that.")
     read_order: ReadOrder | None = Field(default=None, description="In which order a human and a model read.")
-    report_says_digital: bool | None = Field(
+    report_says_digital: Flag | None = Field(
         default=None, description="The report says that it was read digitally."
     )
-    report_names_system: bool | None = Field(
+    report_names_system: Flag | None = Field(
         default=None, description="The report names the system of the images."
     )
     report_statement: Text | None = Field(default=None, description="The report's words on both.")
@@ -178,11 +188,11 @@ class Statement(Part):
     primary_procedure: CptCode | None = Field(
         default=None, description="CPT code of the primary service: 88348."
     )
-    primary_units: Annotated[int, Field(ge=1)] | None = Field(
+    primary_units: Annotated[int, Field(ge=1, strict=True)] | None = Field(
         default=None, description="Units of that service."
     )
-    date_of_service: date | None = Field(default=None, description="Date of that service.")
-    digitization_units: Annotated[int, Field(ge=0)] | None = Field(
+    date_of_service: Day | None = Field(default=None, description="Date of that service.")
+    digitization_units: Annotated[int, Field(ge=0, strict=True)] | None = Field(
         default=None,
         description="Units of the digitization code that this record stands for; 0: another one does.",
     )

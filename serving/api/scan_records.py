@@ -13,6 +13,7 @@ from ultraread.datasets.plain_text import Line, Text
 from ultraread.datasets.scan_record.changes import answered, consulted, patched, reviewed
 from ultraread.datasets.scan_record.links import linked_regions
 from ultraread.datasets.scan_record.record import AnswerGiven, Consultation, QualityReview
+from ultraread.datasets.scan_record.statement import Flag
 from ultraread.serving.api.bodies import Body as Request
 from ultraread.serving.api.bodies import Page, ShownScanRecord
 from ultraread.serving.api.once import Once
@@ -40,7 +41,7 @@ class NewReview(Request):
     """Whether the record and its images are complete and accurate."""
 
     who: Line
-    complete: bool
+    complete: Flag
     why: Text
 
 

@@ -93,6 +93,11 @@ def test_nothing_is_stated_until_somebody_does() -> None:
         ({"interpretation": {"clia_number": "12"}}, "interpretation.clia_number: String should match"),
         ({"accession": "a\nb"}, "control characters are not taken"),
         ({"primary_units": 0}, "primary_units: Input should be greater"),
+        ({"primary_units": True}, "primary_units: Input should be a valid integer"),
+        ({"date_of_service": 1}, "date_of_service: Value error, a date or time is text"),
+        ({"digitized": {"started": 1}}, "digitized.started: Value error, a date or time is text"),
+        ({"interpretation": {"report_names_system": "yes"}}, "report_names_system: Input should be a valid"),
+        ({"instrument": {"accelerating_kv": float("nan")}}, "accelerating_kv: Input should be a finite"),
     ],
 )
 def test_a_patch_that_states_nothing_known_or_possible_is_refused(patch: dict[str, Any], says: str) -> None:

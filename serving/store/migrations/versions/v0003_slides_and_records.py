@@ -46,7 +46,7 @@ def _file_each_scan_record_in_one_piece() -> None:
     columns = "id, accession, primary_procedure, specimen, digitized"
     for row in connection.execute(sa.text(f"SELECT {columns} FROM scan_records")).mappings().all():  # noqa: S608
         record = {name: row[name] for name in ("accession", "primary_procedure", "specimen")}
-        record["digitized"] = _digitized(json.loads(row["digitized"]) if row["digitized"] else {})
+        record["digitized"] = _digitized(json.loads(row["digitized"] or "null") or {})
         filed = {"id": row["id"], "record": json.dumps(record)}
         connection.execute(sa.text("UPDATE scan_records SET record = :record WHERE id = :id"), filed)
     for name in ("accession", "primary_procedure", "specimen", "digitized"):
