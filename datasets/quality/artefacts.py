@@ -73,69 +73,65 @@ RULES = MappingProxyType(
             Rule(
                 Artefact.BLUR, "blur and defocus",
                 "Gaussian blur that explains how the power spectrum falls off, per tile",
-                "edges, membranes, everything small", EVERY, 1.6, "model px (sigma)", TUNED,
+                "edges, membranes, everything small", EVERY, 1.5, "model px (sigma)", TUNED,
             ),
             Rule(
                 Artefact.ASTIGMATISM, "astigmatism",
-                "that blur differs with direction, and the sharpest direction is blurred too",
-                "fibril width, dynein arms, membranes", EDGES, 1.2,
-                "model px (root of the difference of squares)", TUNED,
+                "one direction has lost more of its short waves, and none is sharp",
+                "fibril width, dynein arms, membranes", EDGES, 1.5, "natural logarithm of power", TUNED,
             ),
             Rule(
                 Artefact.DRIFT, "drift",
-                "that blur differs with direction, and the sharpest direction is sharp",
-                "membranes across the direction of drift", EDGES, 1.2,
-                "model px (root of the difference of squares)", TUNED,
+                "one direction has lost more of its short waves, and another one is sharp",
+                "membranes across the direction of drift", EDGES, 1.5, "natural logarithm of power", TUNED,
             ),
             Rule(
                 Artefact.CHARGING, "charging bands",
-                "steps of brightness along one line through the whole image, several of them parallel",
-                "edges, areas at their limits", EDGES, 0.5, "mean sign of the step along the line", TUNED,
+                "steps of one sign along parallel lines through the image, or rows that scatter unlike columns",
+                "edges, areas at their limits", EDGES, 0.5, "mean sign of the step along a line", TUNED,
             ),
             Rule(
                 Artefact.CHATTER, "chatter",
-                "a peak in the mean spectrum of tiles over its surroundings",
-                "fibril periodicity, lamination, membranes", EDGES, 2.2, "natural logarithm of power", TUNED,
+                "one peak, and no other, in the mean spectrum of tiles over its surroundings",
+                "fibril periodicity, lamination, membranes", EDGES, 1.3, "natural logarithm of power", TUNED,
             ),
             Rule(
                 Artefact.KNIFE_MARK, "knife marks",
                 "a straight line, darker or brighter than both its sides, through the whole overview",
-                "lamination, fibrils, membranes", EDGES, 7.0, "standard errors along the line", TUNED,
+                "lamination, fibrils, membranes", EDGES, 9.0, "standard errors along the line", TUNED,
             ),
             Rule(
-                Artefact.FOLD, "folds",
-                "a long, straight-sided dark ribbon of patches",
-                "deposits, thick membranes, everything doubled", EVERY, 1.5, "standard deviations below the median patch", TUNED,
+                Artefact.FOLD, "folds", "a straight ribbon through most of the image, darker than both its sides",
+                "deposits, thick membranes, everything doubled", EVERY, 1.45,
+                "standard deviations of patches, below both sides", TUNED,
             ),
             Rule(
                 Artefact.PRECIPITATE, "precipitate",
-                "specks far darker than the darkest parts of other patches",
-                "dense deposits, virus, granules, synaptic densities", DENSE, 3.0,
-                "interquartile ranges below the lower quartile of the patches' darkest parts", TUNED,
+                "specks darker than the darkest parts of nearly all other patches, in patches that are not dark",
+                "dense deposits, virus, granules, synaptic densities", DENSE, 1.0,
+                "spans of the darkest fifth below the 5th percentile", TUNED,
             ),
             Rule(
-                Artefact.HOLE, "holes and tears",
-                "patches far brighter than all others, and smooth",
-                "vacuoles, lumen; area that is no specimen", EVERY, 2.5, "interquartile ranges above the upper quartile of patches", TUNED,
+                Artefact.HOLE, "holes and tears", "patches far brighter than all others, and smooth",
+                "vacuoles, lumen; area that is no specimen", EVERY, 2.5,
+                "interquartile ranges above the upper quartile of patches", TUNED,
             ),
             Rule(
                 Artefact.GRID_BAR, "grid bars",
-                "a large region from the border inward, as dark as nothing else and without structure",
+                "a region from the border inward, as dark as nothing else and without structure",
                 "area statistics", EVERY, 0.01, "share of the image", TUNED,
             ),
             Rule(
-                Artefact.CLIPPING, "saturation and clipping",
-                "pixels at the ends of the stored range", "densities, texture", DENSE, 0.5,
-                "share of a patch", REASONED,
+                Artefact.CLIPPING, "saturation and clipping", "pixels at the ends of the stored range",
+                "densities, texture", DENSE, 0.25, "share of a patch", REASONED,
             ),
             Rule(
-                Artefact.JPEG_BLOCKS, "JPEG blocks",
-                "steps at every eighth stored pixel over those between", "fibrils, fine texture", FINE, 0.08,
-                "relative excess of the step", TUNED, Action.FLAG,
+                Artefact.JPEG_BLOCKS, "JPEG blocks", "steps at every eighth stored pixel over those between",
+                "fibrils, fine texture", FINE, 0.05, "relative excess of the step", TUNED, Action.FLAG,
             ),
             Rule(
                 Artefact.INVERTED, "inverted contrast",
-                "thin lines brighter than their surroundings, and a histogram with a bright tail",
+                "lines brighter than their surroundings, and a histogram with a bright tail",
                 "everything", EVERY, 0.2, "polarity of lines, -1 to 1", TUNED, Action.REFUSE,
             ),
             Rule(
@@ -149,14 +145,13 @@ RULES = MappingProxyType(
                 "double counting", EVERY, 0.6, "correlation of fine structure", TUNED,
             ),
             Rule(
-                Artefact.TEXT, "burnt-in text and bars",
-                "what optical character recognition finds", "structures that nobody grew", EVERY, 0.0,
-                "any", "what was found at filing",
+                Artefact.TEXT, "burnt-in text and bars", "what optical character recognition finds",
+                "structures that nobody grew", EVERY, 0.0, "any", "what was found at filing",
             ),
         )
     }
 )  # fmt: skip
-"""Every artefact has its row. Signals and effects follow what textbooks of TEM list; limits as each row says."""
+"""Every artefact has its row; limits were chosen as the row says."""
 
 UNSEEN = (
     "poor or late fixation and autolysis",

@@ -18,12 +18,17 @@ Mask = NDArray[np.bool_]
 
 LEAST_FRACTION = 0.0005
 """Of the image's area; less is noted nowhere. A single patch of a 1,024 px field is 0.0002."""
+SPECK_FRACTION = 0.001
+"""Four patches of a 1,024 px field: one dark spot is a granule as well as dirt."""
 CLIPPED_FRACTION = 0.005
 """Clipping is noted from this share of the area on: a few white spots of lumen are no fault."""
-SHARP_PX = 1.0
+SHARP_PX = 0.9
 """Blur of the sharpest direction up to which directional blur is called drift, above astigmatism."""
+LEAST = {Artefact.PRECIPITATE: SPECK_FRACTION, Artefact.CLIPPING: CLIPPED_FRACTION}
+EXPLAINED_SHARE = 0.3
+"""A line of which more lies along other artefacts is their edge."""
 CHARGING_LINES = 3
-CHARGING_EXCESS = 12.0
+CHARGING_EXCESS = 6.0
 """Ratio of the scatter of row means to that of column means, or the other way round."""
 
 
@@ -82,11 +87,11 @@ def assess(sketch: ImageSketch, burnt_in: Sequence[BoxPx] = ()) -> ImageQuality:
     for artefact, mask in (
         (Artefact.TEXT, text),
         *_of_spectra(sketch, measures),
-        *_of_cells(sketch, text, measures),
-        *_of_lines(sketch, text, measures),
+        *(cells := _of_cells(sketch, text, measures)),
+        *_of_lines(sketch, np.logical_or.reduce([text, *(mask for _, mask in cells[:3])]), measures),
         *_of_grid(sketch, measures),
     ):
-        least = CLIPPED_FRACTION if artefact is Artefact.CLIPPING else LEAST_FRACTION
+        least = LEAST.get(artefact, LEAST_FRACTION)
         if mask.any() and mask.mean() >= least:
             found[artefact] = mask
     return ImageQuality(sketch.plan.image, sketch.cells, found, measures, _small(sketch.picture))
@@ -108,15 +113,17 @@ def _of_spectra(sketch: ImageSketch, measures: dict[str, float]) -> list[tuple[A
     if not sketch.spectra:
         return []
     logs = np.stack(sketch.spectra).astype(np.float32)
-    whole = spectra.blur_of(spectra.mean_rings(logs))
-    swing, least = spectra.directional(whole)
+    rings = spectra.mean_rings(logs)
+    whole = spectra.blur_of(rings)
+    loss, sharpest = spectra.direction_loss(rings)
     peak = spectra.band_peak(logs)
-    measures |= {"blur_sigma_px": whole.sigma_px, "directional_blur_px": swing, "band_peak": peak}
+    measures |= {"blur_sigma_px": whole.sigma_px, "direction_loss": loss, "band_peak": peak}
     blurred = [spectra.blur_of(spectra.mean_rings(each[None])).sigma_px for each in logs]
     over = np.array(blurred) >= RULES[Artefact.BLUR].limit  # NaN, where there is nothing to see, is not
     found = [(Artefact.BLUR, _by_tile(sketch, over))]
-    if swing >= RULES[Artefact.DRIFT].limit:
-        kind = Artefact.DRIFT if least <= SHARP_PX else Artefact.ASTIGMATISM
+    if loss >= RULES[Artefact.DRIFT].limit:
+        least = whole.by_sector[sharpest]
+        kind = Artefact.DRIFT if least <= SHARP_PX**2 else Artefact.ASTIGMATISM
         found.append((kind, _everywhere(sketch)))
     if peak >= RULES[Artefact.CHATTER].limit:
         found.append((Artefact.CHATTER, _everywhere(sketch)))
@@ -141,25 +148,26 @@ def _of_cells(sketch: ImageSketch, text: Mask, measures: dict[str, float]) -> li
     ]
 
 
-def _of_lines(sketch: ImageSketch, text: Mask, measures: dict[str, float]) -> list[tuple[Artefact, Mask]]:
-    charging, seams = np.zeros_like(text), np.zeros_like(text)
-    excess = overview.row_excess(sketch.grid("mean"))
+def _of_lines(sketch: ImageSketch, taken: Mask, measures: dict[str, float]) -> list[tuple[Artefact, Mask]]:
+    """Lines through the image, but for those along what other artefacts explain."""
+    charging, seams = np.zeros_like(taken), np.zeros_like(taken)
+    excess = overview.row_excess(sketch.grid("mean"), taken)
+    explained = overview.widened(taken)
     for axis in (0, 1):
         one_way, differing = overview.through_lines(sketch.signs[axis], sketch.steps[axis])
-        banded = int(one_way.sum()) >= CHARGING_LINES or excess[axis] >= CHARGING_EXCESS
-        if banded:
-            charging |= _everywhere(sketch)
+        free = explained.mean(axis=1 - axis) < EXPLAINED_SHARE
+        if int((one_way & free).sum()) >= CHARGING_LINES or excess[axis] >= CHARGING_EXCESS:
+            charging |= True
         else:
-            seams |= _lines_mask(one_way | differing, axis, text.shape)
-    measures |= {"row_excess": max(excess)}
+            seams |= _lines_mask((one_way | differing) & free, axis, taken.shape)
     best, ends = max(overview.straight_lines(sketch.picture), key=lambda one: one[0])
-    measures["straight_line"] = best
-    knife = np.zeros_like(text)
-    explained = charging | seams | text
+    measures |= {"row_excess": max(excess), "straight_line": best}
+    knife = np.zeros_like(taken)
     if best >= RULES[Artefact.KNIFE_MARK].limit:
-        line = overview.drawn_line(ends, *text.shape)
-        knife = line if (line & explained).sum() < 0.5 * line.sum() else knife
-    return [(Artefact.CHARGING, charging), (Artefact.SEAM, seams & ~text), (Artefact.KNIFE_MARK, knife)]
+        line = overview.drawn_line(ends, *taken.shape)
+        is_free = (line & (charging | seams | explained)).sum() < EXPLAINED_SHARE * line.sum()
+        knife = line if is_free else knife
+    return [(Artefact.CHARGING, charging), (Artefact.SEAM, seams & ~taken), (Artefact.KNIFE_MARK, knife)]
 
 
 def _of_grid(sketch: ImageSketch, measures: dict[str, float]) -> list[tuple[Artefact, Mask]]:

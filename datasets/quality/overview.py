@@ -1,6 +1,7 @@
 """Large artefacts: what a microscopist sees at low magnification, in grids of cells and in the picture."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,20 +10,28 @@ from ultraread.datasets.quality.artefacts import RULES, Artefact
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Ends = tuple[float, float, float, float]
 
 SMALLEST_HOLE_CELLS = 2
 SMOOTH_SHARE = 0.5
 """A hole has at most this share of the median roughness: it holds noise and no structure."""
-OPAQUE_SHARE = 0.25
-OPAQUE_SPREADS = 1.0
-FOLD_LENGTH = 0.4
-"""Of the image's shorter side."""
-FOLD_ELONGATION = 3.5
-FOLD_FILL = 0.45
-"""Share of its own bounding ribbon that a fold fills: a network of dark walls fills little."""
-SPECK_CONTRAST = 2.0
+OPAQUE_SHARE = 0.08
+DARK_SHARE = 0.15
+"""An opaque cell lies in this share of the range of cells, at its dark end."""
+RIBBON_ANGLES, RIBBON_CELLS = 24, (3, 5)
+RIBBON_LENGTH, LONGEST_RIBBON_CELLS = 0.6, 48
+"""Of the image's shorter side; in cells."""
+RIBBON_CLIP_SD = 2.5
+RIBBON_INSIDE = 0.95
+SPECK_CONTRAST = 1.5
 """Interquartile ranges above the upper quartile by which a speck is darker than its own patch."""
-ANGLE_CLIP_SD = 2.5
+LINE_PICTURE_PX = 512
+LINE_CLIP_SD = 2.5
+LINE_UNIT = 24
+"""512 pixels of 2.5 standard deviations are 30,720: they fit 16 bits."""
+SPREAD_STEP = 7
+SHORTEST = 0.6
+"""Lines that cross less of the square, at its corners, are not judged."""
 USUAL_STEP = 1.4
 USUAL_TIMES = 3.0
 """By these factors a line must exceed the 90th percentile of steps, and the median agreement of signs."""
@@ -42,14 +51,14 @@ def holes(mean: Floats, rough: Floats) -> Mask:
     smooth = rough <= max(SMOOTH_SHARE * float(np.median(rough)), 1e-3)
     bright = mean > limit
     seeds = bright & (smooth | _eroded(bright))
-    return _with_rim(_large(seeds, SMALLEST_HOLE_CELLS), bright)
+    return _grown(_large(seeds, SMALLEST_HOLE_CELLS), bright)
 
 
 def grid_bars(mean: Floats, rough: Floats) -> Mask:
     """Dark regions without structure that reach the border and are larger than the limit."""
-    flat = rough <= max(OPAQUE_SHARE * float(np.percentile(rough, 75)), 1e-3)
-    dark = mean < float(np.median(mean)) - OPAQUE_SPREADS * quartiles(mean)[2]
-    opaque = flat & dark
+    flat = rough <= max(OPAQUE_SHARE * float(np.percentile(rough, 90)), 1e-3)
+    darkest, bright = np.percentile(mean, (0.5, 95))
+    opaque = flat & (mean <= darkest + DARK_SHARE * (bright - darkest))
     found = np.zeros_like(opaque)
     for region in _regions(opaque):
         large = region.sum() >= RULES[Artefact.GRID_BAR].limit * region.size
@@ -59,28 +68,59 @@ def grid_bars(mean: Floats, rough: Floats) -> Mask:
 
 
 def folds(mean: Floats, taken: Mask) -> Mask:
-    """Long, straight-sided dark ribbons; `taken` is what another artefact explains already."""
-    from scipy.ndimage import binary_opening, gaussian_filter
+    """Straight dark ribbons, as long as most of the image: darker than what lies on both their sides.
 
-    smooth = gaussian_filter(mean, 0.7)
-    spread = quartiles(smooth)[2] / 1.35
-    dark = (smooth < float(np.median(smooth)) - RULES[Artefact.FOLD].limit * spread) & ~taken
-    thick = binary_opening(dark, np.ones((2, 2), bool))
-    found = np.zeros_like(thick)
-    for region in _regions(thick):
-        if _is_ribbon(region):
-            found |= region
-    return found
+    `taken` is what another artefact explains already. Ribbons of 3 and 5 cells are tried in RIBBON_ANGLES
+    directions.
+    """
+    from scipy.ndimage import rotate
+
+    spread = quartiles(mean)[2] / 1.35
+    level = np.clip((mean - np.median(mean)) / spread, -RIBBON_CLIP_SD, RIBBON_CLIP_SD)
+    level = np.where(taken, 0, level).astype(np.float32)
+    found = np.zeros_like(taken)
+    for angle in np.arange(RIBBON_ANGLES) * 180 / RIBBON_ANGLES:
+        turned = rotate(level, angle, order=1, cval=np.nan)
+        for width in RIBBON_CELLS:
+            ribbon = _ribbons(turned, width, min(level.shape))
+            if ribbon.any():
+                found |= _turned_back(ribbon, angle, level.shape)
+    return found & ~taken
+
+
+def _ribbons(turned: Floats, width: int, shorter: int) -> Mask:
+    """Upright ribbons of a turned grid, NaN outside the image: centre against the brighter-most dark flank."""
+    from scipy.ndimage import maximum_filter, uniform_filter
+
+    length = int(np.clip(RIBBON_LENGTH * shorter, 9, LONGEST_RIBBON_CELLS)) | 1
+    inside = np.isfinite(turned)
+    values = np.where(inside, turned, 0).astype(np.float32)
+    known = uniform_filter(inside.astype(np.float32), (length, width + 8)) > RIBBON_INSIDE
+    centre, flank = uniform_filter(values, (length, width)), uniform_filter(values, (length, 3))
+    beside = width // 2 + 3
+    flanks = np.minimum(np.roll(flank, beside, 1), np.roll(flank, -beside, 1))
+    middle = known & (flanks - centre >= RULES[Artefact.FOLD].limit)
+    if not middle.any():
+        return middle
+    return np.asarray(maximum_filter(middle, (length, width)) & inside)
+
+
+def _turned_back(ribbon: Mask, angle: float, shape: tuple[int, ...]) -> Mask:
+    from scipy.ndimage import rotate
+
+    back = rotate(ribbon.astype(np.uint8), -angle, order=0)
+    top, left = ((have - want) // 2 for have, want in zip(back.shape, shape, strict=True))
+    return np.asarray(back[top : top + shape[0], left : left + shape[1]] > 0)
 
 
 def specks(mean: Floats, darkest: Floats, taken: Mask) -> Mask:
     """Cells whose darkest part is far darker than that of others, and than the cell itself."""
-    low, _, spread = quartiles(darkest)
+    lowest, low = np.percentile(darkest, (5, 25))
     contrast = mean - darkest
-    _, high, spread_of_contrast = quartiles(contrast)
-    dark = darkest < low - RULES[Artefact.PRECIPITATE].limit * spread
-    sharp = contrast > high + SPECK_CONTRAST * spread_of_contrast
-    return dark & sharp & ~taken
+    _, high, spread = quartiles(contrast)
+    dark = darkest < lowest - RULES[Artefact.PRECIPITATE].limit * max(float(low - lowest), 1e-3)
+    sharp = contrast > high + SPECK_CONTRAST * spread
+    return np.asarray(dark & sharp & ~taken)
 
 
 def clipped(share: Floats) -> Mask:
@@ -101,9 +141,13 @@ def through_lines(signs: Floats, steps: Floats) -> tuple[Mask, Mask]:
     return one_way, np.asarray(middle >= max(RULES[Artefact.SEAM].limit, high))
 
 
-def row_excess(mean: Floats) -> tuple[float, float]:
-    """How much more the means of rows scatter than those of columns, and the other way round (ratios)."""
-    shaded = mean - _plane(mean)
+def row_excess(mean: Floats, taken: Mask) -> tuple[float, float]:
+    """How much more the means of rows scatter than those of columns, and the other way round (ratios).
+
+    `taken` cells, which another artefact explains, count as the median.
+    """
+    even = np.where(taken, np.median(mean[~taken]) if not taken.all() else 0, mean)
+    shaded = even - _plane(even)
     across, down = shaded.mean(axis=1), shaded.mean(axis=0)
     rows, columns = (
         max(float(np.var(each)), 1e-6) * len(other) for each, other in ((across, down), (down, across))
@@ -111,97 +155,85 @@ def row_excess(mean: Floats) -> tuple[float, float]:
     return rows / columns, columns / rows
 
 
-def straight_lines(picture: NDArray[np.uint8]) -> Iterator[tuple[float, tuple[float, float, float, float]]]:
+def straight_lines(picture: NDArray[np.uint8]) -> Iterator[tuple[float, Ends]]:
     """Strongest line of each quadrant of directions: standard errors; ends (x0, y0, x1, y1), 0 to 1.
 
     Discrete Radon transform by sums of pairs of strips (M. L. Brady, SIAM J. Comput. 27, 1998), of the
     picture less its surroundings, clipped so that no single structure makes a line.
     """
     flat = _flattened(picture)
-    inside = np.ones_like(flat)
-    for quadrant, (turned, known) in enumerate(zip(_quadrants(flat), _quadrants(inside), strict=True)):
-        sums, counts = line_sums(turned), line_sums(known)
-        usable = counts >= 0.6 * turned.shape[0]
-        scores = np.where(usable, sums / np.sqrt(np.maximum(counts, 1)), 0.0)
-        spread = float(np.median(np.abs(scores[usable]))) / 0.6745 if usable.any() else 0.0
-        best = np.unravel_index(int(np.abs(scores).argmax()), scores.shape)
-        height, slope = int(best[0]) - (sums.shape[0] - turned.shape[0]), int(best[1])
-        yield abs(float(scores[best])) / max(spread, 1e-6), _ends(quadrant, height, slope, turned.shape)
+    usable, weights = _usable(len(flat))
+    for quadrant, turned in enumerate(_quadrants(flat)):
+        scores = line_sums(turned).ravel()[usable] * weights
+        spread = float(np.median(np.abs(scores[::SPREAD_STEP]))) / 0.6745
+        best = int(np.abs(scores).argmax())
+        row, slope = divmod(int(usable[best]), len(flat))
+        yield abs(float(scores[best])) / max(spread, 1e-6), _ends(quadrant, row - len(flat), slope, len(flat))
 
 
-def line_sums(values: Floats) -> Floats:
-    """(height + width, width) sums along lines that rise by 0 to width - 1 pixels over the width.
+def line_sums(values: NDArray[np.int16]) -> NDArray[np.int16]:
+    """(2 n, n) sums of (n, n) values along lines that fall by 0 to n - 1 rows over n columns.
 
-    Row r, column s: the line that starts at row r - width of the first column and ends s rows below.
-    The width is a power of two.
+    Row r, column s: the line that starts at row r - n of the first column and ends s rows below. n is a power
+    of two, and n times the largest value fits 16 bits.
     """
-    height, width = values.shape
-    padded = np.zeros((height + width, width, 1), np.float32)
-    padded[width:, :, 0] = values
-    while padded.shape[1] > 1:
-        left, right = padded[:, ::2], padded[:, 1::2]
-        strips, slopes = left.shape[1], left.shape[2]
-        joined = np.zeros((len(padded), strips, 2 * slopes), np.float32)
-        for slope in range(slopes):
-            for extra in (0, 1):
-                shift = slope + extra
-                joined[: len(padded) - shift, :, 2 * slope + extra] = (
-                    left[: len(padded) - shift, :, slope] + right[shift:, :, slope]
-                )
-        padded = joined
-    return padded[:, 0]
+    side = len(values)
+    sums = np.zeros((1, side, 2 * side), np.int16)  # rows last: every addition is of long runs of memory
+    sums[0, :, side:] = values.T
+    while sums.shape[1] > 1:
+        left, right = sums[:, ::2], sums[:, 1::2]
+        joined = np.empty((2 * len(sums), left.shape[1], 2 * side), np.int16)
+        for rise in range(len(joined)):
+            half, shift = rise // 2, (rise + 1) // 2
+            joined[rise] = left[half]
+            joined[rise, :, : 2 * side - shift] += right[half, :, shift:]
+        sums = joined
+    return np.ascontiguousarray(sums[:, 0].T)
 
 
-def _flattened(picture: NDArray[np.uint8]) -> Floats:
-    """A square of 256 px, less its surroundings, in clipped standard deviations."""
+@lru_cache(maxsize=1)
+def _usable(side: int) -> tuple[NDArray[np.intp], Floats]:
+    """Flat places of lines that are long enough, and one over the root of their pixels."""
+    counts = line_sums(np.ones((side, side), np.int16)).ravel()
+    usable = np.flatnonzero(counts >= SHORTEST * side)
+    return usable, (1 / np.sqrt(counts[usable])).astype(np.float32)
+
+
+def _flattened(picture: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """A square of LINE_PICTURE_PX, less its surroundings, in clipped standard deviations times LINE_UNIT."""
     from PIL import Image
     from scipy.ndimage import uniform_filter
 
-    small = Image.fromarray(picture).resize((256, 256), Image.Resampling.BOX)
+    small = Image.fromarray(picture).resize((LINE_PICTURE_PX,) * 2, Image.Resampling.BOX)
     grey = np.asarray(small, np.float32)
     rest = grey - uniform_filter(grey, 13, mode="reflect")
     deviation = rest / max(float(rest.std()), 1e-6)
-    clipped_: Floats = np.clip(deviation, -ANGLE_CLIP_SD, ANGLE_CLIP_SD) - np.float32(deviation.mean())
-    return clipped_
+    return np.rint(LINE_UNIT * np.clip(deviation, -LINE_CLIP_SD, LINE_CLIP_SD)).astype(np.int16)
 
 
-def _quadrants(values: Floats) -> Iterator[Floats]:
+def _quadrants(values: NDArray[np.int16]) -> Iterator[NDArray[np.int16]]:
     """Four ways to lay the square so that every direction falls by 0 to 45 degrees once."""
     yield values
     yield values[::-1]
-    yield np.ascontiguousarray(values.T)
-    yield np.ascontiguousarray(values.T[::-1])
+    yield values.T
+    yield values.T[::-1]
 
 
-def _ends(quadrant: int, start: int, slope: int, shape: tuple[int, ...]) -> tuple[float, float, float, float]:
+def _ends(quadrant: int, start: int, slope: int, side: int) -> Ends:
     """Undo `_quadrants`: the ends of the line in shares of width and height."""
-    height = shape[0]
-    y0, y1 = (start + 0.5) / height, (start + slope + 0.5) / height
+    y0, y1 = (start + 0.5) / side, (start + slope + 0.5) / side
     if quadrant % 2:
         y0, y1 = 1 - y0, 1 - y1
     return (0.0, y0, 1.0, y1) if quadrant < 2 else (y0, 0.0, y1, 1.0)
 
 
-def drawn_line(ends: tuple[float, float, float, float], rows: int, columns: int) -> Mask:
+def drawn_line(ends: Ends, rows: int, columns: int) -> Mask:
     """Cells within LINE_TOLERANCE_CELLS of a line whose ends are shares of width and height."""
     x0, y0, x1, y1 = ends[0] * columns, ends[1] * rows, ends[2] * columns, ends[3] * rows
     y, x = np.mgrid[0:rows, 0:columns] + 0.5
     length = max(float(np.hypot(x1 - x0, y1 - y0)), 1e-6)
     distance = np.abs((x - x0) * (y1 - y0) - (y - y0) * (x1 - x0)) / length
     return np.asarray(distance <= LINE_TOLERANCE_CELLS)
-
-
-def _is_ribbon(region: Mask) -> bool:
-    places = np.argwhere(region).astype(np.float64)
-    if len(places) < 8:
-        return False
-    values, vectors = np.linalg.eigh(np.cov(places.T) + np.eye(2) / 12)
-    along = (places - places.mean(axis=0)) @ vectors[:, 1]
-    length, width = float(np.ptp(along)) + 1, 3.46 * float(np.sqrt(values[0]))
-    fill = len(places) / (length * max(width, 1.0))
-    return (
-        length >= FOLD_LENGTH * min(region.shape) and length >= FOLD_ELONGATION * width and fill >= FOLD_FILL
-    )
 
 
 def _regions(mask: Mask) -> Iterator[Mask]:
@@ -227,14 +259,18 @@ def _eroded(mask: Mask) -> Mask:
     return np.asarray(binary_erosion(mask, np.ones((3, 3)), border_value=1))
 
 
-def _with_rim(seeds: Mask, bright: Mask) -> Mask:
-    """The seeds, all that is bright and touches them, and the cells around it, which hold the rim."""
+def widened(mask: Mask) -> Mask:
+    """The mask and the cells beside it."""
     from scipy.ndimage import binary_dilation
 
-    if not seeds.any():
-        return seeds
-    grown = binary_dilation(seeds, np.ones((3, 3)), iterations=0, mask=bright)
-    return np.asarray(grown)
+    return np.asarray(binary_dilation(mask, np.ones((3, 3))))
+
+
+def _grown(seeds: Mask, bright: Mask) -> Mask:
+    """The seeds, and all that is bright and touches them."""
+    from scipy.ndimage import binary_propagation
+
+    return np.asarray(binary_propagation(seeds, np.ones((3, 3)), mask=bright))
 
 
 def _plane(mean: Floats) -> Floats:

@@ -60,7 +60,7 @@ def fold(grey: Floats, strength: float, chance: Chance) -> tuple[Floats, Mask]:
     """A straight ribbon through which the beam goes again: transmission to the power of 1 + strength."""
     width = chance.uniform(50, 90)
     distance = np.abs(_distance_to_line(grey.shape, chance))
-    share = 1 / (1 + np.exp((distance - width / 2) / 3))
+    share = 1 / (1 + np.exp(np.clip((distance - width / 2) / 3, -50, 50)))
     transmitted = np.clip(grey / 255, 0.01, 1)
     return as_stored((255 * transmitted ** (1 + strength * share)).astype(np.float32)), distance < width / 2
 
@@ -89,7 +89,7 @@ def grid_bar(grey: Floats, share: float, chance: Chance) -> tuple[Floats, Mask]:
     """One side of the field is black, with a soft edge."""
     edge = share * grey.shape[1]
     x = np.arange(grey.shape[1])
-    opaque = (1 / (1 + np.exp((x - edge) / 4)))[None] * np.ones((len(grey), 1))
+    opaque = (1 / (1 + np.exp(np.clip((x - edge) / 4, -50, 50))))[None] * np.ones((len(grey), 1))
     turned = opaque if chance.random() < 0.5 else opaque[:, ::-1]
     dark = grey * (1 - turned) + turned * (5 + chance.normal(0, 1, grey.shape))
     return as_stored(dark.astype(np.float32)), turned > 0.5
