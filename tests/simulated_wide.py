@@ -156,6 +156,10 @@ def _instance(
     instance.Rows = instance.Columns = tile_px
     instance.DimensionOrganizationType = "TILED_FULL"
     instance.SharedFunctionalGroupsSequence = [_spacing(nm_per_px)]
+    height_px, width_px = pixels.shape[:2]
+    instance.ImagedVolumeWidth = width_px * nm_per_px / NM_PER_MM
+    instance.ImagedVolumeHeight = height_px * nm_per_px / NM_PER_MM
+    instance.OpticalPathSequence = [_optical_path()]
     instance.Manufacturer, instance.ManufacturerModelName = "Simulated", "Scanner 1"
     frames = list(_frames(pixels, tile_px))
     instance.NumberOfFrames = len(frames)
@@ -196,6 +200,12 @@ def _spacing(nm_per_px: float) -> Dataset:
     measures.SliceThickness = 0.0001
     group.PixelMeasuresSequence = [measures]
     return group
+
+
+def _optical_path() -> Dataset:
+    path = Dataset()
+    path.OpticalPathIdentifier, path.ObjectiveLensPower = "1", 40
+    return path
 
 
 def _frames(pixels: Array, tile_px: int) -> Any:  # noqa: ANN401

@@ -19,6 +19,7 @@ from wsidicom.config import Settings, use_settings
 from wsidicom.file.io import WsiDicomReadIO
 from wsidicom.file.wsidicom_file_source import WsiDicomFileSource
 from wsidicom.geometry import Point
+from wsidicom.metadata import ImageType
 
 from ultraread.datasets.formats.dicom_tags import acquisition_of, silent, tags_of
 from ultraread.datasets.formats.limits import MAX_STORED_TILE_PX, is_whole_jpeg
@@ -85,6 +86,7 @@ class DicomWsiSlide:
             with silent(), use_settings(SETTINGS):
                 source = _source(self._open, addresses)
                 slide = WsiDicom(source)
+                _refuse_unused(source, slide)
                 self._images = _images(slide)
                 self.info = _describe(self._images, slide, headers)
         except UltraReadError:
@@ -140,6 +142,14 @@ def _source(opened: ExitStack, addresses: Sequence[FileAddress]) -> WsiDicomFile
     return source
 
 
+def _refuse_unused(source: WsiDicomFileSource, slide: WsiDicom) -> None:
+    """Of two instances that claim the same level, wsidicom keeps the last."""
+    levels = [level for pyramid in slide.pyramids for level in pyramid.levels]
+    used = sum(len(instance.datasets) for level in levels for instance in level.instances.values())
+    if used != sum(reader.image_type == ImageType.VOLUME for reader in source.readers):
+        raise DicomInvalid("instances claim the same place in the pyramid")
+
+
 def _decoded(level: _Level, column: int, row: int) -> Pixels:
     stored, pixels = level.instance.image_data.get_encoded_and_decoded_tile(
         Point(column, row), level.focal_plane, level.optical_path
@@ -178,6 +188,8 @@ def _check(levels: Sequence[_Level]) -> None:
 
 def _check_tiles(level: _Level) -> None:
     (step_x, step_y), size = level.step, level.size
+    if level.instance.image_data.samples_per_pixel not in (1, 3):
+        raise DicomInvalid("the pixels are neither grey nor colours")
     if min(step_x, step_y, size.width, size.height) < 1:
         raise DicomInvalid("an instance states no image size")
     if step_x * step_y > MAX_STORED_TILE_PX:
