@@ -20,8 +20,10 @@ from simulated import (
     write_png,
     write_pyramid,
     write_semithin,
+    write_svs,
     write_tiff,
 )
+from simulated_wide import write_dicom_slide, write_ome_zarr
 
 from ultraread.datasets.corpora import fetch
 from ultraread.datasets.geometry import BoxPx, SizePx, whole
@@ -65,6 +67,8 @@ WRITTEN = {
     "pyramid": lambda path: write_pyramid(path, TISSUE, 3),
     "ome": lambda path: write_ome_tiff(path, TISSUE, 4.0),
     "png": lambda path: write_png(path, TISSUE),
+    "ome_zarr": lambda path: write_ome_zarr(path, TISSUE, levels=2),
+    "dicom": lambda path: write_dicom_slide(path, TISSUE),
 }
 
 
@@ -90,6 +94,15 @@ def test_a_semithin_section_is_shown_in_its_colours(tmp_path: Path, viewer: View
     assert np.abs(tile.mean(axis=(0, 1)) - colours.mean(axis=(0, 1))).max() < 4
     grey = replace(exact, finish=Finish(PictureFormat.PNG, grey=True))
     assert pixels_of(viewer(grey, lambda: address_of(path))).ndim == 2
+
+
+def test_a_scanner_s_slide_is_shown(tmp_path: Path, viewer: Viewer) -> None:
+    colours = simulated_semithin(700, 500)
+    path = write_svs(tmp_path / "glass.svs", colours)
+    image = viewed(path)
+    picture = Picture(image, region_of(BoxPx(0, 0, 700, 500), SizePx(700, 500)), finish=PNG)
+    made = pixels_of(viewer(picture, lambda: address_of(path)))
+    assert np.abs(made.astype(int) - colours).mean() < 8, "the JPEG of the file"
 
 
 def test_a_jpeg_tile_is_close_to_the_file(tmp_path: Path, viewer: Viewer) -> None:
