@@ -28,6 +28,7 @@ def examine(config: Path | None) -> list[Check]:
         _check("service", _service),
         _check("settings", lambda: _settings(config)),
         _check("machine", lambda: _machine(config)),
+        _check("storage", lambda: _storage(config)),
     ]
 
 
@@ -74,3 +75,19 @@ def _machine(config: Path | None) -> str:
     share = share_of_replica(settings)
     check_memory(settings)
     return f"{machine_cpus(settings):g} cores; each classifier replica works with {share.threads} threads"
+
+
+def _storage(config: Path | None) -> str:
+    """Where copies go, asked whether they answer. Raises StorageUnreachable."""
+    from ultraread.serving.settings import load_settings
+    from ultraread.serving.storage.places import on_same_device, target_at
+
+    settings = load_settings(config)
+    places = [settings.slides_place, *([settings.second_copy_url] if settings.second_copy_url else [])]
+    for place in places:
+        target_at(place).size("probe")
+    if len(places) == 1:
+        return "one copy; set second_copy_url for another one"
+    if on_same_device(*places):
+        return "two copies, but on one device: what breaks it takes both. Set second_copy_url elsewhere"
+    return "two copies, on two devices"
