@@ -1,7 +1,8 @@
 """What the file tells about itself, in the record's words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from ultraread.datasets.identity.find import told_of
 from ultraread.datasets.identity.found import Identity
 from ultraread.datasets.scale import Scale, StatedScale
 from ultraread.datasets.scan_record.record import (
@@ -11,11 +12,8 @@ from ultraread.datasets.scan_record.record import (
     FiledScale,
     FromFile,
 )
-from ultraread.datasets.slide import Acquisition, ImageInfo, Modality
+from ultraread.datasets.slide import ImageInfo, Modality
 from ultraread.datasets.slide_digest import SlideDigest
-
-SHORTEST_HIDDEN = 2
-"""Characters; a shorter value that identifies would be found in every text."""
 
 
 def file_facts(file_format: str, digest: SlideDigest, images: Sequence[FiledImage]) -> FromFile:
@@ -33,15 +31,14 @@ def file_facts(file_format: str, digest: SlideDigest, images: Sequence[FiledImag
 def filed_image(
     image: ImageInfo,
     modality: Modality,
-    identity: Identity | None,
+    identity: Identity,
     scales: Sequence[StatedScale | Scale] = (),
 ) -> FiledImage:
-    """One image, with the instrument's texts but those that share something with what identifies somebody.
+    """One image, and of its acquisition what identifies nobody; under the policy `keep`, all of it.
 
-    `identity` is as it was found in the file: what comes from the store knows no values. Without it, no text
-    is told; under the policy `keep`, every one. `scales` are those that the file does not state, of a
-    burnt-in bar, a calibration record, an operator.
+    `scales` are those that the file does not state: of a calibration record, an operator.
     """
+    made = image.acquisition if identity.keeps_names else told_of(image.acquisition)
     return FiledImage(
         index=image.index,
         width_px=image.size.width,
@@ -51,22 +48,14 @@ def filed_image(
         samples_per_px=image.samples_per_px,
         modality=modality,
         scales=tuple(_scale(scale) for scale in (*image.scales, *scales)),
-        acquisition=_acquisition(image.acquisition, _telling(identity)),
+        acquisition=FiledAcquisition(
+            microscope=made.microscope or None,
+            camera=made.camera or None,
+            acquired=made.acquired or None,
+            magnification=made.magnification,
+            accelerating_kv=made.accelerating_kv,
+        ),
     )
-
-
-def _telling(identity: Identity | None) -> Callable[[str], bool]:
-    """Which texts of the file may be told."""
-    if identity is None:
-        return lambda text: False
-    values = [item.value.casefold() for item in identity.found if len(item.value) >= SHORTEST_HIDDEN]
-    hidden = [] if identity.keeps_names else values
-
-    def tells(text: str) -> bool:
-        folded = text.casefold()
-        return not any(value in folded or folded in value for value in hidden)
-
-    return tells
 
 
 def _scale(scale: StatedScale | Scale) -> FiledScale:
@@ -78,17 +67,3 @@ def _scale(scale: StatedScale | Scale) -> FiledScale:
         tolerance=scale.tolerance,
         reason=scale.reason,
     )
-
-
-def _acquisition(made: Acquisition, tells: Callable[[str], bool]) -> FiledAcquisition:
-    return FiledAcquisition(
-        microscope=_told(made.microscope, tells),
-        camera=_told(made.camera, tells),
-        acquired=_told(made.acquired, tells),
-        magnification=made.magnification,
-        accelerating_kv=made.accelerating_kv,
-    )
-
-
-def _told(text: str, tells: Callable[[str], bool]) -> str | None:
-    return text if text and tells(text) else None

@@ -10,8 +10,9 @@ import pytest
 from fastapi import FastAPI
 from scan_records import COMPLETE, a_link
 from serving_api import FileSlide, served
-from simulated import simulated_colours, simulated_tissue, write_tiff
+from simulated import simulated_tissue, write_semithin, write_tiff
 
+from ultraread.datasets.corpora import fetch
 from ultraread.datasets.digest import sha256_of_file
 from ultraread.datasets.scan_record.record import ScanRecord
 from ultraread.serving.api.app import create_api
@@ -83,6 +84,17 @@ def test_filing_keeps_what_is_stated_and_what_the_file_tells(
     ]
     assert ScanRecord.model_validate({name: told[name] for name in ScanRecord.model_fields})
     assert http.get("/v1/scan-records").json()["items"][0] == told
+
+
+def test_what_an_instrument_wrote_is_filed_but_its_time(http: httpx.Client, file_slide: FileSlide) -> None:
+    filed = file_slide(fetch("instrument_samples/Camera Ceta Imaging Micro.emd"))
+    told = http.get(f"/v1/scan-records/{filed['scan_record_id']}").json()["from_file"]
+    (image,) = told["images"]
+    assert (told["format"], image["acquisition"]["accelerating_kv"]) == ("emd_velox", 300)
+    assert image["acquisition"]["magnification"] == pytest.approx(26996.349)
+    assert image["acquisition"]["acquired"] is None
+    assert image["scales"][0]["origin"] == "instrument_tag"
+    assert "2020-07-29" not in str(told)
 
 
 def test_a_record_of_which_nothing_was_stated_guesses_nothing(http: httpx.Client, record_id: str) -> None:
@@ -273,7 +285,7 @@ def test_the_glass_slide_of_a_case_leads_over_the_grid_to_the_field(
     http: httpx.Client, file_slide: FileSlide, field: Path, case_id: str
 ) -> None:
     other_case = http.post("/v1/cases", json={}).json()["id"]
-    glass_file = write_tiff(field.with_name("glass.tif"), simulated_colours(100, 80), nm_per_px=250)
+    glass_file = write_semithin(field.with_name("glass.tif"), 600, 400)
     glass = file_slide(glass_file, case_id=case_id, digitized={"object": "semithin_glass"})
     em = file_slide(field, case_id=case_id, grid_or_slide_id="A1-G1", digitized={"object": "grid"})
     elsewhere = file_slide(field, case_id=other_case)
