@@ -68,6 +68,11 @@ def rosettasciio(path: Path) -> list[Array]:
     return pictures
 
 
+def rosettasciio_turned(path: Path) -> list[Array]:
+    """As `rosettasciio`, which turns x and y of single pictures in EMD files of NCEM."""
+    return [picture.T for picture in rosettasciio(path)]
+
+
 def ncempy(path: Path) -> list[Array]:
     """The pictures of a DM or SER file."""
     import ncempy.io.dm
@@ -115,6 +120,7 @@ def tifffile(path: Path) -> list[Array]:
 ORACLES: dict[str, Oracle] = {
     "Pillow": pillow,
     "rosettasciio": rosettasciio,
+    "rosettasciio_turned": rosettasciio_turned,
     "ncempy": ncempy,
     "mrcfile": mrcfile,
     "h5py": h5py,

@@ -13,7 +13,7 @@ from ultraread.datasets.formats.raster_tags import tags_of_raster
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideFormat, SlideInfo, Tag
 from ultraread.datasets.stored_file import StoredFile
-from ultraread.errors import SlidePixelFormat, SlideTooLarge, SlideTruncated, SlideTypeMismatch
+from ultraread.errors import SlideDamaged, SlidePixelFormat, SlideTooLarge, SlideTruncated, SlideTypeMismatch
 
 
 class RasterSlide:
@@ -21,10 +21,12 @@ class RasterSlide:
 
     def __init__(self, stored: StoredFile, kind: SlideFormat) -> None:
         with stored.stream() as stream:
-            _check_header(stream)
+            size = _checked_size(stream)
         whole = stored.read_at(0, stored.size)
         stored.close()
         self._pixels = _decode(whole, kind)
+        if self._pixels.shape[:2] != size:  # libjpeg gives up without a word, with a picture of 0 x 0
+            raise SlideDamaged("the picture is not of the size that its header says")
         self.info = SlideInfo(kind, (_describe(self._pixels, kind),), _tags(whole, kind))
 
     def read_box(self, image: int, level: int, box: BoxPx) -> Pixels:
@@ -42,8 +44,8 @@ class RasterSlide:
         self.close()
 
 
-def _check_header(stream: BinaryIO) -> None:
-    """Pillow reads the size without decoding; it would turn 16-bit RGB into 8, so it decodes nothing here."""
+def _checked_size(stream: BinaryIO) -> tuple[int, int]:
+    """Height and width, from the header alone: Pillow would make 16-bit RGB one of 8 bit."""
     try:
         with Image.open(stream, formats=("PNG", "JPEG")) as header:
             width, height = header.size
@@ -55,6 +57,7 @@ def _check_header(stream: BinaryIO) -> None:
         raise SlideTruncated("the header is cut off") from failure
     if width * height > MAX_STORED_TILE_PX:
         raise SlideTooLarge(f"{width} x {height} px in one piece")
+    return height, width
 
 
 def _tags(stored: bytes, kind: SlideFormat) -> tuple[Tag, ...]:

@@ -25,6 +25,12 @@ MAX_DECLARED_PER_HELD_BYTE = 10
 """A header that declares more than ten times what the file holds is refused, not read as damage."""
 MAX_IFDS = 10_000
 SUBIFDS_TAG = 330
+LAST_ORDINARY_TAG = 532
+"""Higher codes are private: programs that rewrite a file lose their values, and it opens none the worse."""
+BYTES_OF_TYPE = {
+    1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8,
+}  # fmt: skip
+"""TIFF 6.0, section 2, and those that BigTIFF adds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,7 @@ def check_planes(levels: list[StoredPlane], file_bytes: int) -> None:
     for plane in levels:
         _check_layout(plane, file_bytes)
         _check_counts(plane)
+    _check_overlap(levels)
     for larger, smaller in pairwise(levels):
         _check_step_of_pyramid(larger, smaller)
 
@@ -76,12 +83,14 @@ def check_planes(levels: list[StoredPlane], file_bytes: int) -> None:
 def check_ifds(stream: BinaryIO) -> None:
     """Follow every directory from the first, sub-directories among them; leave what is cut off to the parser.
 
-    Raises SlideIfdLoop where one is met twice, SlideTooManyIfds beyond MAX_IFDS.
+    Raises SlideIfdLoop where one leads back to itself, SlideTooManyIfds beyond MAX_IFDS, SlideTruncated where
+    the value of an ordinary tag lies beyond the end of the file.
     """
+    file_bytes = stream.seek(0, 2)
     stream.seek(0)
     order = ">" if stream.read(2) == b"MM" else "<"
     head = stream.read(14)
-    layout = _Layout(order, is_big=_number(order + "H", head[:2]) == 43)
+    layout = _Layout(order, _number(order + "H", head[:2]) == 43, file_bytes)
     first = _number(order + layout.offset, head[6:14] if layout.is_big else head[2:6])
     _walk(first, lambda offset: layout.following(stream, offset))
     stream.seek(0)
@@ -114,6 +123,7 @@ class _Layout:
 
     order: str
     is_big: bool
+    file_bytes: int
 
     @property
     def offset(self) -> str:
@@ -130,9 +140,20 @@ class _Layout:
         next_at = entries * size
         found = [_number(self.order + self.offset, stored[next_at : next_at + (8 if self.is_big else 4)])]
         for start in range(0, next_at, size):
-            if _number(self.order + "H", stored[start : start + 2]) == SUBIFDS_TAG:
-                found.extend(self._subifds(stream, stored[start : start + size]))
+            entry = stored[start : start + size]
+            self._check_value(entry)
+            if _number(self.order + "H", entry[:2]) == SUBIFDS_TAG:
+                found.extend(self._subifds(stream, entry))
         return found
+
+    def _check_value(self, entry: bytes) -> None:
+        width = 8 if self.is_big else 4
+        code, kind = (_number(self.order + "H", entry[at : at + 2]) for at in (0, 2))
+        value_bytes = _number(self.order + self.offset, entry[4 : 4 + width]) * BYTES_OF_TYPE.get(kind, 0)
+        if code > LAST_ORDINARY_TAG or value_bytes <= width:
+            return
+        if _number(self.order + self.offset, entry[4 + width :]) + value_bytes > self.file_bytes:
+            raise SlideTruncated("a tag of the header lies beyond the end of the file")
 
     def _subifds(self, stream: BinaryIO, entry: bytes) -> list[int]:
         width = 8 if self.is_big else 4
@@ -181,6 +202,16 @@ def _check_counts(plane: StoredPlane) -> None:
         is_last_strip = not plane.key.is_tiled and index == len(plane.byte_counts) - 1
         if count not in {0, full, rest if is_last_strip else full}:
             raise SlideDamaged(f"stored tile {index} has {count:,} bytes, its pixels need {full:,}")
+
+
+def _check_overlap(levels: list[StoredPlane]) -> None:
+    """No two stored tiles share bytes, but equal ones may be stored once and listed several times."""
+    places = {
+        place for plane in levels for place in zip(plane.offsets, plane.byte_counts, strict=True) if place[1]
+    }
+    for (offset, count), (following, _) in pairwise(sorted(places)):
+        if offset + count > following:
+            raise SlideOffsetInvalid("two stored tiles share bytes")
 
 
 def _check_step_of_pyramid(larger: StoredPlane, smaller: StoredPlane) -> None:
