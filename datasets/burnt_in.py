@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultraread.datasets.burnt_in_bar import DrawnBar, find_bars
-from ultraread.datasets.burnt_in_ink import Ink, Line, around, find_lines, ink_of
+from ultraread.datasets.burnt_in_ink import Ink, Line, around, find_letters, find_lines, ink_of, plate_around
 from ultraread.datasets.burnt_in_label import length_nm
 from ultraread.datasets.burnt_in_text import ReadText, read_line, read_text
 from ultraread.datasets.geometry import BoxPx, SizePx
@@ -33,6 +33,10 @@ MAX_LOOK_PX = 64_000_000
 looked at: its strips would not fit into memory, and who writes such montages states their scale in tags."""
 MAX_LINES = 24
 """Rows of letters that are read in one strip, those with most letters first: bounds time on noise."""
+TEXT_GAP = 3.0
+LABEL_GAP = 1.5
+"""Between neighbouring letters, in their heights: of lines, whose dashes and dots are no letters here, and of
+a label, which is to be read without what stands beside it."""
 LINE_PX = 36
 """Height to which a row of letters is brought for OCR."""
 LINE_MARGIN = 0.35
@@ -92,10 +96,15 @@ class BurntInBar:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is burnt into one image; `not_looked_at` says why nothing was looked for, where that is so."""
+    """What is burnt into one image.
+
+    `plates` are opaque rectangles that text and bars stand on; `not_looked_at` says why nothing was looked
+    for, where that is so.
+    """
 
     texts: tuple[BurntInText, ...] = ()
     bars: tuple[BurntInBar, ...] = ()
+    plates: tuple[BoxPx, ...] = ()
     not_looked_at: str = ""
 
     @property
@@ -109,7 +118,8 @@ class Look:
     @property
     def boxes(self) -> tuple[BoxPx, ...]:
         """Where pixels are not of the specimen (level-0 pixels)."""
-        return tuple(text.box for text in self.texts) + tuple(bar.box for bar in self.bars)
+        drawn = [text.box for text in self.texts] + [bar.box for bar in self.bars]
+        return (*drawn, *self.plates)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -118,7 +128,8 @@ class Look:
     def from_json(cls, told: dict[str, Any]) -> "Look":
         texts = [BurntInText(**(each | {"box": BoxPx(**each["box"])})) for each in told["texts"]]
         bars = [BurntInBar(**(each | {"box": BoxPx(**each["box"])})) for each in told["bars"]]
-        return cls(tuple(texts), tuple(bars), told.get("not_looked_at", ""))
+        plates = [BoxPx(**box) for box in told.get("plates", ())]
+        return cls(tuple(texts), tuple(bars), tuple(plates), told.get("not_looked_at", ""))
 
 
 def look_at(slide: Slide, image: ImageInfo) -> Look:
@@ -160,12 +171,20 @@ def _strips(size: SizePx) -> Iterator[BoxPx]:
 
 def _look(ink: Ink, size: SizePx) -> Look:
     """One strip, in its own pixels."""
-    lines, bars = find_lines(ink, size.height), find_bars(ink, size.width, size.height)
-    texts = [text for line in _of_text(lines) for text in _texts_of(ink.grey, line.box)]
+    letters, bars = find_letters(ink, size.height), find_bars(ink, size.width, size.height)
+    texts = [
+        text for line in _of_text(find_lines(letters, TEXT_GAP)) for text in _texts_of(ink.grey, line.box)
+    ]
     clean = _without(ink.grey, [bar.box for bar in bars])
-    read = [_labelled(clean, bar, lines, size) for bar in bars]
+    words = find_lines(letters, LABEL_GAP)
+    read = [_labelled(clean, bar, words, size) for bar in bars]
     texts += [text for _, of_bar in read for text in of_bar]
-    return Look(_each_once(texts), tuple(bar for bar, _ in read))
+    return _with_plates(Look(_each_once(texts), tuple(bar for bar, _ in read)), ink)
+
+
+def _with_plates(look: Look, ink: Ink) -> Look:
+    plates = (plate_around(ink, box) for box in look.boxes)
+    return replace(look, plates=tuple(dict.fromkeys(plate for plate in plates if plate)))
 
 
 def _of_text(lines: Sequence[Line]) -> Sequence[Line]:
@@ -173,7 +192,7 @@ def _of_text(lines: Sequence[Line]) -> Sequence[Line]:
 
 
 def _labelled(
-    clean: Grey, drawn: DrawnBar, lines: Sequence[Line], size: SizePx
+    clean: Grey, drawn: DrawnBar, words: Sequence[Line], size: SizePx
 ) -> tuple[BurntInBar, list[BurntInText]]:
     """The bar with what its label says, and every reading of the label.
 
@@ -181,7 +200,7 @@ def _labelled(
     them is a label, OCR looks for the label itself. Readings that contradict each other are no label.
     """
     near = _beside(drawn.box, size, clean.shape)
-    labels = [text for line in lines if _overlap(line.box, near) for text in _readings(clean, line.box)]
+    labels = [text for line in words if _overlap(line.box, near) for text in _readings(clean, line.box)]
     labels = [text for text in labels if length_nm(text.text)] or _searched(clean, near)
     stated = {length_nm(text.text) for text in labels}
     bar = BurntInBar(
@@ -272,13 +291,13 @@ def _overlap(one: BoxPx, other: BoxPx) -> bool:
 
 
 def _joined(one: Look, other: Look) -> Look:
-    return Look(one.texts + other.texts, one.bars + other.bars)
+    return Look(one.texts + other.texts, one.bars + other.bars, one.plates + other.plates)
 
 
 def _moved(look: Look, strip: BoxPx) -> Look:
     texts = (replace(text, box=_shifted(text.box, strip)) for text in look.texts)
     bars = (replace(bar, box=_shifted(bar.box, strip)) for bar in look.bars)
-    return Look(tuple(texts), tuple(bars))
+    return Look(tuple(texts), tuple(bars), tuple(_shifted(plate, strip) for plate in look.plates))
 
 
 def _shifted(box: BoxPx, by: BoxPx) -> BoxPx:
@@ -300,7 +319,7 @@ def _at_full_size(look: Look, image: ImageInfo, level: int) -> Look:
         for bar in look.bars
     )
     texts = (replace(text, box=_enlarged(text.box, across)) for text in look.texts)
-    return Look(tuple(texts), tuple(bars))
+    return Look(tuple(texts), tuple(bars), tuple(_enlarged(plate, across) for plate in look.plates))
 
 
 def _enlarged(box: BoxPx, by: float) -> BoxPx:

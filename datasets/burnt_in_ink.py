@@ -1,5 +1,6 @@
 """Ink: pixels that no specimen makes, at the ends of the grey range and with a sharp edge."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -23,8 +24,11 @@ MAX_STROKE = 0.45
 """Width of a letter's strokes, of its height."""
 MIN_LETTERS = 2
 """A label as short as `5 nm` has three, and letters may touch; other text needs more: see `burnt_in`."""
-MAX_GAP = 3.0
-"""Between neighbouring letters, of their height: dashes and dots in between are no letters here."""
+PLATE_WITHIN = 0.06
+MIN_PLATE_FILL = 0.6
+"""Of the range, how even a plate is; and how much of its rectangle is plate, not letters."""
+PLATE_INSETS = (0.0, 0.1, 0.2)
+"""Where a plate is looked for: around a box of text, and that much of its height inside."""
 MAX_RISE = 1.5
 """Height of a line, of its highest letter."""
 
@@ -39,6 +43,14 @@ class Ink:
     grey: Grey
     bright: Mask
     dark: Mask
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """Boxes of what may be letters, in the strip's pixels, by the kind of ink: never both in one word."""
+
+    bright: tuple[BoxPx, ...]
+    dark: tuple[BoxPx, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +79,57 @@ def ink_of(pixels: Pixels) -> Ink | None:
     return Ink(scaled.astype(np.float32, copy=False), bright, dark)
 
 
-def find_lines(ink: Ink, image_height_px: int) -> tuple[Line, ...]:
-    """Return the rows of letters of a strip: what is worth an OCR. Those with most letters first."""
+def find_letters(ink: Ink, image_height_px: int) -> Letters:
+    """Return the patches of a strip that may be letters."""
     lowest = max(MIN_GLYPH_PX, round(MIN_GLYPH_FRACTION * image_height_px))
     highest = max(2 * MIN_GLYPH_PX, round(MAX_GLYPH_FRACTION * image_height_px))
-    bright = _lines(_glyphs(ink.grey, ink.bright, (lowest, highest)))
-    dark = _lines(_glyphs(-ink.grey, ink.dark, (lowest, highest)))
-    return tuple(sorted(bright + dark, key=lambda line: -line.letters))
+    bright = _glyphs(ink.grey, ink.bright, (lowest, highest))
+    return Letters(tuple(bright), tuple(_glyphs(-ink.grey, ink.dark, (lowest, highest))))
+
+
+def find_lines(letters: Letters, max_gap: float) -> tuple[Line, ...]:
+    """Return the rows of letters: what is worth an OCR. Those with most letters first.
+
+    `max_gap` lies between neighbouring letters at most, in their heights.
+    """
+    lines = _lines(letters.bright, max_gap) + _lines(letters.dark, max_gap)
+    return tuple(sorted(lines, key=lambda line: -line.letters))
+
+
+def plate_around(ink: Ink, box: BoxPx) -> BoxPx | None:
+    """The opaque rectangle that text or a bar stands on, a caption's band too; None where it has none.
+
+    `box` lies in the strip, and may reach a little over the plate, as boxes of OCR do.
+    """
+    insets = (round(share * box.height) for share in PLATE_INSETS)
+    plates = (_plate_at(ink, _frame(box, inset, ink.grey.shape)) for inset in insets)
+    return next((plate for plate in plates if plate), None)
+
+
+def _plate_at(ink: Ink, frame: Mask) -> BoxPx | None:
+    """All that is joined to the frame by pixels of its own pure ink, where that fills a rectangle."""
+    from scipy import ndimage
+
+    level = float(np.median(ink.grey[frame])) if frame.any() else 0.5
+    if PLATE_WITHIN < level < 1 - PLATE_WITHIN:
+        return None
+    labels = np.zeros(ink.grey.shape, np.int32)
+    ndimage.label(np.abs(ink.grey - level) <= PLATE_WITHIN, output=labels)
+    met = np.bincount(labels[frame])
+    joined = labels == int(met[1:].argmax()) + 1
+    rows, columns = ndimage.find_objects(joined.astype(np.uint8))[0]
+    plate = BoxPx(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+    return plate if joined[rows, columns].mean() >= MIN_PLATE_FILL else None
+
+
+def _frame(box: BoxPx, inset: int, shape: tuple[int, ...]) -> Mask:
+    """Two pixels along the box, outside it or `inset` pixels inside."""
+    rows = slice(max(0, box.y + inset - 2), box.bottom - inset + 2)
+    columns = slice(max(0, box.x + inset - 2), box.right - inset + 2)
+    frame = np.zeros(shape, bool)
+    frame[rows, columns] = True
+    frame[rows.start + 2 : rows.stop - 2, columns.start + 2 : columns.stop - 2] = False
+    return frame
 
 
 def _finite_range(pixels: Pixels) -> tuple[float, float]:
@@ -116,11 +172,11 @@ def _is_drawn(grey: Grey, labels: NDArray[np.int32], label: int, rows: slice, co
     return bool(depth.mean() >= MIN_DEPTH and uneven <= MAX_UNEVEN)
 
 
-def _lines(glyphs: list[BoxPx]) -> list[Line]:
+def _lines(glyphs: Sequence[BoxPx], max_gap: float) -> list[Line]:
     """Letters in a row: neighbours of like height that share most of their rows."""
     lines: list[list[BoxPx]] = []
     for glyph in sorted(glyphs, key=lambda box: box.x):
-        line = next((line for line in lines if _goes_on(line[-1], glyph)), None)
+        line = next((line for line in lines if _goes_on(line[-1], glyph, max_gap)), None)
         if line is None:
             lines.append([glyph])
         else:
@@ -134,10 +190,10 @@ def _is_straight(line: list[BoxPx]) -> bool:
     return around(line).height <= MAX_RISE * max(glyph.height for glyph in line)
 
 
-def _goes_on(last: BoxPx, glyph: BoxPx) -> bool:
+def _goes_on(last: BoxPx, glyph: BoxPx, max_gap: float) -> bool:
     shared = min(last.bottom, glyph.bottom) - max(last.y, glyph.y)
     smaller, larger = sorted((last.height, glyph.height))
-    return shared >= 0.5 * smaller and larger <= 2.2 * smaller and glyph.x - last.right <= MAX_GAP * larger
+    return shared >= 0.5 * smaller and larger <= 2.2 * smaller and glyph.x - last.right <= max_gap * larger
 
 
 def around(boxes: list[BoxPx]) -> BoxPx:
