@@ -26,15 +26,15 @@ QUIET = (
 )
 
 
+def chromium() -> str:
+    """Where it is; without one the test is skipped by name, and fails under CI."""
+    return next(filter(None, map(shutil.which, NAMES)), None) or missing("Chromium is not installed")
+
+
 @contextmanager
 def browser_page(width_px: int = 800, height_px: int = 600) -> Iterator[Page]:
-    """An empty page; skips the test by name where no Chromium is installed, and fails it under CI.
-
-    Errors that the page logs fail the test when it is done.
-    """
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        missing("Chromium is not installed")
+    """An empty page; errors that it logs fail the test when it is done."""
+    found = chromium()
     with TemporaryDirectory() as profile, sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             profile,

@@ -18,7 +18,7 @@ SCRIPT = "package/build/openseadragon/openseadragon.min.js"
 
 
 def openseadragon() -> Path:
-    """The library's one file, fetched by npm once; without it the test is skipped by name, and fails under CI."""
+    """The library's one file, fetched by npm once; without it the test is skipped, and fails under CI."""
     archive = Path(pooch.os_cache("ultraread")) / "tests" / f"openseadragon-{VERSION}.tgz"
     if not archive.is_file():
         _fetch(archive)

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from browser import browser_page, folder_served
+from browser import browser_page, chromium, folder_served
 from numpy.typing import NDArray
 from openseadragon import openseadragon
 from PIL import Image
@@ -39,6 +39,7 @@ IS_DRAWN = "viewer.world.getItemCount() == 1 && viewer.world.getItemAt(0).getFul
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A page with a viewer on an origin of its own, as a web application has it."""
+    chromium()
     folder = tmp_path_factory.mktemp("pages")
     (folder / "openseadragon.js").write_bytes(openseadragon().read_bytes())
     (folder / "viewer.html").write_text(PAGE)
