@@ -11,7 +11,8 @@ A_DIGEST = "a" * 64
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 COMPLETE: dict[str, Any] = {
     "accession": "SIM-26-1",
-    "specimen": "kidney, A",
+    "specimen": "kidney",
+    "specimen_id": "A",
     "block": "A1",
     "grid_or_slide_id": "A1-semithin",
     "digitized": {

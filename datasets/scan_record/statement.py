@@ -175,8 +175,9 @@ class Statement(Part):
 
     accession: Line | None = Field(default=None, description="Accession number of the case.")
     specimen: Line | None = Field(
-        default=None, description="What the tissue is, and which specimen of the case."
+        default=None, description="What the tissue is; findings out of a model's scope say so."
     )
+    specimen_id: Line | None = Field(default=None, description="Which specimen of the case.")
     block: Line | None = Field(default=None, description="Tissue block.")
     grid_or_slide_id: Line | None = Field(default=None, description="Name of the grid or glass slide.")
     digitized: Section[Digitized] = Field(

@@ -17,7 +17,10 @@ class AuditLog:
     session: Session
 
     def append(self, who: str, what: str, subject: str, detail: Mapping[str, Any] | None = None) -> None:
-        """Add an event; `what` is a past participle (`read_requested`), `subject` an id. No patient data."""
+        """Add an event; `what` is a past participle (`read_requested`), `subject` an id.
+
+        No patient data, but for old and new values of a scan record, whose trail is guarded as it is itself.
+        """
         self.session.add(AuditRow(who=who, what=what, subject=subject, detail=dict(detail or {})))
 
     def list(self, after: int = 0, limit: int = 100, subject: str | None = None) -> Sequence[AuditRow]:
