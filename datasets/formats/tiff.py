@@ -85,7 +85,7 @@ class TiffSlide:
         if plane.key.compression in JPEG_CODINGS and not is_whole_jpeg(stored):
             raise TileUnreadable(f"stored tile {index}: its JPEG has no end")
         decoded = plane.key.decode(stored, index, jpegtables=plane.jpeg_tables)[0]
-        return None if decoded is None else plane.pixels.handed_on(decoded[0])
+        return None if decoded is None else plane.pixels.handed_on(decoded[0], plane.shown(index))
 
     def _refuse_transparency(self) -> None:
         """Look at the alpha of the smallest level; tiles of larger ones are refused when they are read."""

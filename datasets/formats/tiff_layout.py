@@ -59,6 +59,12 @@ class StoredPlane:
     def columns(self) -> int:
         return -(-self.size.width // self.step[0])
 
+    def shown(self, index: int) -> tuple[int, int]:
+        """Rows and columns of a stored tile that lie in the image; the rest fills it up."""
+        row, column = divmod(index, self.columns)
+        rows, columns = self.size.height - row * self.step[1], self.size.width - column * self.step[0]
+        return min(rows, self.step[1]), min(columns, self.step[0])
+
 
 def plane_of(level: TiffPageSeries, number: int) -> StoredPlane:
     """One plane of a level. Raises SlideTruncated, SlidePixelFormat, SlideCodecUnsupported, SlideDamaged."""

@@ -35,10 +35,13 @@ class TiffPixels:
     has_alpha: bool = False
     palette: NDArray[np.uint8] | None = None
 
-    def handed_on(self, segment: np.ndarray[Any, Any]) -> Pixels:
-        """`segment`: (height, width, stored samples). Raises TileUnreadable where alpha hides anything."""
+    def handed_on(self, segment: np.ndarray[Any, Any], shown: tuple[int, int]) -> Pixels:
+        """`segment`: (height, width, stored samples), of which `shown` rows and columns lie in the image.
+
+        Raises Transparent where alpha hides anything in them.
+        """
         if self.has_alpha:
-            _refuse_transparency(segment)
+            _refuse_transparency(segment[: shown[0], : shown[1]])
             segment = segment[..., :-1]
         pixels = segment[..., 0] if segment.shape[-1] == 1 else segment
         if self.palette is not None:

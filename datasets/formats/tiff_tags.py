@@ -100,8 +100,8 @@ def _of_fei(says: Mapping[str, Any]) -> Acquisition:
 
 def _of_zeiss(says: Mapping[str, Any]) -> Acquisition:
     """Values are (name, value) or (name, value, unit)."""
-    magnification, unit = number_in(zeiss(says, "ap_mag")), str(zeiss(says, "ap_mag", 2))
-    times = 1000 if unit.upper().startswith("K") else 1
+    magnification = number_in(zeiss(says, "ap_mag"))
+    times = 1000 if "K" in f"{zeiss(says, 'ap_mag')} {zeiss(says, 'ap_mag', 2)}" else 1  # 24.5 K X
     return Acquisition(
         microscope=str(zeiss(says, "sv_serial_number") or ""),
         camera=str(zeiss(says, "dp_detector_type") or ""),
