@@ -164,7 +164,7 @@ def marked_dm(folder: Path, suffix: str) -> Planted:
 
 
 def marked_ser(folder: Path) -> Planted:
-    """User, microscope and time that TIA keeps in the EMI file, overwritten; the SER file is of its series."""
+    """User, microscope and time in the EMI file of TIA, overwritten; the SER file is of its series."""
     emi = fetch("instrument_samples/16_STOimage.emi")
     path = _overwritten(folder, emi, "EMI", ".emi", b"SUPERVISOR", f"{MARK}EMI".encode())
     stored = path.read_bytes().replace(b"TitanCubed D3147 S-Twin", f"{MARK}TITAN".ljust(23, "Q").encode())

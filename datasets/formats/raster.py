@@ -1,5 +1,6 @@
 """PNG and JPEG: decoded whole, after the header has said that they are small enough."""
 
+import logging
 from io import BytesIO
 from types import TracebackType
 from typing import BinaryIO, Self, cast
@@ -47,7 +48,7 @@ class RasterSlide:
 def _checked_size(stream: BinaryIO) -> tuple[int, int]:
     """Height and width, from the header alone: Pillow would make 16-bit RGB one of 8 bit."""
     try:
-        with Image.open(stream, formats=("PNG", "JPEG")) as header:
+        with _header(stream) as header:
             width, height = header.size
     except UnidentifiedImageError as failure:
         raise SlideTypeMismatch("the file is no PNG or JPEG image") from failure
@@ -60,10 +61,16 @@ def _checked_size(stream: BinaryIO) -> tuple[int, int]:
     return height, width
 
 
+def _header(stream: BinaryIO) -> Image.Image:
+    """At level DEBUG Pillow logs the values of tags, names of people among them: not here."""
+    logging.getLogger("PIL").setLevel(logging.INFO)
+    return Image.open(stream, formats=("PNG", "JPEG"))
+
+
 def _tags(stored: bytes, kind: SlideFormat) -> tuple[Tag, ...]:
     """No pixel depends on them, so damaged ones are left out."""
     try:
-        with Image.open(BytesIO(stored), formats=("PNG", "JPEG")) as header:
+        with _header(BytesIO(stored)) as header:
             return tags_of_raster(header, stored, kind)
     except Exception:  # Pillow raises five kinds for damaged EXIF
         return ()

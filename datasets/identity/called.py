@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ultraread.datasets.identity.find import find_identity, names_of
 from ultraread.datasets.identity.found import IdentityPolicy

@@ -103,7 +103,7 @@ def finished_before(prepared: PreparedSlide, folder: Path) -> ConcludedSlide:
     except (OSError, ValueError, KeyError, TypeError) as damaged:
         raise IntegrityFailed(f"{folder} is damaged", "Move it away and read again.") from damaged
     same_read = (findings.slide, findings.model) == (_slide_entry(prepared), model_entry(prepared.model))
-    same_settings = settings == json.loads(json.dumps(asdict(prepared.request)))
+    same_settings = settings == _settings(prepared)
     if not same_read or not same_settings or policy != prepared.identity.policy:
         raise InputChanged(f"{folder} is of another slide, model or settings", "Choose another --out.")
     return ConcludedSlide(prepared, findings, (), ())
@@ -130,6 +130,7 @@ def slide_findings(prepared: PreparedSlide, images: list[TalliedImage]) -> Slide
             [i.admitted for i in prepared.images],
             len(prepared.out_of_scope),
             images,
+            request.contrast_confirmed,
         ),
     )
 
@@ -286,7 +287,7 @@ def _provenance(
         "research_use_only": True,
         "file_names": _file_names(prepared),
         "identity": prepared.identity.as_json(),
-        "settings": asdict(prepared.request),
+        "settings": _settings(prepared),
         "windows": [asdict(image.window) for image in prepared.images],
         "ranges_by_process": {str(pid): n for pid, n in sorted(processes.items())},
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
@@ -294,6 +295,11 @@ def _provenance(
         "files": {file.name: sha256_of_file(file) for file in files},
         **told,
     }
+
+
+def _settings(prepared: PreparedSlide) -> Any:  # noqa: ANN401  # whatever JSON it makes
+    """The request as JSON holds it; dates are ISO 8601 text."""
+    return json.loads(json.dumps(asdict(prepared.request), default=str))
 
 
 def _file_names(prepared: PreparedSlide) -> list[str]:
