@@ -137,7 +137,7 @@ def look_at(slide: Slide, image: ImageInfo) -> Look:
     level = _level(image)
     if level is None:
         return Look(
-            not_looked_at=f"the image has more than {MAX_LOOK_PX / 1e6:.0f} megapixels and no level below"
+            not_looked_at=f"the image has more than {MAX_LOOK_PX / 1e6:.0f} megapixels and no smaller level"
         )
     found = Look()
     for strip in _strips(image.levels[level]):
