@@ -43,6 +43,7 @@ def browser_page(width_px: int = 800, height_px: int = 600) -> Iterator[Page]:
             args=list(QUIET),
             viewport={"width": width_px, "height": height_px},
         )
+        context.set_default_timeout(60_000)
         page, errors = context.pages[0], list[str]()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)

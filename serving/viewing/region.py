@@ -49,9 +49,8 @@ def region_of(box: BoxPx, size: SizePx) -> Region:
 def best_layer(layers: Sequence[Layer], region: Region) -> Layer:
     """The smallest one that still has the picture's resolution; `layers` start with the full size."""
     finest = max(1.0, min(region.across, region.down) * 1.001)
-    return max(
-        (layer for layer in layers if layer.scale <= finest), key=lambda each: each.scale, default=layers[0]
-    )
+    fine_enough = [layer for layer in layers if layer.scale <= finest]
+    return max(fine_enough, key=lambda layer: layer.scale, default=layers[0])
 
 
 def picture_of(layer: Layer, region: Region) -> Pixels:
@@ -64,13 +63,14 @@ def picture_of(layer: Layer, region: Region) -> Pixels:
     """
     small = reduced(layer, *_blocks(layer, region))
     edges = _edges_in(small, region)
-    margin_x, margin_y = (math.ceil(scale) + 1 for scale in _scales(edges, region.size))
-    seen = _seen(edges, small.size, margin_x, margin_y)
+    as_it_is = _box_of(edges, region.size, small.size)
+    seen = as_it_is or _seen(edges, small.size, region.size)
     _refuse_too_much(layer, small, seen)
     pixels = small.read(seen)
+    if as_it_is:
+        return pixels
     inside = (edges[0] - seen.x, edges[1] - seen.y, edges[2] - seen.x, edges[3] - seen.y)
-    cropped = _exact_crop(pixels, inside, region.size)
-    return _resized(pixels, inside, region.size) if cropped is None else cropped
+    return _resized(pixels, inside, region.size)
 
 
 def _blocks(layer: Layer, region: Region) -> tuple[int, int]:
@@ -85,15 +85,20 @@ def _edges_in(layer: Layer, region: Region) -> Edges:
     return region.left / x, region.top / y, region.right / x, region.bottom / y
 
 
-def _scales(edges: Edges, size: SizePx) -> tuple[float, float]:
-    return (edges[2] - edges[0]) / size.width, (edges[3] - edges[1]) / size.height
+def _box_of(edges: Edges, picture: SizePx, layer: SizePx) -> BoxPx | None:
+    """The box of the layer whose pixels are those of the picture, where there is one."""
+    box = BoxPx(round(edges[0]), round(edges[1]), picture.width, picture.height)
+    fits = np.allclose(edges, (box.x, box.y, box.right, box.bottom), rtol=0, atol=1e-3)
+    return box if fits and box.lies_in(layer) else None
 
 
-def _seen(edges: Edges, size: SizePx, margin_x: int, margin_y: int) -> BoxPx:
-    """Region and margin, as far as there is an image."""
+def _seen(edges: Edges, layer: SizePx, picture: SizePx) -> BoxPx:
+    """The region and what the filter sees beyond it, as far as there is an image."""
+    margin_x = math.ceil((edges[2] - edges[0]) / picture.width) + 1
+    margin_y = math.ceil((edges[3] - edges[1]) / picture.height) + 1
     left, top = max(0, math.floor(edges[0]) - margin_x), max(0, math.floor(edges[1]) - margin_y)
-    right = min(size.width, math.ceil(edges[2]) + margin_x)
-    bottom = min(size.height, math.ceil(edges[3]) + margin_y)
+    right = min(layer.width, math.ceil(edges[2]) + margin_x)
+    bottom = min(layer.height, math.ceil(edges[3]) + margin_y)
     return BoxPx(left, top, right - left, bottom - top)
 
 
@@ -101,16 +106,6 @@ def _refuse_too_much(layer: Layer, small: Layer, seen: BoxPx) -> None:
     decoded = seen.area_px * (small.across / layer.across) * (small.down / layer.down)
     if decoded > MAX_DECODED_PX:
         raise ViewTooLarge(f"the picture needs {decoded / 2**20:.0f} megapixels of the file")
-
-
-def _exact_crop(pixels: Pixels, inside: Edges, size: SizePx) -> Pixels | None:
-    """The picture itself where its pixels are those of the layer."""
-    left, top = round(inside[0]), round(inside[1])
-    wanted = (left, top, left + size.width, top + size.height)
-    fits = wanted[2] <= pixels.shape[1] and wanted[3] <= pixels.shape[0]
-    if not fits or not np.allclose(inside, wanted, rtol=0, atol=1e-3):
-        return None
-    return pixels[top : wanted[3], left : wanted[2]]
 
 
 def _resized(pixels: Pixels, inside: Edges, size: SizePx) -> Pixels:
