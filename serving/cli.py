@@ -47,6 +47,7 @@ def read(
     camera: options.Camera = "",
     magnification: options.Magnification = None,
     as_of: AsOf = None,
+    contrast_confirmed: options.ContrastConfirmed = "",
     resume: Annotated[
         bool,
         typer.Option(
@@ -66,7 +67,8 @@ def read(
 
     stated = options.stated_scale(nm_per_px, reason, tolerance)
     measured = calibrations_stated(calibrations, as_of, (microscope, camera, magnification))
-    request = ReadRequest(stated, options.parse_region(region), specimen, calibrations=measured)
+    box = options.parse_region(region)
+    request = ReadRequest(stated, box, specimen, calibrations=measured, contrast_confirmed=contrast_confirmed)
     found = fitting(find_local_model(model))
     with options.progress_bars(MofNCompleteColumn()) as progress, _scoring(found) as score_ranges:
         reader = LocalReader(

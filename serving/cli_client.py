@@ -40,6 +40,7 @@ def submit(
     tolerance: options.Tolerance = DEFAULT_TOLERANCE,
     region: options.Region = None,
     specimen: options.Specimen = "",
+    contrast_confirmed: options.ContrastConfirmed = "",
     accession: Annotated[
         str | None, typer.Option("--accession", help="Accession number of the case.")
     ] = None,
@@ -110,6 +111,7 @@ def submit(
             region=asdict(box) if box else None,
             scale=_scale_body(stated),
             instrument=_instrument_body(microscope, camera, magnification),
+            contrast_confirmed=contrast_confirmed or None,
         )
         if wait:
             read = _follow(client, read["id"])

@@ -40,6 +40,10 @@ StatedInstrumentOptions = tuple[str, str, float | None]
 Region = Annotated[
     str | None, typer.Option("--region", metavar="X,Y,W,H", help="Part to read, in level-0 pixels.")
 ]
+ContrastConfirmed = Annotated[
+    str,
+    typer.Option("--contrast-confirmed", help="Why an image that looks like a negative is none; read it."),
+]
 Specimen = Annotated[
     str, typer.Option("--specimen", help="What the tissue is; findings out of the model's scope say so.")
 ]

@@ -16,8 +16,8 @@ ALWAYS = (
     "What was not seen was not seen in the tiles that were scored; it says nothing of the rest.",
 )
 LOOKED_FOR = (
-    "Artefacts were looked for ({looked_for}) and are noted under quality with the findings that they suppress; "
-    "faint ones are missed. Not looked for, because pixels do not tell it: {unseen}."
+    "Artefacts were looked for ({looked_for}) and are noted under quality with the findings that they "
+    "suppress; faint ones are missed. Not looked for, because pixels do not tell it: {unseen}."
 )
 NOT_LOOKED = "No artefact was looked for: folds, precipitate, knife marks and blur can fake or hide findings."
 TWIN = (
@@ -41,11 +41,14 @@ def limitations_of(
     images: Sequence[AdmittedImage],
     light: int,
     tallied: Sequence[TalliedImage] = (),
+    contrast_confirmed: str = "",
 ) -> tuple[str, ...]:
     """Every sentence that applies, general ones first. `light` is the number of light micrographs."""
     card, said = model.card, [*ALWAYS, *_of_quality(model.card, coverage, tallied)]
     if model.uses_twin:
         said.append(TWIN)
+    if contrast_confirmed:
+        said.append(f"An operator confirmed that no image is a negative: {contrast_confirmed}.")
     if light:
         said.append(LIGHT.format(count=light))
     if len(images) == 1:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from ultraread.datasets.quality.artefacts import Artefact
 from ultraread.datasets.quality.assess import ImageQuality, assess
 from ultraread.datasets.quality.duplicates import duplicates, print_of
+from ultraread.datasets.quality.repeats import marked_repeats
 from ultraread.datasets.quality.sketch import ImageSketch
 from ultraread.models.card import ModelCard
 from ultraread.serving.read_slide import PreparedImage, PreparedSlide
@@ -19,7 +19,7 @@ def slide_quality(prepared: PreparedSlide, store: RangeStore) -> dict[int, Image
     """
     found = {image.plan.image: _image_quality(image, prepared.model.card, store) for image in prepared.images}
     measured = [quality for quality in found.values() if quality is not None]
-    return {quality.image: quality for quality in _without_repeats(measured)}
+    return {quality.image: quality for quality in marked_repeats(measured)}
 
 
 def repeated_fields(images: Sequence[TalliedImage]) -> set[int]:
@@ -39,14 +39,3 @@ def _image_quality(image: PreparedImage, card: ModelCard, store: RangeStore) -> 
             return None
         sketch.add(looks, thumbnails, planned_tiles(plan, number))
     return assess(sketch, image.burnt_in)
-
-
-def _without_repeats(images: Sequence[ImageQuality]) -> list[ImageQuality]:
-    """An image that repeats an earlier one counts for nothing, so that no place counts twice."""
-    if len(images) < 2:
-        return list(images)
-    repeated = set(duplicates([print_of(image.picture) for image in images]))
-    return [
-        image.with_mask(Artefact.DUPLICATE, image.everywhere()) if place in repeated else image
-        for place, image in enumerate(images)
-    ]

@@ -29,7 +29,7 @@ from ultraread.datasets.slide_digest import SlideDigest, digest_slide
 from ultraread.datasets.tile_plan import TilePlan
 from ultraread.datasets.tile_stream import TileReader, stream
 from ultraread.errors import ContrastInverted, InputChanged, TooManyFailedTiles
-from ultraread.models.card import FullRange
+from ultraread.models.card import FullRange, ModelCard
 from ultraread.models.preprocess import Window, full_range_window, measure_window
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.score_tiles import RangeSink, RangeStore, RangeTask, ScoreRanges, planned_tiles
@@ -184,28 +184,36 @@ def _refuse_if_too_damaged(counts: TileCounts, max_failed_fraction: float) -> No
         )
 
 
+def refuse_inverted(slide: Slide, admitted: AdmittedImage, model: ModelFolder, confirmed: str) -> None:
+    """Raise ContrastInverted where an image looks like a negative, and nobody `confirmed` that it is none."""
+    plan = _plan(admitted, model.card, RANGE_TILES)
+    _refuse_inverted(list(_first_tiles(slide, plan, SAMPLE_TILES)), admitted, confirmed)
+
+
 def _prepare_image(
     slide: Slide, admitted: AdmittedImage, model: ModelFolder, request: ReadRequest
 ) -> PreparedImage:
-    card = model.card
-    plan = TilePlan(
+    plan, rule = _plan(admitted, model.card, request.range_tiles), model.card.normalisation
+    first: list[NDArray[np.float32]] = []
+    if isinstance(rule, FullRange):
+        window = full_range_window(admitted.info.bit_depth)
+        first += _first_tiles(slide, plan, SAMPLE_TILES)
+    else:
+        once = replace(plan, margin_px=0)  # margins would count the same pixels twice
+        window = measure_window(_kept(_first_tiles(slide, once, rule.sample_tiles), first))
+    _refuse_inverted(first, admitted, request.contrast_confirmed)
+    return PreparedImage(admitted, plan, window)
+
+
+def _plan(admitted: AdmittedImage, card: ModelCard, range_tiles: int) -> TilePlan:
+    return TilePlan(
         image=admitted.info.index,
         region=admitted.region,
         zoom=admitted.zoom,
         tile_px=card.core_px,
-        range_tiles=request.range_tiles,
+        range_tiles=range_tiles,
         margin_px=card.margin_px,
     )
-    rule = card.normalisation
-    if isinstance(rule, FullRange):
-        window = full_range_window(admitted.info.bit_depth)
-        first = list(_first_tiles(slide, plan, SAMPLE_TILES))
-    else:
-        first = []
-        once = replace(plan, margin_px=0)  # margins would count the same pixels twice
-        window = measure_window(_kept(_first_tiles(slide, once, rule.sample_tiles), first))
-    _refuse_inverted(first, admitted, request)
-    return PreparedImage(admitted, plan, window)
 
 
 def _first_tiles(slide: Slide, plan: TilePlan, count: int) -> Iterator[NDArray[np.float32]]:
@@ -227,9 +235,9 @@ def _kept(
         yield tile
 
 
-def _refuse_inverted(tiles: list[NDArray[np.float32]], admitted: AdmittedImage, request: ReadRequest) -> None:
+def _refuse_inverted(tiles: list[NDArray[np.float32]], admitted: AdmittedImage, confirmed: str) -> None:
     """A negative would be read as its opposite; one that only looks so may be confirmed with a reason."""
-    if not request.contrast_confirmed and contrast_of(tiles).is_inverted:
+    if not confirmed and contrast_of(tiles).is_inverted:
         raise ContrastInverted(f"image {admitted.info.index} looks like a negative")
 
 

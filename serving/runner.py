@@ -34,7 +34,7 @@ from ultraread.serving.storage.slide_store import open_slide_store
 from ultraread.serving.store.calibrations import calibrations_of
 from ultraread.serving.store.jobs import ClaimedRead, EndState, Jobs, LostLease, Progress, ReadResult
 from ultraread.serving.store.looks import looks_of
-from ultraread.serving.store.records import find_all, specimens_of
+from ultraread.serving.store.records import find_all, pinned_specimens
 from ultraread.serving.store.tables import ReadRow, SlideRow
 
 log = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ class _OneRead:
         """Every slide of the read, in its order, prepared or with the error that it cannot be read for."""
         with self.runner.jobs.store.reading() as session:
             slides = find_all(session, SlideRow, self._read.slide_ids)
-            specimens = specimens_of(session, self._read.slide_ids)
+            specimens = pinned_specimens(session, self._read)
             calibrations = calibrations_of(session, self._read.request)
         request = request_of(self._read, specimens, calibrations, self.runner.settings.range_tiles)
         return [self._prepare_one(slide, model, request) for slide in slides]
@@ -252,4 +252,5 @@ def request_of(
         specimen=specimens[0] if len(set(specimens)) == 1 else "",
         range_tiles=range_tiles,
         calibrations=calibrations,
+        contrast_confirmed=read.request.get("contrast_confirmed") or "",
     )

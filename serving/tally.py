@@ -97,8 +97,8 @@ class Witness:
 class TalliedImage:
     """One image after all its ranges: what findings of a slide or a case are made of.
 
-    `scored_px` is the area of scored tiles in model pixels, with what artefacts take from a class. `notes` are
-    the artefacts that were found, `picture` (256, 256) tells the image from others.
+    `scored_px` is the area of scored tiles in model pixels, with what artefacts take from a class. `notes`
+    are the artefacts that were found, `picture` (256, 256) tells the image from others.
     """
 
     slide_sha256: str
@@ -199,7 +199,7 @@ class ImageTally:
         starts = patch_px * np.arange(self._side)
         rows = np.minimum((tile.model_box.y + starts) // cells.cell_px, cells.rows - 1)
         columns = np.minimum((tile.model_box.x + starts) // cells.cell_px, cells.columns - 1)
-        return mask[np.ix_(rows, columns)]
+        return np.asarray(mask[np.ix_(rows, columns)])
 
 
 def patch_areas(model_box: BoxPx, patch_px: int, side: int) -> Floats:

@@ -87,7 +87,7 @@ RULES = MappingProxyType(
             ),
             Rule(
                 Artefact.CHARGING, "charging bands",
-                "steps of one sign along parallel lines through the image, or rows that scatter unlike columns",
+                "steps of one sign along parallel lines, or means of rows that scatter unlike columns",
                 "edges, areas at their limits", EDGES, 0.5, "mean sign of the step along a line", TUNED,
             ),
             Rule(
@@ -101,13 +101,13 @@ RULES = MappingProxyType(
                 "lamination, fibrils, membranes", EDGES, 9.0, "standard errors along the line", TUNED,
             ),
             Rule(
-                Artefact.FOLD, "folds", "a straight ribbon through most of the image, darker than both its sides",
+                Artefact.FOLD, "folds", "a straight ribbon through the image, darker than both its sides",
                 "deposits, thick membranes, everything doubled", EVERY, 1.45,
                 "standard deviations of patches, below both sides", TUNED,
             ),
             Rule(
                 Artefact.PRECIPITATE, "precipitate",
-                "specks darker than the darkest parts of nearly all other patches, in patches that are not dark",
+                "specks darker than the darkest parts of nearly all patches, in patches not dark",
                 "dense deposits, virus, granules, synaptic densities", DENSE, 1.0,
                 "spans of the darkest fifth below the 5th percentile", TUNED,
             ),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ultraread.datasets.geometry import BoxPx
-from ultraread.datasets.quality import overview, spectra
+from ultraread.datasets.quality import filters, lines, overview, spectra
 from ultraread.datasets.quality.artefacts import RULES, Action, Artefact, suppressed
 from ultraread.datasets.quality.duplicates import SIDE_PX
 from ultraread.datasets.quality.sketch import Cells, ImageSketch
@@ -151,20 +151,20 @@ def _of_cells(sketch: ImageSketch, text: Mask, measures: dict[str, float]) -> li
 def _of_lines(sketch: ImageSketch, taken: Mask, measures: dict[str, float]) -> list[tuple[Artefact, Mask]]:
     """Lines through the image, but for those along what other artefacts explain."""
     charging, seams = np.zeros_like(taken), np.zeros_like(taken)
-    excess = overview.row_excess(sketch.grid("mean"), taken)
-    explained = overview.widened(taken)
+    excess = lines.row_excess(sketch.grid("mean"), taken)
+    explained = filters.widened(taken, 2)
     for axis in (0, 1):
-        one_way, differing = overview.through_lines(sketch.signs[axis], sketch.steps[axis])
+        one_way, differing = lines.through_lines(sketch.signs[axis], sketch.steps[axis])
         free = explained.mean(axis=1 - axis) < EXPLAINED_SHARE
         if int((one_way & free).sum()) >= CHARGING_LINES or excess[axis] >= CHARGING_EXCESS:
             charging |= True
         else:
             seams |= _lines_mask((one_way | differing) & free, axis, taken.shape)
-    best, ends = max(overview.straight_lines(sketch.picture), key=lambda one: one[0])
+    best, ends = max(lines.straight_lines(sketch.picture), key=lambda one: one[0])
     measures |= {"row_excess": max(excess), "straight_line": best}
     knife = np.zeros_like(taken)
     if best >= RULES[Artefact.KNIFE_MARK].limit:
-        line = overview.drawn_line(ends, *taken.shape)
+        line = lines.drawn_line(ends, *taken.shape)
         is_free = (line & (charging | seams | explained)).sum() < EXPLAINED_SHARE * line.sum()
         knife = line if is_free else knife
     return [(Artefact.CHARGING, charging), (Artefact.SEAM, seams & ~taken), (Artefact.KNIFE_MARK, knife)]
@@ -190,27 +190,24 @@ def _everywhere(sketch: ImageSketch) -> Mask:
     return np.ones((sketch.cells.rows, sketch.cells.columns), bool)
 
 
-def _lines_mask(lines: Mask, axis: int, shape: tuple[int, ...]) -> Mask:
+def _lines_mask(at: Mask, axis: int, shape: tuple[int, ...]) -> Mask:
     """The cells of each line and those beside it."""
-    wide = lines.copy()
-    wide[1:] |= lines[:-1]
-    wide[:-1] |= lines[1:]
+    wide = at.copy()
+    wide[1:] |= at[:-1]
+    wide[:-1] |= at[1:]
     along = wide[:, None] if axis == 0 else wide[None, :]
     return np.broadcast_to(along, shape)
 
 
 def _by_tile(sketch: ImageSketch, over: Mask) -> Mask:
     """Cells of the tiles where `over` holds; a tile without spectrum goes by its nearest one that has."""
-    from scipy.ndimage import distance_transform_edt
-
     plan, cells = sketch.plan, sketch.cells
     unknown = np.ones((plan.rows, plan.columns), bool)
     values = np.zeros_like(unknown)
     for tile, value in zip(sketch.close_tiles, over, strict=True):
         place = tile.model_box.y // plan.tile_px, tile.model_box.x // plan.tile_px
         unknown[place], values[place] = False, value
-    nearest = distance_transform_edt(unknown, return_distances=False, return_indices=True)
-    filled = values[tuple(nearest)]
+    filled = values[filters.nearest_known(unknown)]
     rows = np.minimum(np.arange(cells.rows) * cells.cell_px // plan.tile_px, plan.rows - 1)
     columns = np.minimum(np.arange(cells.columns) * cells.cell_px // plan.tile_px, plan.columns - 1)
     return np.asarray(filled[np.ix_(rows, columns)])

@@ -1,7 +1,7 @@
 """Two images of the same place: counted twice, they would look like more tissue than there is.
 
-A near perceptual hash proposes a pair, and the way to turn it; that fine structure correlates once the two lie
-on each other confirms it, because neighbouring sections of one block have near hashes and are no duplicates.
+A near perceptual hash proposes a pair, and the way to turn it; that fine structure correlates once the two
+lie on each other confirms it: neighbouring sections of one block have near hashes and are no duplicates.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ultraread.datasets.perceptual_hash import NEAR_BITS, Fingerprint, fingerprint
+from ultraread.datasets.quality import filters
 from ultraread.datasets.quality.artefacts import RULES, Artefact
 
 SIDE_PX = 256
@@ -30,12 +31,10 @@ class Print:
 
 def print_of(picture: NDArray[np.uint8]) -> Print:
     """Of a picture (H, W); its fine structure has a mean of 0 and a length of 1, or is all 0."""
-    from scipy.ndimage import gaussian_filter
-
     grey = picture.astype(np.float32)
     box = Image.Resampling.BOX
     small = np.asarray(Image.fromarray(grey, mode=None).resize((SIDE_PX, SIDE_PX), box), np.float32)
-    fine = small - gaussian_filter(small, COARSER_PX)
+    fine = small - filters.smoothed(small, COARSER_PX)
     fine = np.clip(fine / max(float(fine.std()), 1e-6), -CLIP_SD, CLIP_SD)
     fine -= fine.mean()
     return Print(fingerprint(grey), fine / max(float(np.linalg.norm(fine)), 1e-6))

@@ -1,16 +1,13 @@
-"""Large artefacts: what a microscopist sees at low magnification, in grids of cells and in the picture."""
-
-from collections.abc import Iterator
-from functools import lru_cache
+"""Large artefacts: what a microscopist sees at low magnification, in grids of cells."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ultraread.datasets.quality import filters
 from ultraread.datasets.quality.artefacts import RULES, Artefact
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-Ends = tuple[float, float, float, float]
 
 SMALLEST_HOLE_CELLS = 2
 SMOOTH_SHARE = 0.5
@@ -25,17 +22,6 @@ RIBBON_CLIP_SD = 2.5
 RIBBON_INSIDE = 0.95
 SPECK_CONTRAST = 1.5
 """Interquartile ranges above the upper quartile by which a speck is darker than its own patch."""
-LINE_PICTURE_PX = 512
-LINE_CLIP_SD = 2.5
-LINE_UNIT = 24
-"""512 pixels of 2.5 standard deviations are 30,720: they fit 16 bits."""
-SPREAD_STEP = 7
-SHORTEST = 0.6
-"""Lines that cross less of the square, at its corners, are not judged."""
-USUAL_STEP = 1.4
-USUAL_TIMES = 3.0
-"""By these factors a line must exceed the 90th percentile of steps, and the median agreement of signs."""
-LINE_TOLERANCE_CELLS = 1
 
 
 def quartiles(values: Floats) -> tuple[float, float, float]:
@@ -47,11 +33,10 @@ def quartiles(values: Floats) -> tuple[float, float, float]:
 def holes(mean: Floats, rough: Floats) -> Mask:
     """Cells far brighter than all others and smooth, at least SMALLEST_HOLE_CELLS together."""
     _, high, spread = quartiles(mean)
-    limit = high + RULES[Artefact.HOLE].limit * spread
     smooth = rough <= max(SMOOTH_SHARE * float(np.median(rough)), 1e-3)
-    bright = mean > limit
-    seeds = bright & (smooth | _eroded(bright))
-    return _grown(_large(seeds, SMALLEST_HOLE_CELLS), bright)
+    bright = mean > high + RULES[Artefact.HOLE].limit * spread
+    numbers, sizes = filters.regions(bright & (smooth | filters.cores(bright)))
+    return filters.grown((sizes >= SMALLEST_HOLE_CELLS)[numbers], bright)
 
 
 def grid_bars(mean: Floats, rough: Floats) -> Mask:
@@ -59,12 +44,10 @@ def grid_bars(mean: Floats, rough: Floats) -> Mask:
     flat = rough <= max(OPAQUE_SHARE * float(np.percentile(rough, 90)), 1e-3)
     darkest, bright = np.percentile(mean, (0.5, 95))
     opaque = flat & (mean <= darkest + DARK_SHARE * (bright - darkest))
-    found = np.zeros_like(opaque)
-    for region in _regions(opaque):
-        large = region.sum() >= RULES[Artefact.GRID_BAR].limit * region.size
-        if large and (region[[0, -1]].any() or region[:, [0, -1]].any()):
-            found |= region
-    return found
+    numbers, sizes = filters.regions(opaque)
+    border = np.concatenate([numbers[[0, -1]].ravel(), numbers[:, [0, -1]].ravel()])
+    at_border = np.isin(np.arange(len(sizes)), border)
+    return np.asarray((at_border & (sizes >= RULES[Artefact.GRID_BAR].limit * mean.size))[numbers])
 
 
 def folds(mean: Floats, taken: Mask) -> Mask:
@@ -73,44 +56,36 @@ def folds(mean: Floats, taken: Mask) -> Mask:
     `taken` is what another artefact explains already. Ribbons of 3 and 5 cells are tried in RIBBON_ANGLES
     directions.
     """
-    from scipy.ndimage import rotate
-
     spread = quartiles(mean)[2] / 1.35
     level = np.clip((mean - np.median(mean)) / spread, -RIBBON_CLIP_SD, RIBBON_CLIP_SD)
     level = np.where(taken, 0, level).astype(np.float32)
     found = np.zeros_like(taken)
-    for angle in np.arange(RIBBON_ANGLES) * 180 / RIBBON_ANGLES:
-        turned = rotate(level, angle, order=1, cval=np.nan)
+    for angle in np.arange(RIBBON_ANGLES) * 180.0 / RIBBON_ANGLES:
+        turned = filters.turned(level, float(angle))
         for width in RIBBON_CELLS:
             ribbon = _ribbons(turned, width, min(level.shape))
             if ribbon.any():
-                found |= _turned_back(ribbon, angle, level.shape)
-    return found & ~taken
+                found |= _turned_back(ribbon, float(angle), level.shape)
+    return np.asarray(found & ~taken)
 
 
 def _ribbons(turned: Floats, width: int, shorter: int) -> Mask:
-    """Upright ribbons of a turned grid, NaN outside the image: centre against the brighter-most dark flank."""
-    from scipy.ndimage import maximum_filter, uniform_filter
-
+    """Upright ribbons of a turned grid, NaN outside the image: their middle against the darker flank."""
     length = int(np.clip(RIBBON_LENGTH * shorter, 9, LONGEST_RIBBON_CELLS)) | 1
     inside = np.isfinite(turned)
     values = np.where(inside, turned, 0).astype(np.float32)
-    known = uniform_filter(inside.astype(np.float32), (length, width + 8)) > RIBBON_INSIDE
-    centre, flank = uniform_filter(values, (length, width)), uniform_filter(values, (length, 3))
+    known = filters.means(inside.astype(np.float32), (length, width + 8)) > RIBBON_INSIDE
+    centre, flank = filters.means(values, (length, width)), filters.means(values, (length, 3))
     beside = width // 2 + 3
     flanks = np.minimum(np.roll(flank, beside, 1), np.roll(flank, -beside, 1))
     middle = known & (flanks - centre >= RULES[Artefact.FOLD].limit)
-    if not middle.any():
-        return middle
-    return np.asarray(maximum_filter(middle, (length, width)) & inside)
+    return filters.spread_over(middle, (length, width)) & inside if middle.any() else middle
 
 
-def _turned_back(ribbon: Mask, angle: float, shape: tuple[int, ...]) -> Mask:
-    from scipy.ndimage import rotate
-
-    back = rotate(ribbon.astype(np.uint8), -angle, order=0)
+def _turned_back(ribbon: Mask, degrees: float, shape: tuple[int, ...]) -> Mask:
+    back = filters.turned_mask(ribbon, -degrees)
     top, left = ((have - want) // 2 for have, want in zip(back.shape, shape, strict=True))
-    return np.asarray(back[top : top + shape[0], left : left + shape[1]] > 0)
+    return back[top : top + shape[0], left : left + shape[1]]
 
 
 def specks(mean: Floats, darkest: Floats, taken: Mask) -> Mask:
@@ -126,156 +101,3 @@ def specks(mean: Floats, darkest: Floats, taken: Mask) -> Mask:
 def clipped(share: Floats) -> Mask:
     """Cells of which at least the limit lies at an end of the stored range."""
     return np.asarray(share >= RULES[Artefact.CLIPPING].limit)
-
-
-def through_lines(signs: Floats, steps: Floats) -> tuple[Mask, Mask]:
-    """Of (lines, tiles along): lines that step one way all along, and lines that differ all along.
-
-    Both must stand out from the image's other lines: a picture of squares has steps everywhere, and no seam.
-    """
-    agreement = np.abs(signs.mean(axis=1))
-    usual = USUAL_TIMES * float(np.median(agreement))
-    middle = np.median(steps, axis=1)
-    high = USUAL_STEP * float(np.percentile(middle, 90))
-    one_way = agreement >= max(RULES[Artefact.CHARGING].limit, usual)
-    return one_way, np.asarray(middle >= max(RULES[Artefact.SEAM].limit, high))
-
-
-def row_excess(mean: Floats, taken: Mask) -> tuple[float, float]:
-    """How much more the means of rows scatter than those of columns, and the other way round (ratios).
-
-    `taken` cells, which another artefact explains, count as the median.
-    """
-    even = np.where(taken, np.median(mean[~taken]) if not taken.all() else 0, mean)
-    shaded = even - _plane(even)
-    across, down = shaded.mean(axis=1), shaded.mean(axis=0)
-    rows, columns = (
-        max(float(np.var(each)), 1e-6) * len(other) for each, other in ((across, down), (down, across))
-    )
-    return rows / columns, columns / rows
-
-
-def straight_lines(picture: NDArray[np.uint8]) -> Iterator[tuple[float, Ends]]:
-    """Strongest line of each quadrant of directions: standard errors; ends (x0, y0, x1, y1), 0 to 1.
-
-    Discrete Radon transform by sums of pairs of strips (M. L. Brady, SIAM J. Comput. 27, 1998), of the
-    picture less its surroundings, clipped so that no single structure makes a line.
-    """
-    flat = _flattened(picture)
-    usable, weights = _usable(len(flat))
-    for quadrant, turned in enumerate(_quadrants(flat)):
-        scores = line_sums(turned).ravel()[usable] * weights
-        spread = float(np.median(np.abs(scores[::SPREAD_STEP]))) / 0.6745
-        best = int(np.abs(scores).argmax())
-        row, slope = divmod(int(usable[best]), len(flat))
-        yield abs(float(scores[best])) / max(spread, 1e-6), _ends(quadrant, row - len(flat), slope, len(flat))
-
-
-def line_sums(values: NDArray[np.int16]) -> NDArray[np.int16]:
-    """(2 n, n) sums of (n, n) values along lines that fall by 0 to n - 1 rows over n columns.
-
-    Row r, column s: the line that starts at row r - n of the first column and ends s rows below. n is a power
-    of two, and n times the largest value fits 16 bits.
-    """
-    side = len(values)
-    sums = np.zeros((1, side, 2 * side), np.int16)  # rows last: every addition is of long runs of memory
-    sums[0, :, side:] = values.T
-    while sums.shape[1] > 1:
-        left, right = sums[:, ::2], sums[:, 1::2]
-        joined = np.empty((2 * len(sums), left.shape[1], 2 * side), np.int16)
-        for rise in range(len(joined)):
-            half, shift = rise // 2, (rise + 1) // 2
-            joined[rise] = left[half]
-            joined[rise, :, : 2 * side - shift] += right[half, :, shift:]
-        sums = joined
-    return np.ascontiguousarray(sums[:, 0].T)
-
-
-@lru_cache(maxsize=1)
-def _usable(side: int) -> tuple[NDArray[np.intp], Floats]:
-    """Flat places of lines that are long enough, and one over the root of their pixels."""
-    counts = line_sums(np.ones((side, side), np.int16)).ravel()
-    usable = np.flatnonzero(counts >= SHORTEST * side)
-    return usable, (1 / np.sqrt(counts[usable])).astype(np.float32)
-
-
-def _flattened(picture: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """A square of LINE_PICTURE_PX, less its surroundings, in clipped standard deviations times LINE_UNIT."""
-    from PIL import Image
-    from scipy.ndimage import uniform_filter
-
-    small = Image.fromarray(picture).resize((LINE_PICTURE_PX,) * 2, Image.Resampling.BOX)
-    grey = np.asarray(small, np.float32)
-    rest = grey - uniform_filter(grey, 13, mode="reflect")
-    deviation = rest / max(float(rest.std()), 1e-6)
-    return np.rint(LINE_UNIT * np.clip(deviation, -LINE_CLIP_SD, LINE_CLIP_SD)).astype(np.int16)
-
-
-def _quadrants(values: NDArray[np.int16]) -> Iterator[NDArray[np.int16]]:
-    """Four ways to lay the square so that every direction falls by 0 to 45 degrees once."""
-    yield values
-    yield values[::-1]
-    yield values.T
-    yield values.T[::-1]
-
-
-def _ends(quadrant: int, start: int, slope: int, side: int) -> Ends:
-    """Undo `_quadrants`: the ends of the line in shares of width and height."""
-    y0, y1 = (start + 0.5) / side, (start + slope + 0.5) / side
-    if quadrant % 2:
-        y0, y1 = 1 - y0, 1 - y1
-    return (0.0, y0, 1.0, y1) if quadrant < 2 else (y0, 0.0, y1, 1.0)
-
-
-def drawn_line(ends: Ends, rows: int, columns: int) -> Mask:
-    """Cells within LINE_TOLERANCE_CELLS of a line whose ends are shares of width and height."""
-    x0, y0, x1, y1 = ends[0] * columns, ends[1] * rows, ends[2] * columns, ends[3] * rows
-    y, x = np.mgrid[0:rows, 0:columns] + 0.5
-    length = max(float(np.hypot(x1 - x0, y1 - y0)), 1e-6)
-    distance = np.abs((x - x0) * (y1 - y0) - (y - y0) * (x1 - x0)) / length
-    return np.asarray(distance <= LINE_TOLERANCE_CELLS)
-
-
-def _regions(mask: Mask) -> Iterator[Mask]:
-    from scipy.ndimage import label
-
-    labels, count = label(mask, np.ones((3, 3)))
-    for number in np.flatnonzero(np.bincount(labels.ravel(), minlength=count + 1)[1:] >= 4) + 1:
-        yield labels == number
-
-
-def _large(mask: Mask, cells: int) -> Mask:
-    from scipy.ndimage import label
-
-    labels, count = label(mask, np.ones((3, 3)))
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    sizes[0] = 0
-    return np.asarray((sizes >= cells)[labels])
-
-
-def _eroded(mask: Mask) -> Mask:
-    from scipy.ndimage import binary_erosion
-
-    return np.asarray(binary_erosion(mask, np.ones((3, 3)), border_value=1))
-
-
-def widened(mask: Mask) -> Mask:
-    """The mask and the cells beside it."""
-    from scipy.ndimage import binary_dilation
-
-    return np.asarray(binary_dilation(mask, np.ones((3, 3))))
-
-
-def _grown(seeds: Mask, bright: Mask) -> Mask:
-    """The seeds, and all that is bright and touches them."""
-    from scipy.ndimage import binary_propagation
-
-    return np.asarray(binary_propagation(seeds, np.ones((3, 3)), mask=bright))
-
-
-def _plane(mean: Floats) -> Floats:
-    """Least-squares plane: a wedge of thickness is no band."""
-    y, x = np.mgrid[0 : mean.shape[0], 0 : mean.shape[1]]
-    terms = np.stack([np.ones(mean.size), y.ravel(), x.ravel()], axis=1)
-    fitted = np.linalg.lstsq(terms, mean.ravel().astype(np.float64), rcond=None)[0]
-    return np.asarray((terms @ fitted).reshape(mean.shape), np.float32)

@@ -73,7 +73,7 @@ class ImageSketch:
 
     def grid(self, name: str) -> Floats:
         """(rows, columns) means over the patches of each cell: `mean`, `rough` or `clipped` (0 to 1)."""
-        means: Floats = self._sums[name] / np.maximum(self._patches, 1)
+        means = np.asarray(self._sums[name] / np.maximum(self._patches, 1), np.float32)
         return means / np.float32(255) if name == "clipped" else means
 
     def _add_patches(self, looks: TileLooks, row: int, tile: PlannedTile) -> None:

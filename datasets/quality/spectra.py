@@ -2,7 +2,7 @@
 
 The power spectrum of tissue falls as a power p of the frequency f; blur by a Gaussian of `sigma` pixels
 multiplies it by exp(-(2 pi f sigma)^2), and noise adds a floor. So log(power - floor) = a - p log f -
-(2 pi f sigma)^2, and sigma^2 is found by least squares beside the tissue's own p: no sharp reference is needed.
+(2 pi f sigma)^2, and sigma^2 is found by least squares beside the tissue's own p, without a sharp reference.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ultraread.datasets.quality import filters
 
 SECTORS, RINGS = 8, 16
 RING_EDGES = np.geomspace(0.02, 0.5, RINGS + 1)
@@ -48,11 +50,9 @@ class Blur:
 
 def tile_spectrum(core: NDArray[np.float32]) -> NDArray[np.float32]:
     """(SPECTRUM_VALUES,) natural logarithms of power: by sector and ring, then the square of low waves."""
-    from scipy.fft import rfft2
-
     side = min(core.shape)
     square = core[:side, :side]
-    power = np.square(np.abs(rfft2((square - square.mean()) * _window(side)))) + np.float32(1e-6)
+    power = filters.power_spectrum((square - square.mean()) * _window(side)) + np.float32(1e-6)
     places, counts = _places(side)
     summed = np.bincount(places, power.ravel(), SECTORS * RINGS + 1)[:-1]
     rings = np.log(np.where(counts > 0, summed / np.maximum(counts, 1), 1e-6))
@@ -92,8 +92,8 @@ def direction_loss(rings: NDArray[np.float64]) -> tuple[float, int]:
 def band_peak(spectra: Floats) -> float:
     """How far the strongest peak of the mean logarithmic spectrum rises over its surroundings (natural logs).
 
-    Less by what another peak, that is no harmonic of it, has above half its height: bands run in one direction,
-    and a spectrum that is rough everywhere has no bands.
+    Less by what another peak, that is no harmonic of it, has above half its height: bands run in one
+    direction, and a spectrum that is rough everywhere has no bands.
     """
     height = _heights(spectra)
     peak = np.unravel_index(int(height.argmax()), height.shape)
@@ -104,8 +104,6 @@ def band_peak(spectra: Floats) -> float:
 
 def _heights(spectra: Floats) -> NDArray[np.float64]:
     """(2 BANDS + 1, 2 BANDS + 1) by waves down and across: power over the median around, in logarithms."""
-    from scipy.ndimage import median_filter
-
     logs = np.asarray(spectra, np.float64)[:, SECTORS * RINGS :]
     low = logs.mean(axis=0).reshape(2 * BANDS + 1, BANDS + 1)
     mirrored = np.concatenate([low[::-1, :0:-1], low], axis=1)
@@ -113,7 +111,7 @@ def _heights(spectra: Floats) -> NDArray[np.float64]:
     down, across = np.mgrid[-BANDS : BANDS + 1, -BANDS : BANDS + 1]
     radius = np.hypot(down, across)
     looked_at = (radius >= NEAR_WAVES) & (radius <= BANDS) & (across >= 0)
-    around = median_filter(flat, 2 * NEAR_WAVES + 1)
+    around = filters.medians(flat, 2 * NEAR_WAVES + 1)
     return np.asarray(np.where(looked_at, flat - around, -np.inf))
 
 

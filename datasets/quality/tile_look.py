@@ -109,10 +109,10 @@ def line_steps(core: Floats, axis: int, side: int) -> tuple[Floats, Floats]:
     step = np.abs(across, out=across).mean(axis=1)
     ratios = np.ones(len(core), np.float32)
     ratios[1:] = step / max(float(np.median(step)), 1e-6)
-    signs = signs.reshape(side, -1)
-    strongest = np.abs(signs).argmax(axis=1)
+    by_patch = signs.reshape(side, -1)
+    strongest = np.abs(by_patch).argmax(axis=1)
     highest = np.minimum(ratios.reshape(side, -1).max(axis=1), 1000.0)
-    return highest, signs[np.arange(side), strongest]
+    return highest, by_patch[np.arange(side), strongest]
 
 
 def grid_steps(stored: Floats, x: int, y: int) -> Floats:

@@ -113,6 +113,9 @@ class NewRead(Body):
     scale: OperatorScale | None = None
     instrument: Instrument | None = None
     as_of: dt.date | None = None
+    contrast_confirmed: Line | None = Field(
+        default=None, description="Why an image that looks like a negative is none; no patient data."
+    )
 
     @model_validator(mode="after")
     def _slides_or_case(self) -> Self:

@@ -14,13 +14,17 @@ from ultraread.errors import InputRefused, IntegrityFailed, RequestInvalid, Slid
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.api import bodies
 from ultraread.serving.api.service import WHO, Service
+from ultraread.serving.read_slide import refuse_inverted
 from ultraread.serving.store import jobs
 from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.calibrations import calibrations_of, last_calibration
 from ultraread.serving.store.looks import looks_of
-from ultraread.serving.store.records import find_all, slides_of_case
+from ultraread.serving.store.records import find_all, slides_of_case, specimens_of
 from ultraread.serving.store.stored import refuse_expired
 from ultraread.serving.store.tables import Json, ReadRow, SlideRow, StoredKind
+
+CONTRAST_IMAGES = 8
+"""Of a slide, whose contrast is judged while the caller waits; the read judges the others."""
 
 
 def request_read(service: Service, wanted: bodies.NewRead, read_id: str) -> ReadRow:
@@ -30,7 +34,7 @@ def request_read(service: Service, wanted: bodies.NewRead, read_id: str) -> Read
     """
     model = service.model(wanted.model)
     slides = _slides(service, wanted)
-    request, calibrations = _pinned(service, wanted)
+    request, calibrations = _pinned(service, wanted, slides)
     try:
         for slide in slides:
             _admit(service, slide, model, wanted, calibrations)
@@ -57,12 +61,18 @@ def _one_each(slides: Sequence[SlideRow]) -> list[SlideRow]:
     return [slide for slide in slides if first[slide.sha256] is slide]
 
 
-def _pinned(service: Service, wanted: bodies.NewRead) -> tuple[Json, Calibrations | None]:
-    """The request as it is kept, with the day and the calibration records that it stands for from now on."""
-    asked = wanted.model_dump(mode="json", include={"region", "scale", "instrument"})
+def _pinned(
+    service: Service, wanted: bodies.NewRead, slides: Sequence[SlideRow]
+) -> tuple[Json, Calibrations | None]:
+    """The request as it is kept, with what it stands for from now on: day, calibrations, stated specimens."""
+    asked = wanted.model_dump(mode="json", include={"region", "scale", "instrument", "contrast_confirmed"})
     as_of = wanted.as_of or dt.datetime.now(dt.UTC).date()
     with service.store.reading() as session:
-        request = asked | {"as_of": as_of.isoformat(), "calibrations_upto": last_calibration(session)}
+        request = asked | {
+            "as_of": as_of.isoformat(),
+            "calibrations_upto": last_calibration(session),
+            "specimens": specimens_of(session, [slide.id for slide in slides]),
+        }
         return request, calibrations_of(session, request)
 
 
@@ -76,7 +86,9 @@ def _admit(
     try:
         with open_slide(service.slides.address(slide)) as opened:
             others = other_scales(looks_of(slide) or look_at_all(opened), calibrations)
-            admit(opened, model.demands, _scale(wanted.scale), _region(wanted.region), others)
+            admitted = admit(opened, model.demands, _scale(wanted.scale), _region(wanted.region), others)
+            for image in admitted.images[:CONTRAST_IMAGES]:
+                refuse_inverted(opened, image, model, wanted.contrast_confirmed or "")
     except SlideNotFound as gone:
         raise IntegrityFailed(f"a file of slide {slide.id} is gone") from gone
     except InputRefused as refused:

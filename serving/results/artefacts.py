@@ -15,18 +15,21 @@ def write_artefacts(path: Path, quality: ImageQuality, image: PreparedImage) -> 
     """Channels in the order of the quality notes, with their codes as names; pitch and corner in nm."""
     notes = quality.notes(())
     masks = np.stack([quality.masks[note.artefact] for note in notes]).astype(np.uint8) * 255
+    shape = (len(notes), quality.cells.rows, quality.cells.columns)
     tifffile.imwrite(
         path,
         masks,
         photometric="minisblack",
         compression="zlib",
         metadata=None,
-        description=_ome_xml(masks.shape, [note.artefact for note in notes], quality, image),
+        description=_ome_xml(shape, [note.artefact for note in notes], quality, image),
         software=False,
     )
 
 
-def _ome_xml(shape: tuple[int, ...], codes: list[str], quality: ImageQuality, image: PreparedImage) -> str:
+def _ome_xml(
+    shape: tuple[int, int, int], codes: list[str], quality: ImageQuality, image: PreparedImage
+) -> str:
     nm_per_px = image.admitted.scale.nm_per_px
     pitch = quality.cells.cell_px * image.plan.zoom * nm_per_px
     x, y = (corner * nm_per_px for corner in (image.plan.region.x, image.plan.region.y))
@@ -34,7 +37,7 @@ def _ome_xml(shape: tuple[int, ...], codes: list[str], quality: ImageQuality, im
     xml.addimage(
         dtype="uint8",
         shape=shape,
-        storedshape=(shape[0], 1, 1, *shape[1:], 1),
+        storedshape=(shape[0], 1, 1, shape[1], shape[2], 1),
         axes="CYX",
         Name="artefacts",
         PhysicalSizeX=pitch,

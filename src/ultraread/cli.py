@@ -7,6 +7,7 @@ import typer
 
 from ultraread.datasets.cli import info
 from ultraread.datasets.cli_datasets import app as datasets
+from ultraread.datasets.cli_quality import quality
 from ultraread.datasets.identity.cli import deidentify
 from ultraread.errors import Interrupted, UltraReadError
 from ultraread.models.cli import app as models
@@ -29,6 +30,7 @@ app = typer.Typer(
 for command in (read, info, verify, serve, submit, status, fetch, cancel, doctor, backup, restore):
     app.command()(command)
 app.command()(convert)
+app.command()(quality)
 app.command()(deidentify)
 app.command()(train)
 app.command()(calibrate)

@@ -28,7 +28,10 @@ def drift(grey: Floats, length_px: float, chance: Chance) -> tuple[Floats, Mask]
     """The mean of copies along a straight line."""
     angle, steps = chance.uniform(0, np.pi), int(length_px) + 1
     places = np.linspace(-length_px / 2, length_px / 2, steps)
-    moved = [shift(grey, (place * np.sin(angle), place * np.cos(angle)), order=1, mode="nearest") for place in places]
+    moved = [
+        shift(grey, (place * np.sin(angle), place * np.cos(angle)), order=1, mode="nearest")
+        for place in places
+    ]
     return as_stored(np.mean(moved, axis=0, dtype=np.float32)), everywhere(grey)
 
 
@@ -106,7 +109,8 @@ def jpeg(grey: Floats, step: float, chance: Chance) -> tuple[Floats, Mask]:
     height, width = (side // 8 * 8 for side in grey.shape)
     blocks = grey[:height, :width].reshape(height // 8, 8, width // 8, 8).transpose(0, 2, 1, 3)
     steps = step * (1 + np.add.outer(np.arange(8), np.arange(8)))
-    coded = idctn(np.rint(dctn(blocks, axes=(2, 3), norm="ortho") / steps) * steps, axes=(2, 3), norm="ortho")
+    waves = np.asarray(dctn(blocks, axes=(2, 3), norm="ortho"), np.float64)
+    coded = np.asarray(idctn(np.rint(waves / steps) * steps, axes=(2, 3), norm="ortho"), np.float64)
     found = grey.copy()
     found[:height, :width] = coded.transpose(0, 2, 1, 3).reshape(height, width)
     return as_stored(found), everywhere(grey)
@@ -133,7 +137,7 @@ def _distance_to_line(shape: tuple[int, ...], chance: Chance) -> Floats:
     angle = chance.uniform(0, np.pi)
     row, column = (chance.uniform(0.35, 0.65) * side for side in shape)
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]]
-    return ((x - column) * np.cos(angle) + (y - row) * np.sin(angle)).astype(np.float32)
+    return np.asarray((x - column) * np.cos(angle) + (y - row) * np.sin(angle), np.float32)
 
 
 GENERATOR_A: Generator = MappingProxyType(
@@ -154,4 +158,4 @@ GENERATOR_A: Generator = MappingProxyType(
         Artefact.SEAM: Laid(seam, (0.0, 0.5, 1.0), "SD"),
     }
 )
-"""Strengths reach from what a microscopist may overlook to what he would repeat; none was chosen by a figure."""
+"""Strengths reach from what a microscopist may overlook to what he would repeat; no figure chose them."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +27,9 @@ class Laid:
 Generator = Mapping[Artefact, Laid]
 
 
-def as_stored(grey: Floats) -> Floats:
+def as_stored(grey: Any) -> Floats:  # noqa: ANN401  # scipy's arrays have no types
     """Rounded to 8 bits, as a camera would."""
-    stored: Floats = np.clip(np.rint(grey), 0, 255).astype(np.float32)
-    return stored
+    return np.asarray(np.clip(np.rint(grey), 0, 255), np.float32)
 
 
 def everywhere(grey: Floats) -> Mask:

@@ -1,4 +1,4 @@
-"""Generator B: artefacts by other means: transfer functions and counted electrons, warped sections, walks, files.
+"""Generator B: artefacts by other means: transfer functions, counted electrons, warps, walks, files.
 
 Nothing here is shared with generator A, and no limit was chosen on it: figures of detection are told on it.
 """
@@ -7,6 +7,7 @@ import io
 from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from scipy.ndimage import map_coordinates
 from scipy.special import j1
@@ -15,6 +16,7 @@ from ultraread.datasets.quality.artefacts import Artefact
 from ultraread.datasets.quality.evaluation.laid import Floats, Generator, Laid, Mask, as_stored, everywhere
 
 Chance = np.random.Generator
+Array = NDArray[np.float64]
 ELECTRONS_A_PX = 400.0
 """At mean grey: shot noise of 5 %."""
 
@@ -64,13 +66,15 @@ def chatter(grey: Floats, strength: float, chance: Chance) -> tuple[Floats, Mask
     phase += np.cumsum(chance.normal(0, 0.002, grey.shape[0]))[:, None]
     triangle = 4 * np.abs(phase % 1 - 0.5) - 1
     moved = 1.5 * np.cos(2 * np.pi * phase)
-    warped = map_coordinates(grey, [y + moved * np.sin(angle), x + moved * np.cos(angle)], order=1, mode="reflect")
+    warped = map_coordinates(
+        grey, [y + moved * np.sin(angle), x + moved * np.cos(angle)], order=1, mode="reflect"
+    )
     thick = np.clip(warped / 255, 0.02, 1) ** (1 + strength * triangle)
     return as_stored((255 * thick).astype(np.float32)), everywhere(grey)
 
 
 def knife_mark(grey: Floats, strength: float, chance: Chance) -> tuple[Floats, Mask]:
-    """A scratch of the blade: a dark furrow with a bright lip, of changing depth, that may end in the field."""
+    """A scratch of the blade: a dark furrow with a bright lip, of changing depth; it may end in the field."""
     size, scale = (grey.shape[1], grey.shape[0]), float(grey.std())
     angle = chance.uniform(0, np.pi)
     reach, centre = max(size), np.array(size) * chance.uniform(0.35, 0.65, 2)
@@ -113,8 +117,9 @@ def precipitate(grey: Floats, count: float, chance: Chance) -> tuple[Floats, Mas
             end = (x + step * np.cos(turn), y + step * np.sin(turn))
             pen.line([(x, y), end], fill=255, width=int(chance.integers(4, 9)))
             x, y = end
-    cover = np.asarray(sheet.filter(ImageFilter.GaussianBlur(1.0)), np.float32) / 255
-    return as_stored(grey * (1 - cover) + cover * float(grey.min()) * 0.5), cover > 0.5
+    cover = np.asarray(sheet.filter(ImageFilter.GaussianBlur(1.0)), np.float32) / np.float32(255)
+    black = np.float32(0.5 * float(grey.min()))
+    return as_stored(grey * (1 - cover) + cover * black), cover > 0.5
 
 
 def hole(grey: Floats, radius_px: float, chance: Chance) -> tuple[Floats, Mask]:
@@ -122,7 +127,9 @@ def hole(grey: Floats, radius_px: float, chance: Chance) -> tuple[Floats, Mask]:
     turns = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     radii = radius_px * np.exp(chance.normal(0, 0.25, 24))
     centre = [chance.uniform(0.25, 0.75) * side for side in grey.shape[::-1]]
-    corners = [(centre[0] + r * np.cos(t), centre[1] + r * np.sin(t)) for r, t in zip(radii, turns, strict=True)]
+    corners = [
+        (centre[0] + r * np.cos(t), centre[1] + r * np.sin(t)) for r, t in zip(radii, turns, strict=True)
+    ]
     sheet = Image.new("L", (grey.shape[1], grey.shape[0]), 0)
     ImageDraw.Draw(sheet).polygon(corners, fill=255)
     inside = np.asarray(sheet) > 0
@@ -176,11 +183,12 @@ def seam(grey: Floats, strength: float, chance: Chance) -> tuple[Floats, Mask]:
     return as_stored((grey * (1 - share) + other * share).astype(np.float32)), mask
 
 
-def _frequencies(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    return np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None]
+def _frequencies(shape: tuple[int, ...]) -> tuple[Array, Array]:
+    down, across = np.fft.fftfreq(shape[0]), np.fft.rfftfreq(shape[1])
+    return down.astype(np.float64)[:, None], across.astype(np.float64)[None]
 
 
-def _disc(shape: tuple[int, ...], radius_px: float, other_px: float, turn: float) -> np.ndarray:
+def _disc(shape: tuple[int, ...], radius_px: float, other_px: float, turn: float) -> Array:
     """2 J1(x) / x of an ellipse of confusion."""
     down, across = _frequencies(shape)
     along = across * np.cos(turn) + down * np.sin(turn)
@@ -189,7 +197,7 @@ def _disc(shape: tuple[int, ...], radius_px: float, other_px: float, turn: float
     return np.where(x < 1e-6, 1.0, 2 * j1(np.maximum(x, 1e-6)) / np.maximum(x, 1e-6))
 
 
-def _through(grey: Floats, transfer: np.ndarray) -> Floats:
+def _through(grey: Floats, transfer: Array) -> Floats:
     return np.fft.irfft2(np.fft.rfft2(grey) * transfer, grey.shape).astype(np.float32)
 
 
@@ -199,10 +207,10 @@ def _counted(grey: Floats, chance: Chance, scale: float = 1.0) -> Floats:
     return as_stored((chance.poisson(np.maximum(grey, 0) * a_grey) / a_grey).astype(np.float32))
 
 
-def _drawn_line(size: tuple[int, int], first: np.ndarray, last: np.ndarray, width: int) -> Floats:
+def _drawn_line(size: tuple[int, int], first: Array, last: Array, width: int) -> Floats:
     sheet = Image.new("L", size, 0)
     ImageDraw.Draw(sheet).line([tuple(first), tuple(last)], fill=255, width=width)
-    return np.asarray(sheet.filter(ImageFilter.GaussianBlur(0.8)), np.float32) / 255
+    return np.asarray(sheet.filter(ImageFilter.GaussianBlur(0.8)), np.float32) / np.float32(255)
 
 
 GENERATOR_B: Generator = MappingProxyType(
@@ -223,4 +231,4 @@ GENERATOR_B: Generator = MappingProxyType(
         Artefact.SEAM: Laid(seam, (0.0, 0.5, 1.0), "of a usual difference"),
     }
 )
-"""Strengths reach from what a microscopist may overlook to what he would repeat; none was chosen by a figure."""
+"""Strengths reach from what a microscopist may overlook to what he would repeat; no figure chose them."""
