@@ -29,7 +29,7 @@ from ultraread.serving.store import shadows, versions
 from ultraread.serving.store.calibrations import calibrations_of
 from ultraread.serving.store.engine import Store
 from ultraread.serving.store.looks import looks_of
-from ultraread.serving.store.records import find_all, specimens_of
+from ultraread.serving.store.records import find_all, pinned_specimens
 from ultraread.serving.store.tables import ReadRow, ShadowReadRow, ShadowState, SlideRow
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class ShadowRunner:
     def _pairs(self, read: ReadRow, served: ServedModel) -> list[Pair]:
         with self.store.reading() as session:
             slides = find_all(session, SlideRow, read.slide_ids)
-            specimens = specimens_of(session, read.slide_ids)
+            specimens = pinned_specimens(session, read)
             calibrations = calibrations_of(session, read.request)
         request = request_of(read, specimens, calibrations, self.settings.range_tiles)
         shown = {slide.id: self._shown(read, slide) for slide in slides}

@@ -116,6 +116,12 @@ def specimens_of(session: Session, slide_ids: Sequence[str]) -> list[str]:
     return [record.record.get("specimen") or "" for record in records]
 
 
+def pinned_specimens(session: Session, read: ReadRow) -> list[str]:
+    """The specimens that were stated when the read was asked for: a record may be changed since."""
+    pinned: list[str] | None = read.request.get("specimens")
+    return specimens_of(session, read.slide_ids) if pinned is None else pinned
+
+
 def stored_name(index: int, name: str) -> str:
     """What a slide's file is called on disk (`0.tif`): names may identify patients, and paths get logged."""
     suffix = Path(name).suffix.lower()

@@ -141,8 +141,8 @@ class ReadRow(Table):
     model_card_sha256: Mapped[str]
     request: Mapped[Json]
     """{region {x, y, width, height} | null, scale {nm_per_px, tolerance, reason} | null, instrument
-    {microscope, camera, magnification} | null, as_of, calibrations_upto}: the day of the request, and the
-    last calibration record that it may use.
+    {microscope, camera, magnification} | null, as_of, calibrations_upto, specimens}: the day of the request,
+    the last calibration record that it may use, what was stated of the slides' specimens.
     """
     binding: Mapped[Json | None]
     """What checkpoints were made from; a resumed read with another one is refused."""

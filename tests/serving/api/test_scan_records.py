@@ -20,7 +20,8 @@ from ultraread.serving.api.service import Service
 from ultraread.serving.settings import Settings
 from ultraread.serving.store.idempotency import release_interrupted
 from ultraread.serving.store.ids import new_id
-from ultraread.serving.store.tables import IdempotencyRow
+from ultraread.serving.store.records import pinned_specimens, specimens_of
+from ultraread.serving.store.tables import IdempotencyRow, ReadRow
 
 STATED = {name: value for name, value in COMPLETE.items() if name != "quality_review"}
 SIGNED = {"who": "Simulated Reviewer", "complete": True, "why": "compared with the requisition"}
@@ -315,6 +316,20 @@ def test_the_glass_slide_of_a_case_leads_over_the_grid_to_the_field(
     circle = patch(http, em["scan_record_id"], {"links": [back]}, **tag(1))
     assert (circle.status_code, circle.json()["code"]) == (422, "link_invalid")
     assert http.get(f"/v1/scan-records/{em['scan_record_id']}").json()["revision"] == 1
+
+
+def test_a_read_goes_on_with_the_specimen_that_was_stated_when_it_was_asked_for(
+    api: FastAPI, http: httpx.Client, file_slide: FileSlide, em_field: Path
+) -> None:
+    service: Service = api.state.service
+    filed = file_slide(em_field, specimen="drosophila ventral nerve cord")
+    wanted = {"slide_ids": [filed["id"]], "scale": {"nm_per_px": 4.6, "reason": "data set's description"}}
+    read = http.post("/v1/reads", json=wanted).json()
+    assert patch(http, filed["scan_record_id"], {"specimen": "kidney"}, **tag(1)).status_code == 200
+    with service.store.reading() as session:
+        assert specimens_of(session, [filed["id"]]) == ["kidney"]
+        row = session.get_one(ReadRow, read["id"])
+        assert pinned_specimens(session, row) == ["drosophila ventral nerve cord"]
 
 
 def _known(value: Any) -> Any:  # noqa: ANN401
