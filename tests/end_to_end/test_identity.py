@@ -106,18 +106,23 @@ def test_every_mark_reaches_the_tags_so_that_its_absence_elsewhere_means_somethi
 
 
 def test_info_shows_no_mark(marked: Everything) -> None:
-    told = {
-        name: [*_said(ultraread("info", slide.path)), *_said(ultraread("info", slide.path, "--json"))]
-        for name, slide in marked.slides.items()
-    }
-    assert {name: marks for name, marks in told.items() if marks} == {}
+    for form in ((), ("--json",)):
+        told = {name: _said(ultraread("info", slide.path, *form)) for name, slide in marked.slides.items()}
+        assert {name: marks for name, marks in told.items() if marks} == {}
+
+
+def test_verify_and_quality_say_no_mark(marked: Everything, tmp_path: Path) -> None:
+    slide = marked.slides["tiff"].path
+    for words in (("verify", slide), ("quality", slide, "--masks", tmp_path / "masks")):
+        ended = ultraread(*words)
+        assert (ended.status, _said(ended)) == (0, [])
+    assert marks_below(tmp_path) == {}
 
 
 def test_a_read_writes_and_says_no_mark(marked: Everything, tmp_path: Path) -> None:
     paths = [slide.path for slide in marked.slides.values()]
-    for form in ((), ("--json",)):
-        ended = ultraread("read", *paths, "--out", tmp_path / "".join(("out", *form)), *STATED, *form)
-        assert marks_in((ended.out + ended.err).encode()) == []
+    for out, slides, form in (("out", paths, ()), ("json", paths[:1], ("--json",))):
+        assert _said(ultraread("read", *slides, "--out", tmp_path / out, *STATED, *form)) == []
     assert marks_below(tmp_path) == {}
     folders = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
     assert len(folders) >= len(marked.with_text)
