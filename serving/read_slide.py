@@ -28,7 +28,7 @@ from ultraread.datasets.slide_address import SlideAddress
 from ultraread.datasets.slide_digest import SlideDigest, digest_slide
 from ultraread.datasets.tile_plan import TilePlan
 from ultraread.datasets.tile_stream import TileReader, stream
-from ultraread.errors import ContrastInverted, InputChanged, TooManyFailedTiles
+from ultraread.errors import InputChanged, NegativeImage, TooManyFailedTiles
 from ultraread.models.card import FullRange, ModelCard
 from ultraread.models.preprocess import Window, full_range_window, measure_window
 from ultraread.models.registry import ModelFolder
@@ -185,7 +185,7 @@ def _refuse_if_too_damaged(counts: TileCounts, max_failed_fraction: float) -> No
 
 
 def refuse_inverted(slide: Slide, admitted: AdmittedImage, model: ModelFolder, confirmed: str) -> None:
-    """Raise ContrastInverted where an image looks like a negative, and nobody `confirmed` that it is none."""
+    """Raise NegativeImage where an image looks like a negative, and nobody `confirmed` that it is none."""
     plan = _plan(admitted, model.card, RANGE_TILES)
     _refuse_inverted(list(_first_tiles(slide, plan, SAMPLE_TILES)), admitted, confirmed)
 
@@ -238,7 +238,7 @@ def _kept(
 def _refuse_inverted(tiles: list[NDArray[np.float32]], admitted: AdmittedImage, confirmed: str) -> None:
     """A negative would be read as its opposite; one that only looks so may be confirmed with a reason."""
     if not confirmed and contrast_of(tiles).is_inverted:
-        raise ContrastInverted(f"image {admitted.info.index} looks like a negative")
+        raise NegativeImage(f"image {admitted.info.index} looks like a negative")
 
 
 def _missing_ranges(prepared: PreparedSlide, store: RangeStore) -> Iterator[RangeTask]:

@@ -22,6 +22,7 @@ SPECK_FRACTION = 0.001
 """Four patches of a 1,024 px field: one dark spot is a granule as well as dirt."""
 CLIPPED_FRACTION = 0.005
 """Clipping is noted from this share of the area on: a few white spots of lumen are no fault."""
+UNEVEN_PX2 = 0.6
 SHARP_PX = 0.9
 """Blur of the sharpest direction up to which directional blur is called drift, above astigmatism."""
 LEAST = {Artefact.PRECIPITATE: SPECK_FRACTION, Artefact.CLIPPING: CLIPPED_FRACTION}
@@ -121,13 +122,23 @@ def _of_spectra(sketch: ImageSketch, measures: dict[str, float]) -> list[tuple[A
     blurred = [spectra.blur_of(spectra.mean_rings(each[None])).sigma_px for each in logs]
     over = np.array(blurred) >= RULES[Artefact.BLUR].limit  # NaN, where there is nothing to see, is not
     found = [(Artefact.BLUR, _by_tile(sketch, over))]
-    if loss >= RULES[Artefact.DRIFT].limit:
-        least = whole.by_sector[sharpest]
-        kind = Artefact.DRIFT if least <= SHARP_PX**2 else Artefact.ASTIGMATISM
+    if loss >= RULES[Artefact.DRIFT].limit and _is_uneven(whole.by_sector):
+        kind = Artefact.DRIFT if whole.by_sector[sharpest] <= SHARP_PX**2 else Artefact.ASTIGMATISM
         found.append((kind, _everywhere(sketch)))
     if peak >= RULES[Artefact.CHATTER].limit:
         found.append((Artefact.CHATTER, _everywhere(sketch)))
     return found
+
+
+def _is_uneven(variances: NDArray[np.float64]) -> bool:
+    """Whether blur differs by UNEVEN_PX2 between directions, or noise hides it in some, not in all.
+
+    The spectra of straight edges and of fibres fall off unevenly too, but as powers of the frequency.
+    """
+    known = variances[np.isfinite(variances)]
+    if not len(known):
+        return False
+    return len(known) < len(variances) or float(np.ptp(known)) >= UNEVEN_PX2
 
 
 def _of_cells(sketch: ImageSketch, text: Mask, measures: dict[str, float]) -> list[tuple[Artefact, Mask]]:

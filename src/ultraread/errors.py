@@ -456,7 +456,7 @@ class NonFinitePixels(ReadRefused):
     remedy = "Export the image without NaN or infinite values."
 
 
-class ContrastInverted(ReadRefused):
+class NegativeImage(ReadRefused):
     """Lines are brighter than their surroundings: the picture looks like a negative."""
 
     code = "slide_contrast_inverted"
