@@ -138,7 +138,7 @@ RULES = (
         "`digitized.purpose`",
         LABORATORY_CODES,
         is_primary_purpose,
-        "It was digitized for none of these.",
+        f"It was digitized for none of these: {OTHER_PURPOSES}.",
         _refuses(f"It was digitized for {OTHER_PURPOSES}."),
         _asks("What it was digitized for is not stated."),
     ),

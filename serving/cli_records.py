@@ -56,7 +56,8 @@ def show(record_id: RecordId, url: Url = LOCAL_URL, as_json: options.AsJson = Fa
     from ultraread.serving.client import Client
 
     with Client(url) as client:
-        _tell(client.scan_record(record_id), as_json)
+        record = client.scan_record(record_id)
+    typer.echo(json.dumps(record) if as_json else "\n".join(_lines(record)))
 
 
 @app.command("set")
@@ -77,7 +78,7 @@ def set_fields(
     patch = patch_of(fields)
     with Client(url) as client:
         seen = client.scan_record(record_id)
-        _tell(client.change_scan_record(record_id, patch, seen["revision"]), as_json)
+        _tell_change(client.change_scan_record(record_id, patch, seen["revision"]), as_json)
 
 
 @app.command()
@@ -103,7 +104,7 @@ def review(
     with Client(url) as client:
         seen = client.scan_record(record_id)["revision"] if revision is None else revision
         signed = {"who": who, "complete": complete, "why": why}
-        _tell(client.review_scan_record(record_id, signed, seen), as_json)
+        _tell_change(client.review_scan_record(record_id, signed, seen), as_json)
 
 
 @app.command()
@@ -127,7 +128,8 @@ def consult(
     kind = "further_analysis" if further_analysis else "consultation"
     asked = {"asked_by": who, "asked_of": of, "question": question, "kind": kind}
     with Client(url) as client:
-        _tell(client.consult(record_id, asked), as_json)
+        told = client.consult(record_id, asked)
+        _tell_change(told, as_json, f"; consultation {told['consultations'][-1]['id']}")
 
 
 @app.command()
@@ -147,7 +149,7 @@ def answer(
 
     with Client(url) as client:
         told = client.answer_consultation(record_id, consultation_id, {"who": who, "text": text})
-        _tell(told, as_json)
+        _tell_change(told, as_json)
 
 
 @app.command()
@@ -177,7 +179,7 @@ def link(
         new = _link(record["slide_id"], image, region, who)
         new |= _leads_to_grid(grid) if grid is not None else _leads_to_field(to_slide, to_image)
         links = {"links": [*record["links"], new]}
-        _tell(client.change_scan_record(record_id, links, record["revision"]), as_json)
+        _tell_change(client.change_scan_record(record_id, links, record["revision"]), as_json)
 
 
 @app.command()
@@ -218,13 +220,15 @@ def _leads_to_field(slide_id: str | None, image: int) -> Json:
     return {"to": {"slide_id": slide_id, "image": image}, "relation": "field_of_region"}
 
 
-def _tell(record: Json, as_json: bool) -> None:
-    typer.echo(json.dumps(record) if as_json else "\n".join(_lines(record)))
+def _tell_change(record: Json, as_json: bool, more: str = "") -> None:
+    signed = "reviewed" if record["quality_review"] else "no quality review stands"
+    line = f"{record['id']}: revision {record['revision']}, {signed}{more}"
+    typer.echo(json.dumps(record) if as_json else line)
 
 
 def _lines(value: object, name: str = "") -> list[str]:
     """`field: value` for everything that is known, inner fields by dots."""
-    if value is None or value in ([], {}):
+    if value in (None, "", [], {}):
         return []
     if isinstance(value, dict):
         return [line for key in value for line in _lines(value[key], f"{name}.{key}".lstrip("."))]
@@ -234,8 +238,11 @@ def _lines(value: object, name: str = "") -> list[str]:
 
 
 def _support_lines(support: Json) -> str:
-    reasons = [
+    """What decides first."""
+    order = ("does_not_support", "ask_coder", "supports")
+    reasons = sorted(support["reasons"], key=lambda reason: order.index(reason["answer"]))
+    told = [
         f"{reason['answer']:<17} {reason['rule']}: {reason['why']}\n{'':<18}{reason['source']}"
-        for reason in support["reasons"]
+        for reason in reasons
     ]
-    return "\n".join([f"{support['code']}: {support['answer']}", *reasons, support["note"]])
+    return "\n".join([f"{support['code']}: {support['answer']}", *told, support["note"]])

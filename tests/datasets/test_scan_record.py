@@ -1,6 +1,7 @@
 """The scan record: what is unknown stays unknown, what changes loses its review, links stay in their case."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from ultraread.datasets.scan_record.statement import Moment, Statement
 from ultraread.datasets.slide import Acquisition, ImageInfo, Modality
 from ultraread.errors import AnsweredAlready, LinkInvalid, NotFound, RequestInvalid
 
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "scan-record.md"
 SCHEMA = Path(record_module.__file__).parents[1] / "scan_record.schema.json"
 REVIEW = QualityReview(who="A", at=NOON, complete=True, why="compared", revision=1)
 ASKED = Consultation(id="c-1", kind="consultation", asked_by="A", asked_of="B", at=NOON, question="same?")
@@ -62,6 +64,11 @@ def test_a_complete_record_and_one_of_which_nothing_is_stated_follow_the_schema(
         told = record.as_json()
         validator.validate(told)
         assert ScanRecord.model_validate_json(json.dumps(told)) == record
+
+
+def test_the_guide_s_example_is_taken_as_it_stands() -> None:
+    (example,) = re.findall(r"```json\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    assert Statement.model_validate_json(example).digitization_units == 1
 
 
 def test_nothing_is_stated_until_somebody_does() -> None:

@@ -47,7 +47,8 @@ def test_a_record_is_filled_and_shown_without_what_is_unknown(url: str, record_i
     words = ("accession=SIM-1", "digitized.purpose=primary", "primary_units=1")
     told = ultraread("records", "set", record_id, *words, "--url", url, "--json").printed
     assert (told["accession"], told["digitized"]["purpose"], told["primary_units"]) == ("SIM-1", "primary", 1)
-    ultraread("records", "set", record_id, "accession=", "--url", url)
+    changed = ultraread("records", "set", record_id, "accession=", "--url", url)
+    assert changed.out == f"{record_id}: revision 3, no quality review stands\n"
     shown = ultraread("records", "show", record_id, "--url", url)
     lines = shown.out.splitlines()
     assert {"digitized.purpose: primary", "primary_units: 1", "revision: 3"} <= set(lines)
