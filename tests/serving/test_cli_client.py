@@ -4,10 +4,15 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
+import numpy as np
 import pytest
 from command_line import ultraread
+from numpy.typing import NDArray
 from serving_api import served
 from simulated import simulated_tissue, write_tiff
+from simulated_instruments import write_emi, write_ser
+from simulated_wide import write_dicom_slide, write_ome_zarr
 from tiny_model import tiny_model
 
 from ultraread.models.classifier import OnnxClassifier
@@ -94,6 +99,33 @@ def test_a_case_is_submitted_followed_asked_for_and_fetched(
     assert ultraread("verify", tmp_path / "out").status == 0
     again = ultraread("fetch", read["id"], "--out", tmp_path / "out", "--url", server.url)
     assert (again.status, again.err[:20]) == (3, "error[output_exists]")
+
+
+@pytest.mark.parametrize("kind", ["ome_zarr", "dicom_wsi", "ser"])
+def test_a_slide_of_several_files_is_submitted_whole(server: Server, tmp_path: Path, kind: str) -> None:
+    tissue = simulated_tissue(256, 192)
+    slide = {
+        "ome_zarr": lambda: write_ome_zarr(tmp_path / "slide.zarr", tissue, scale=(4.6, 4.6)),
+        "dicom_wsi": lambda: write_dicom_slide(tmp_path / "slide", tissue),
+        "ser": lambda: _emi_and_ser(tmp_path, tissue),
+    }[kind]()
+    submitted = ultraread("submit", slide, "--url", server.url, "--wait", "--json")
+    assert submitted.status == 0, submitted.err
+    (slide_id,) = submitted.printed["slide_ids"]
+    filed = httpx.get(f"{server.url}/v1/slides/{slide_id}").json()
+    here = ultraread("info", slide, "--json").printed
+    assert (filed["format"], len(filed["files"]), filed["sha256"]) == (kind, here["files"], here["sha256"])
+    assert here["files"] > 1
+
+
+def _emi_and_ser(folder: Path, tissue: NDArray[np.uint8]) -> Path:
+    write_ser(folder / "a_1.ser", [tissue.astype(np.uint16)], m_per_px=4.6e-9)
+    return write_emi(folder / "a.emi", {"Mode": "TEM"})
+
+
+def test_an_address_of_the_web_is_not_opened(server: Server) -> None:
+    refused = ultraread("submit", "http://example.org/a.tif", "--url", server.url)
+    assert (refused.status, "error[url_not_allowed]" in refused.err) == (3, True)
 
 
 def test_a_slide_that_may_not_be_read_is_refused_with_its_code_and_stays_filed(
