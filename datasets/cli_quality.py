@@ -44,7 +44,9 @@ def quality(
     if as_json:
         typer.echo(json.dumps({"images": told}))
     else:
-        _print(slide.name, told)
+        from ultraread.datasets.identity.called import called
+
+        _print(called(slide), told)
 
 
 def examine(path: Path, at_nm_per_px: float | None = None) -> "list[tuple[ImageQuality, Any]]":

@@ -9,6 +9,7 @@ import rfc8785
 
 from ultraread.datasets.digest import sha256_of_file
 from ultraread.datasets.geometry import BoxPx, SizePx
+from ultraread.datasets.identity.called import called
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.slide import TileUnreadable
 from ultraread.errors import IntegrityFailed
@@ -93,7 +94,7 @@ def _forms(body: dict[str, Any]) -> tuple[bytes, ...]:
 
 def _verify_slide(path: Path) -> list[str]:
     """Decode everything once. What cannot be decoded is named by its place."""
-    confirmed = []
+    confirmed, name = [], called(path)
     with open_slide(path) as slide:
         for image in slide.info.images:
             damaged = []
@@ -103,11 +104,11 @@ def _verify_slide(path: Path) -> list[str]:
                 except TileUnreadable as failure:
                     damaged.append(f"image {image.index} near x={box.x}, y={box.y}: {failure}")
             if damaged:
-                raise IntegrityFailed(f"{path.name}: " + "; ".join(damaged[:20]), "Copy the slide again.")
+                raise IntegrityFailed(f"{name}: " + "; ".join(damaged[:20]), "Copy the slide again.")
             confirmed.append(
-                f"{path.name}: image {image.index}, {image.size.width} x {image.size.height} px decodable"
+                f"{name}: image {image.index}, {image.size.width} x {image.size.height} px decodable"
             )
-    return [*confirmed, f"{path.name}: sha256 {sha256_of_file(path)}"]
+    return [*confirmed, f"{name}: sha256 {sha256_of_file(path)}"]
 
 
 def _boxes(size: SizePx) -> Iterator[BoxPx]:

@@ -36,7 +36,7 @@ class TiffSlide:
         self._stored = stored
         self._stream = stored.stream()
         self._segments = SegmentCache()
-        self._file = _open_headers(self._stream, stored.name)
+        self._file = _open_headers(self._stream)
         try:
             self._images = _planes_by_image_and_level(self._file)
             self.info = described_by_vendor(_describe(self._file, self._images), self._file, stored)
@@ -101,11 +101,14 @@ class TiffSlide:
                     continue
 
 
-def _open_headers(stream: BinaryIO, name: str) -> TiffFile:
-    """tifffile closes no stream that it was given, and reads headers from it as they are needed."""
+def _open_headers(stream: BinaryIO) -> TiffFile:
+    """tifffile closes no stream that it was given, and reads headers from it as they are needed.
+
+    What it logs names the file: by the name that it is given, which is not the file's own.
+    """
     try:
         check_ifds(stream)
-        return TiffFile(stream, name=name)
+        return TiffFile(stream, name="slide.tif")
     except UltraReadError:
         stream.close()
         raise

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import tifffile
 from command_line import Ended, ultraread
 from PIL import Image
 from planted import (
@@ -40,7 +41,7 @@ from planted import (
     marks_in_database,
 )
 from serving_api import served
-from simulated import simulated_tissue, write_tiff
+from simulated import simulated_tissue, write_ome_tiff, write_tiff
 
 from ultraread.datasets.geometry import BoxPx, whole
 from ultraread.datasets.open_slide import open_slide
@@ -202,6 +203,18 @@ def test_a_name_that_shows_nothing_stays_unless_strip_is_stated(tmp_path: Path) 
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["field-3"]
     (anonymous,) = (tmp_path / "b").iterdir()
     assert re.fullmatch("slide-[0-9a-f]{16}", anonymous.name)
+
+
+def test_what_a_library_logs_of_a_file_that_contradicts_itself_names_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    slide = write_ome_tiff(tmp_path / f"{MARK}.ome.tif", simulated_tissue(300, 300), NM_PER_PX)
+    tifffile.tiffcomment(slide, tifffile.tiffcomment(slide).replace('SizeY="300"', 'SizeY="299"').encode())
+    caplog.set_level(logging.DEBUG)
+    with open_slide(slide) as opened:
+        assert len(opened.info.images) == 1
+    assert "tifffile" in {record.name for record in caplog.records}
+    assert marks_in(caplog.text.encode()) == []
 
 
 @dataclass(frozen=True, slots=True)
