@@ -47,7 +47,16 @@ def _plain(file: Any) -> Array:  # noqa: ANN401
 
 
 def rosettasciio(path: Path) -> list[Array]:
-    """Every picture of an instrument file; rosettasciio chooses the reader by the suffix, as we do here."""
+    """Every picture of an instrument file; rosettasciio chooses its reader by the suffix."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it leaves files open, and says what it does not understand
+        pictures = [np.array(picture) for picture in rosettasciio_as_it_is(path)]
+        gc.collect()
+    return pictures
+
+
+def rosettasciio_as_it_is(path: Path) -> list[Array]:
+    """As `rosettasciio`, without clearing up behind it."""
     import rsciio.digitalmicrograph
     import rsciio.emd
     import rsciio.mrc
@@ -57,15 +66,8 @@ def rosettasciio(path: Path) -> list[Array]:
         ".dm3": rsciio.digitalmicrograph, ".dm4": rsciio.digitalmicrograph, ".emd": rsciio.emd,
         ".mrc": rsciio.mrc, ".ser": rsciio.tia, ".emi": rsciio.tia,
     }  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it leaves files open, and says what it does not understand
-        found = readers[path.suffix].file_reader(str(path))
-        pictures = [
-            handed_on(np.array(section)) for each in found for section in _sections(np.asarray(each["data"]))
-        ]
-        del found
-        gc.collect()
-    return pictures
+    found = readers[path.suffix].file_reader(str(path))
+    return [handed_on(section) for each in found for section in _sections(np.asarray(each["data"]))]
 
 
 def rosettasciio_turned(path: Path) -> list[Array]:

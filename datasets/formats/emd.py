@@ -5,7 +5,9 @@ filters that HDF5 would load as plug-ins.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, pairwise
+from math import prod
+from operator import contains
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -167,8 +169,25 @@ def _check_bytes(stack: Stack) -> None:
         raise SlideTooLarge(f"rows of {stack.size.width:,} px")
     if dataset.id.get_storage_size() == 0:
         raise SlideTruncated("the dataset was never written")
-    if not dataset.chunks and dataset.id.get_storage_size() != dataset.nbytes:
+    if dataset.chunks:
+        _check_chunks(dataset)
+    elif dataset.id.get_storage_size() != dataset.nbytes:
         raise SlideDamaged("the dataset holds more or fewer bytes than its shape says")
+
+
+def _check_chunks(dataset: Any) -> None:  # noqa: ANN401  # h5py has no types
+    """Every chunk was written, and none shares bytes: HDF5 reads zeros for a missing one, without a word."""
+    found: list[Any] = []
+    dataset.id.chunk_iter(found.append)
+    steps = [range(0, side, step) for side, step in zip(dataset.shape, dataset.chunks, strict=True)]
+    on_grid = {each.chunk_offset for each in found if all(map(contains, steps, each.chunk_offset))}
+    if len(on_grid) != prod(map(len, steps)) or len(on_grid) != len(found):
+        raise SlideDamaged("chunks of the dataset are missing")
+    places = sorted((each.byte_offset, each.size) for each in found)
+    if any(offset + size > following for (offset, size), (following, _) in pairwise(places)):
+        raise SlideDamaged("two chunks share bytes")
+    if sum(places[-1]) > dataset.file.id.get_filesize():
+        raise SlideTruncated("chunks lie beyond the end of the file")
 
 
 def _describe(index: int, stack: Stack) -> ImageInfo:

@@ -279,6 +279,17 @@ def test_a_group_within_itself_ends(tmp_path: Path) -> None:
         open_slide(path)
 
 
+def test_a_chunk_that_was_never_written_is_no_black_tissue(tmp_path: Path) -> None:
+    path = tmp_path / "simulated.emd"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("picture")
+        group.attrs["emd_group_type"] = 1
+        data = group.create_dataset("data", (90, 150), "u1", chunks=(30, 50))
+        data[:60] = PICTURE[:60]
+    with pytest.raises(SlideDamaged):
+        open_slide(path)
+
+
 def test_filters_that_hdf5_would_load_from_elsewhere_are_refused(tmp_path: Path) -> None:
     import imagecodecs
 
