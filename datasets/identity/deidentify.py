@@ -58,9 +58,9 @@ def _write_until_clean(slide: Slide, found: Identity, out: Path) -> int:
         write_ome_tiff(out, images, "", Compression.DEFLATE, lambda _rows: None)
         with open_slide(address_of(out)) as copy:
             left = found_in(copy, ())
-        if not left.found:
+        if not left.places:
             return done
-        if any(item.where != PIXELS for item in left.found):
+        if left.not_searched or any(item.where != PIXELS for item in left.found):
             break
         found = replace(found, found=(*found.found, *left.found))
     raise IdentityRemains(f"the copy still holds identity in {', '.join(left.places)}")

@@ -31,7 +31,8 @@ def find_identity(info: SlideInfo, names: Sequence[str], looks: Sequence[Look]) 
     """
     tags = (*_in_tags(info.tags), *_in_acquisitions(info.images))
     known = identity_words([item.value for item in tags])
-    return Identity((*tags, *find_in_names(names, known), *_in_pixels(info.images, looks)))
+    found = (*tags, *find_in_names(names, known), *_in_pixels(info.images, looks))
+    return Identity(found, not_searched=_not_searched(info.images, looks))
 
 
 def told_of(made: Acquisition) -> Acquisition:
@@ -77,6 +78,10 @@ def _in_pixels(images: Sequence[ImageInfo], looks: Sequence[Look]) -> Iterator[I
             kind = None if _is_bar_label(text, look) else kind_of_burnt_in(text.text)
             if kind:
                 yield IdentityItem(PIXELS, kind, image.index, _grown(text.box, image.size), text.text)
+
+
+def _not_searched(images: Sequence[ImageInfo], looks: Sequence[Look]) -> tuple[int, ...]:
+    return tuple(image.index for image, look in zip(images, looks, strict=False) if look.not_looked_at)
 
 
 def _is_bar_label(text: BurntInText, look: Look) -> bool:

@@ -66,6 +66,8 @@ class Identity:
     found: tuple[IdentityItem, ...] = ()
     policy: IdentityPolicy = IdentityPolicy.STRIP
     reason: str = ""
+    not_searched: tuple[int, ...] = ()
+    """Images whose pixels are too large to be looked at."""
 
     def masks(self, image: int) -> tuple[BoxPx, ...]:
         """Level-0 boxes of an image to paint over in every derived picture; none under `keep`."""
@@ -84,19 +86,22 @@ class Identity:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Where something was found, each place once, in order."""
-        return tuple(dict.fromkeys(item.where for item in self.found))
+        """Where something was found or could not be sought, each place once, in order."""
+        unseen = [f"{PIXELS} of image {image}, not searched" for image in self.not_searched]
+        return tuple(dict.fromkeys([*(item.where for item in self.found), *unseen]))
 
     def as_json(self) -> dict[str, Any]:
         found = [item.as_json() for item in self.found]
-        return {"policy": self.policy.value, "reason": self.reason, "found": found}
+        told = {"policy": self.policy.value, "reason": self.reason, "found": found}
+        return told | {"not_searched": list(self.not_searched)}
 
     @classmethod
     def from_json(cls, told: dict[str, Any] | None) -> "Identity":
         """What `as_json` told; of None, as of slides filed before, that nothing is known: names are held."""
         if told is None:
             return cls()
-        return cls(_items(told["found"]), IdentityPolicy(told["policy"]), told["reason"])
+        unseen = tuple(told.get("not_searched", ()))
+        return cls(_items(told["found"]), IdentityPolicy(told["policy"]), told["reason"], unseen)
 
 
 NOTHING_FOUND = Identity()

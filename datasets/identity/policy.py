@@ -66,7 +66,7 @@ def stricter_or_reasoned(of_service: IdentityPolicy, stated: IdentityStatement) 
 
 def under(found: Identity, stated: IdentityStatement) -> Identity:
     """The finds under the policy. Raises IdentityPresent where it is to refuse, naming where, never what."""
-    if stated.policy == IdentityPolicy.REFUSE and found.found:
+    if stated.policy == IdentityPolicy.REFUSE and found.places:
         places = ", ".join(found.places[:MOST_PLACES])
         more = len(found.places) - MOST_PLACES
         raise IdentityPresent(f"identity was found in {places}" + (f" and {more} more" if more > 0 else ""))

@@ -131,6 +131,12 @@ def test_the_label_of_a_bar_stays() -> None:
     assert find_identity(_info(), (), [look]).found == ()
 
 
+def test_an_image_that_is_too_large_to_be_looked_at_is_told_of() -> None:
+    found = find_identity(_info(), (), [Look(not_looked_at="too large")])
+    assert found.places == ("pixels of image 0, not searched",)
+    assert Identity.from_json(found.as_json()) == found
+
+
 def test_the_time_and_instrument_that_a_reader_took_from_tags_count() -> None:
     made = Acquisition(microscope="JEM-1400 of Dr Doe", camera="Veleta", acquired="31.01.2024")
     places = find_identity(_info(made=made), (), ()).places

@@ -44,6 +44,11 @@ def test_a_refusal_names_the_places_never_what_stands_there() -> None:
     assert under(NOTHING_FOUND, IdentityStatement(REFUSE)).found == ()
 
 
+def test_pixels_that_were_not_searched_are_refused_as_well() -> None:
+    with pytest.raises(IdentityPresent, match="pixels of image 2, not searched"):
+        under(Identity(not_searched=(2,)), IdentityStatement(REFUSE))
+
+
 def test_a_refusal_stays_readable_where_much_is_found() -> None:
     many = Identity(tuple(IdentityItem(f"tag number {n}", IdentityKind.TEXT) for n in range(MOST_PLACES + 3)))
     with pytest.raises(IdentityPresent, match="and 3 more"):
