@@ -4,7 +4,7 @@ Cheap pixels decide first (`burnt_in_ink`, `burnt_in_bar`); only crops around wh
 Text and bars stand in the outer parts of a picture: only strips along its four sides are looked at.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -150,9 +150,19 @@ def look_at(slide: Slide, image: ImageInfo) -> Look:
     return _at_full_size(found, image, level)
 
 
-def look_at_all(slide: Slide) -> tuple[Look, ...]:
-    """What is burnt into each image of a slide, in order."""
-    return tuple(look_at(slide, image) for image in slide.info.images)
+def look_at_all(slide: Slide, note: Callable[[int], None] = lambda images: None) -> tuple[Look, ...]:
+    """What is burnt into each image of a slide, in order; `note` hears of each that was looked at."""
+    return tuple(_noted(look_at(slide, image), note) for image in slide.info.images)
+
+
+def _noted(look: Look, note: Callable[[int], None]) -> Look:
+    note(1)
+    return look
+
+
+def is_looked_at(image: ImageInfo) -> bool:
+    """False for an image too large to be looked at: see MAX_LOOK_PX."""
+    return _level(image) is not None
 
 
 def _level(image: ImageInfo) -> int | None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ultraread.datasets.admission import AdmittedImage
+from ultraread.datasets.burnt_in import is_looked_at
 from ultraread.datasets.geometry import whole
 from ultraread.datasets.quality.artefacts import RULES, UNSEEN, Action
 from ultraread.models.card import ModelCard
@@ -28,6 +29,11 @@ LIGHT = "Light micrographs among the images: {count}. No model of electron micro
 PART_ONLY = (
     "Only a region of the image was read; coverage speaks of that region, and nothing is said of the rest."
 )
+UNSEEN_TEXT = (
+    "Burnt-in text, names and scale bars were not looked for in images of more than 64 megapixels that have "
+    "no smaller level."
+)
+MAX_SCALES = 5
 ONE_IMAGE = (
     "Intervals come from resampling ranges of one image: narrower than the truth, because its ranges share "
     "section and staining."
@@ -58,7 +64,9 @@ def limitations_of(
     if any(not image.info.modality_is_stated for image in images):
         said.append(f"The file does not state its modality; it was read as {card.modality.upper()}.")
     said += _of_strangeness(card, coverage)
-    said += [_of_scale(image) for image in images[:1]]
+    said += _of_scales(images)
+    if not all(is_looked_at(image.info) for image in images):
+        said.append(UNSEEN_TEXT)
     if images:
         said.append(_of_specimen(card, scope))
     return (*said, *card.limitations)
@@ -95,6 +103,13 @@ def _of_strangeness(card: ModelCard, coverage: Coverage) -> list[str]:
         "was trained on"
     )
     return [f"{told}: no finding is assessed." if is_out_of_domain(coverage, card) else f"{told}."]
+
+
+def _of_scales(images: Sequence[AdmittedImage]) -> list[str]:
+    """Each scale that was used, once."""
+    told = list(dict.fromkeys(_of_scale(image) for image in images))
+    more = [f"{len(told) - MAX_SCALES} more scales: see the images."] if len(told) > MAX_SCALES else []
+    return [*told[:MAX_SCALES], *more]
 
 
 def _of_scale(image: AdmittedImage) -> str:

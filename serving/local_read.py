@@ -10,7 +10,7 @@ from typing import Any
 
 from ultraread.datasets.identity.called import NamedSlide, name_slides, sha256_if_there
 from ultraread.datasets.identity.policy import STRIP_BY_DEFAULT, IdentityStatement
-from ultraread.datasets.slide_address import SlidePlace, address_of
+from ultraread.datasets.slide_address import SlideAddress, SlidePlace, address_of
 from ultraread.errors import (
     InputChanged,
     InputRefused,
@@ -47,6 +47,8 @@ from ultraread.serving.results.folder import (
 from ultraread.serving.score_tiles import RangeStore, ScoreRanges
 from ultraread.serving.storage.durable import full_storage_coded
 
+SHOWN_IMAGES = 10
+"""So many are searched for burnt-in text in a second or two."""
 StartBar = Callable[[str, int], Callable[[int], None]]
 """Called with a slide's name and its tiles; returns what is told of each range's tiles."""
 
@@ -127,7 +129,7 @@ class LocalReader:
         if final.exists() and not self.resume:
             raise OutputExists(f"{final} exists")
         clock = Stopwatch()
-        prepared = prepare_slide(address_of(slide), self.model, self.request, identity=self.identity)
+        prepared = self._prepared(address_of(slide), final.name)
         clock.lap("prepare_s")
         tiles[prepared.digest.sha256] = prepared.tiles
         if final.exists():
@@ -144,6 +146,18 @@ class LocalReader:
         if not self.in_case:
             clear(workspace)
         return concluded
+
+    def _prepared(self, slide: SlideAddress, name: str) -> PreparedSlide:
+        """The search for burnt-in text is shown where it takes more than a moment."""
+
+        def start_looking(images: int) -> Callable[[int], None]:
+            if images < SHOWN_IMAGES:
+                return lambda done: None
+            return self.start_bar(f"{name}: looking for text and bars", images)
+
+        return prepare_slide(
+            slide, self.model, self.request, identity=self.identity, start_looking=start_looking
+        )
 
     def _score_and_publish(
         self, prepared: PreparedSlide, final: Path, workspace: Path, clock: Stopwatch

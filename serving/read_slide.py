@@ -40,6 +40,10 @@ RANGE_TILES = 128
 """Tiles a range: fewer cost more dispatch, more repeat more work after a crash."""
 
 
+StartLooking = Callable[[int], Callable[[int], None]]
+"""Called with the number of images to be searched for burnt-in text; returns what is told of each."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
     """What a caller asks beyond slide and model."""
@@ -91,15 +95,16 @@ def prepare_slide(
     filed: SlideDigest | None = None,
     identity: Identity | IdentityStatement = STRIP_BY_DEFAULT,
     looks: Sequence[Look] = (),
+    start_looking: StartLooking = lambda images: lambda done: None,
 ) -> PreparedSlide:
     """Open, admit and plan. Raises the InputRefused that applies; nothing is written.
 
     `filed` is the digest taken at filing; without it the files are digested here. `identity` is what was
     found at filing, or the policy under which it is looked for here. `looks` were made at filing, one an
-    image; without them they are made here.
+    image; without them they are made here, and `start_looking` is told of it.
     """
     with open_slide(address) as slide:
-        seen = tuple(looks) or look_at_all(slide)
+        seen = tuple(looks) or look_at_all(slide, start_looking(len(slide.info.images)))
         held = _held(slide, address, seen, identity)
         others = other_scales(seen, request.calibrations)
         admitted = admit(slide, model.demands, request.stated_scale, request.region, others)

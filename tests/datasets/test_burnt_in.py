@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import SCALES_NM
 
-from ultraread.datasets.burnt_in import BurntInBar, BurntInText, Look, look_at, look_at_all
+from ultraread.datasets.burnt_in import BurntInBar, BurntInText, Look, is_looked_at, look_at, look_at_all
 from ultraread.datasets.corpora import fetch, files_under
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.open_slide import open_slide
@@ -118,7 +118,9 @@ def test_two_bars_that_agree_state_one_scale(tmp_path: Path) -> None:
 
 def test_an_image_too_large_without_a_smaller_level_is_not_looked_at_and_says_so() -> None:
     with open_slide(fetch("isbi2012/raw/00.png")) as slide:
-        image = replace(slide.info.images[0], levels=(SizePx(9000, 9000),))
+        small = slide.info.images[0]
+        image = replace(small, levels=(SizePx(9000, 9000),))
+        assert (is_looked_at(small), is_looked_at(image)) == (True, False)
         assert look_at(slide, image) == Look(
             not_looked_at="the image has more than 64 megapixels and no smaller level"
         )
