@@ -62,7 +62,7 @@ class Client:
 
     def file_slide(self, upload_ids: Sequence[str], **stated: Json | str | None) -> Json:
         """File uploads as one slide; `stated`: case_id, identity, and the fields of the scan record."""
-        return self._post("/v1/slides", {"upload_ids": list(upload_ids)} | _given(stated))
+        return self._post("/v1/slides", _given(stated) | {"upload_ids": list(upload_ids)})
 
     def slide(self, slide_id: str) -> Json:
         """The slide as it is filed."""

@@ -162,7 +162,7 @@ class StoredCopy(FromStore):
 class KeptRecord(Statement):
     """What of a record is kept in one piece: what people stated, reviewed, asked and linked."""
 
-    links: tuple[Link, ...] = Field(
+    links: Annotated[tuple[Link, ...], Field(max_length=10_000)] = Field(
         default=(), description="Regions of this slide, and what was made of them."
     )
     quality_review: QualityReview | None = Field(
