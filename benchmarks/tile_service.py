@@ -63,10 +63,8 @@ def main() -> None:
                 "http": _fetcher(http, slide),
                 "http_kept": _fetcher(http, slide),
             }
-            rounds = [{name: _rate(run) for name, run in runs.items()} for _ in range(arguments.rounds + 1)][
-                1:
-            ]
-    print(json.dumps(_summary(rounds), indent=2))
+            rounds = [{name: _rate(run) for name, run in runs.items()} for _ in range(arguments.rounds + 1)]
+    print(json.dumps(_summary(rounds[1:]), indent=2))
 
 
 def _filed(http: httpx.Client, path: Path) -> str:
