@@ -90,4 +90,4 @@ def _storage(config: Path | None) -> str:
         return "one copy; set second_copy_url for another one"
     if on_same_device(*places):
         return "two copies, but on one device: what breaks it takes both. Set second_copy_url elsewhere"
-    return "two copies, on two devices"
+    return "two copies, at two addresses that answer"

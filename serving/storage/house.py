@@ -18,6 +18,7 @@ from ultraread.serving.store.engine import Store
 from ultraread.serving.store.stored import keep, keep_record
 from ultraread.serving.store.tables import (
     CopyPlace,
+    CopyRow,
     Json,
     ReadRow,
     ReadState,
@@ -58,6 +59,12 @@ class House:
         """What tells one second place from another; it is not the address itself."""
         url = self.settings.second_copy_url
         return None if url is None else sha256(url.encode()).hexdigest()[:16]
+
+    def holds(self, copy: CopyRow) -> bool:
+        """Whether the copy is at a place of today's settings; what is noted of another one says nothing."""
+        if copy.place == CopyPlace.FIRST:
+            return True
+        return self.second_address is not None and copy.address == self.second_address
 
 
 def files_of(stored: StoredRow) -> list[StoredName]:

@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import String, cast, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from ultraread.errors import IntegrityFailed
 from ultraread.serving.storage.target import StoredName, confirm, digest_of_pieces
 from ultraread.serving.store.engine import Store
-from ultraread.serving.store.stored import record_bytes
-from ultraread.serving.store.tables import ScanRecordRow
+from ultraread.serving.store.stored import find_stored, record_bytes
+from ultraread.serving.store.tables import ScanRecordRow, StoredKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,17 @@ class RecordTable:
         return name
 
     def put(self, file: StoredName, pieces: Iterator[bytes]) -> None:
-        """Put a record back that was damaged. Raises IntegrityFailed where the bytes are not the file's."""
+        """Put a record back that was damaged.
+
+        Raises IntegrityFailed where the bytes are not the file's, or where the record was changed meanwhile.
+        """
         data = b"".join(pieces)
         confirm(file, digest_of_pieces(iter([data])))
         told = json.loads(data)
         back = {name: told[name] for name in ("case_id", "slide_id", "revision", "record")}
         with self.store.writing() as session:
+            if find_stored(session, StoredKind.RECORD, told["id"]).files[0] != asdict(file):
+                raise IntegrityFailed(f"{file.name} is not the newest revision any more")
             session.execute(update(ScanRecordRow).where(ScanRecordRow.id == told["id"]).values(**back))
 
     def pieces(self, name: str) -> Iterator[bytes]:

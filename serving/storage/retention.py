@@ -100,10 +100,11 @@ def _remove_buried(house: House) -> None:
     with house.store.reading() as session:
         found = session.execute(select(StoredRow, CopyRow).join(CopyRow, same).where(left)).all()
     for stored, copy in found:
-        if copy.place in house.places:
-            target = house.target(stored.kind, CopyPlace(copy.place))
-            for file in files_of(stored):
-                target.remove(file.name)
+        if not house.holds(copy):
+            continue
+        target = house.target(stored.kind, CopyPlace(copy.place))
+        for file in files_of(stored):
+            target.remove(file.name)
         mine = (CopyRow.kind == copy.kind, CopyRow.id == copy.id, CopyRow.place == copy.place)
         with house.store.writing() as session:
             session.execute(update(CopyRow).where(*mine).values(state=CopyState.GONE.value))

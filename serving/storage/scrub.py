@@ -85,14 +85,15 @@ class Scrubber:
         with self.house.store.reading() as session:
             stored = [row for row in all_stored(session) if wanted(row)]
             found = [Copy(row, copy) for row in stored for copy in copies_of(session, row)]
-        return [copy for copy in found if copy.row.state != CopyState.WAITING]
+        return [one for one in found if self.house.holds(one.row) and one.row.state != CopyState.WAITING]
 
     def scrub_next(self, hours: float) -> bool:
         """Look at the copy whose last check is longest ago, if that is too long; False where none is."""
         copy = copies.take_longest_unchecked(self.house.store, hours)
-        if copy is None or copy.row.place not in self.house.places:
+        if copy is None:
             return False
-        self.look_at(copy, ScrubReport())
+        if self.house.holds(copy.row):
+            self.look_at(copy, ScrubReport())
         return True
 
     def look_at(self, copy: Copy, report: ScrubReport) -> None:
@@ -100,6 +101,8 @@ class Scrubber:
         target = self.house.target(copy.row.kind, CopyPlace(copy.row.place))
         try:
             damages = list(self._damages(copy, target, report))
+            if damages and self._has_changed(copy):
+                return
             damages = [self._repaired(copy, damage) for damage in damages] if self.repair else damages
         except UltraReadError as outage:
             report.unreached.append(f"{copy.row.kind} {copy.row.id}, {copy.row.place} copy: {outage.code}")
@@ -108,6 +111,12 @@ class Scrubber:
         report.copies += 1
         report.damages += damages
         self._note(copy, damages)
+
+    def _has_changed(self, copy: Copy) -> bool:
+        """Whether what it has to be is another now, so that what was found says nothing."""
+        with self.house.store.reading() as session:
+            now = session.get(StoredRow, (copy.stored.kind, copy.stored.id))
+            return now is None or now.expired is not None or now.sha256 != copy.stored.sha256
 
     def _damages(self, copy: Copy, target: Target, report: ScrubReport) -> Iterator[Damage]:
         for index, file in enumerate(files_of(copy.stored)):
@@ -134,8 +143,8 @@ class Scrubber:
         with self.house.store.writing() as session:
             told = [{"file": damage.file, "state": damage.state} for damage in left]
             copies.mark(session, copy, _state(left), told)
-            if damages and told != copy.row.damaged:
-                AuditLog(session).append(self.who, "copy_damaged", copy.row.id, _audited(copy, damages))
+            if len(left) < len(damages) or told != copy.row.damaged:
+                AuditLog(session).append(self.who, _event(damages), copy.row.id, _audited(copy, damages))
 
 
 def state_of(target: Target, file: StoredName, pause: Pause = lambda _bytes: None) -> CopyState:
@@ -171,6 +180,13 @@ def _state(damages: Sequence[Damage]) -> CopyState:
     if CopyState.BAD in states:
         return CopyState.BAD
     return CopyState.GONE if states else CopyState.GOOD
+
+
+def _event(damages: Sequence[Damage]) -> str:
+    """Of a copy that is not as it was at the last look."""
+    if any(not damage.repaired for damage in damages):
+        return "copy_damaged"
+    return "copy_repaired" if damages else "copy_whole_again"
 
 
 def _audited(copy: Copy, damages: Sequence[Damage]) -> Json:

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 from object_store import ObjectStore
-from sqlalchemy import text
+from sqlalchemy import delete, select, text
 from working_house import WorkingHouse, working_house
 
+from ultraread.errors import IntegrityFailed
 from ultraread.serving.storage.copying import Copier
-from ultraread.serving.storage.house import House, files_of
-from ultraread.serving.storage.scrub import Scrubber, ScrubReport
+from ultraread.serving.storage.house import House, adopt, files_of
+from ultraread.serving.storage.scrub import Scrubber, ScrubReport, check_database
 from ultraread.serving.storage.target import StoredName
+from ultraread.serving.storage.upkeep import upkeep
+from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.stored import all_stored
-from ultraread.serving.store.tables import CopyPlace, StoredKind
+from ultraread.serving.store.tables import CopyPlace, CopyRow, ScanRecordRow, StoredKind, StoredRow
 
 FEW, MANY = 20, 500
 KINDS = tuple(StoredKind)
@@ -141,3 +144,97 @@ def test_hundreds_of_flipped_bytes_are_found(alone: WorkingHouse) -> None:
 def test_hundreds_of_flipped_bytes_are_repaired(doubled: WorkingHouse) -> None:
     for seed in range(FEW, MANY):
         repaired_from_the_copy(doubled.house, seed)
+
+
+def test_a_record_that_changes_while_it_is_scrubbed_is_not_put_back(tmp_path: Path) -> None:
+    with working_house(tmp_path / "a", second_copy_url=str(tmp_path / "b")) as working:
+        working.file()
+        copy_all(working.house)
+        scrubber = Scrubber(working.house, repair=True)
+        before = scrubber.copies(lambda row: row.kind == StoredKind.RECORD)
+        with working.house.store.writing() as session:
+            record = session.scalars(select(ScanRecordRow)).one()
+            record.record, record.revision = {**record.record, "specimen": "kidney"}, 2
+        assert scrubber.look_at_all(before).damages == []
+        (copy,) = (one for one in before if one.row.place == CopyPlace.FIRST)
+        (file,) = files_of(copy.stored)
+        second = working.house.target(StoredKind.RECORD, CopyPlace.SECOND)
+        with pytest.raises(IntegrityFailed):
+            working.house.target(StoredKind.RECORD, CopyPlace.FIRST).put(file, second.pieces(file.name))
+        with working.house.store.reading() as session:
+            assert session.scalars(select(ScanRecordRow)).one().record["specimen"] == "kidney"
+        copy_all(working.house)
+        assert scrubber.scrub().damages == []
+
+
+def test_a_second_place_that_is_no_longer_set_is_not_looked_at(tmp_path: Path) -> None:
+    with working_house(tmp_path / "a", second_copy_url=str(tmp_path / "b")) as working:
+        working.read(working.file())
+        copy_all(working.house)
+        for other in (None, str(tmp_path / "c")):
+            settings = working.house.settings.model_copy(update={"second_copy_url": other})
+            report = Scrubber(House(settings, working.house.store)).scrub()
+            assert (report.damages, report.copies) == ([], len(StoredKind))
+
+
+def test_the_service_finds_damage_by_itself_and_tells_it_once(tmp_path: Path) -> None:
+    with working_house(tmp_path / "a", scrub_hours=0.000001) as working:
+        slide = working.file()
+        (kept,) = (working.house.settings.slides_dir / slide).iterdir()
+        flip(kept, 100, 1)
+        scrub_until_told(working.house, slide)
+        scrub_until_told(working.house, "nothing more", steps=6)
+        (told,) = told_of(working.house, slide)
+        assert (told["what"], told["kind"], told["place"]) == ("copy_damaged", "slide", "first")
+        assert told["files"] == [{"file": 0, "state": "bad", "repaired": False}]
+
+
+def test_the_service_repairs_by_itself_where_it_may(tmp_path: Path) -> None:
+    may = {"scrub_hours": 0.000001, "scrub_repair": True, "second_copy_url": str(tmp_path / "b")}
+    with working_house(tmp_path / "a", **may) as working:
+        slide = working.file()
+        copy_all(working.house)
+        (kept,) = (working.house.settings.slides_dir / slide).iterdir()
+        flip(kept, 100, 1)
+        scrub_until_told(working.house, slide)
+        (told,) = told_of(working.house, slide)
+        assert (told["what"], told["files"]) == (
+            "copy_repaired",
+            [{"file": 0, "state": "bad", "repaired": True}],
+        )
+        assert Scrubber(working.house).scrub().damages == []
+
+
+def test_a_house_of_an_earlier_version_is_watched_over_too(tmp_path: Path) -> None:
+    with working_house(tmp_path / "a") as working:
+        working.read(working.file())
+        with working.house.store.writing() as session:
+            session.execute(delete(CopyRow))
+            session.execute(delete(StoredRow))
+        assert adopt(working.house) == len(StoredKind)
+        report = Scrubber(working.house).scrub()
+        assert (report.copies, report.damages) == (len(StoredKind), [])
+        assert adopt(working.house) == 0
+
+
+def test_damage_of_the_database_itself_is_told(alone: WorkingHouse) -> None:
+    assert check_database(alone.house.store) == []
+
+
+def told_of(house: House, subject: str) -> list[dict[str, object]]:
+    with house.store.reading() as session:
+        events = AuditLog(session).list(subject=subject)
+    return [{**event.detail, "what": event.what} for event in events if event.what.startswith("copy_")]
+
+
+def scrub_until_told(house: House, subject: str, steps: int = 50) -> None:
+    """What the service does by itself, until the audit trail tells of this copy."""
+    *_, scrub_step = upkeep(house)
+    for _ in range(steps):
+        if not told_of(house, subject):
+            scrub_step()
+
+
+def copy_all(house: House) -> None:
+    while Copier(house).copy_next():
+        """Until nothing waits."""
