@@ -11,10 +11,12 @@ import simulated
 import tifffile
 from mutation import JPEG_STEP, MutatedFormat
 from simulated_instruments import write_mrc, write_ncem
+from simulated_wide import write_dicom_slide, write_ome_zarr
 
 from ultraread.datasets.corpora import fetch
 
 PICTURE = simulated.simulated_tissue(150, 90)
+COLOURS = simulated.simulated_semithin(500, 300)
 Payload = list[tuple[Path, range]]
 Writer = Callable[[Path], Path]
 
@@ -84,6 +86,23 @@ def _of_jpeg(path: Path) -> Payload:
     return found
 
 
+def _dicom(folder: Path) -> Path:
+    """One instance of a slide."""
+    return write_dicom_slide(folder / "slide", PICTURE, levels=1) / "volume-0.dcm"
+
+
+def _of_dicom(path: Path) -> Payload:
+    """The frames, uncompressed, are the last data element."""
+    frame_bytes = 64 * 64 * -(-PICTURE.shape[0] // 64) * -(-PICTURE.shape[1] // 64)
+    size = path.stat().st_size
+    return [(path, range(size - frame_bytes, size))]
+
+
+def _of_ome_zarr(path: Path) -> Payload:
+    chunks = (each for each in sorted((path / "0").iterdir()) if each.name[0].isdigit())
+    return [(chunk, range(chunk.stat().st_size)) for chunk in chunks]
+
+
 MUTATED_FORMATS: list[MutatedFormat] = [
     MutatedFormat(
         "tiff",
@@ -138,5 +157,19 @@ MUTATED_FORMATS: list[MutatedFormat] = [
         _of_hdf5,
         "rosettasciio_turned",
     ),
+    MutatedFormat(
+        "ome_zarr",
+        lambda folder: write_ome_zarr(folder / "original.zarr", PICTURE, scale=(4.6, 4.6)),
+        _of_ome_zarr,
+        "numcodecs",
+    ),
+    MutatedFormat("dicom_wsi", _dicom, _of_dicom, "pydicom"),
+    MutatedFormat(
+        "svs",
+        lambda folder: simulated.write_svs(folder / "original.svs", COLOURS, levels=1),
+        _of_tiff,
+        "Pillow_first",
+        JPEG_STEP,
+    ),
 ]
-"""A format joins by an entry here; OME-Zarr, DICOM and SVS do in the same way."""
+"""A format joins by an entry here."""

@@ -15,13 +15,18 @@ import imagecodecs
 import mrcfile
 import ncempy.io.dm
 import ncempy.io.ser
+import numcodecs
 import numpy as np
 import PIL.Image
+import pydicom
 import rsciio.digitalmicrograph
 import rsciio.emd
 import rsciio.mrc
 import rsciio.tia
 import tifffile
+import tiffslide
+import wsidicom
+import zarr
 from oracles import ORACLES
 
 from ultraread.datasets.geometry import whole
@@ -29,7 +34,10 @@ from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.slide import TileUnreadable
 from ultraread.errors import UltraReadError
 
-READY = (h5py, imagecodecs, mrcfile, ncempy, PIL.Image, rsciio, tifffile)
+READY = (
+    h5py, imagecodecs, mrcfile, ncempy, numcodecs, PIL.Image, pydicom, rsciio, tifffile, tiffslide,
+    wsidicom, zarr,
+)  # fmt: skip
 """Imported before the bound is set, so that what a mutant takes is its own."""
 
 

@@ -51,7 +51,7 @@ def rosettasciio(path: Path) -> list[Array]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it leaves files open, and says what it does not understand
         pictures = [np.array(picture) for picture in rosettasciio_as_it_is(path)]
-        gc.collect()
+        gc.collect(1)
     return pictures
 
 
@@ -119,8 +119,55 @@ def tifffile(path: Path) -> list[Array]:
         return [handed_on(page.asarray()) for page in file.pages]
 
 
+def pillow_first(path: Path) -> list[Array]:
+    """The first picture: of a scanner's file, the specimen at full size."""
+    return pillow(path)[:1]
+
+
+def numcodecs(path: Path) -> list[Array]:
+    """The full size of an OME-Zarr 0.4, by its JSON and the codec of its chunks alone."""
+    import json
+    from itertools import product
+
+    import numcodecs as library
+
+    (multiscale,) = json.loads((path / ".zattrs").read_text())["multiscales"]
+    folder = path / multiscale["datasets"][0]["path"]
+    says = json.loads((folder / ".zarray").read_text())
+    shape, chunks, dtype = says["shape"], says["chunks"], np.dtype(says["dtype"])
+    whole = np.full(shape, says["fill_value"] or 0, dtype)
+    grid = [range(-(-side // step)) for side, step in zip(shape, chunks, strict=True)]
+    for place in product(*grid):
+        file = folder / says.get("dimension_separator", ".").join(map(str, place))
+        if file.is_file():
+            stored = file.read_bytes()
+            raw = library.get_codec(says["compressor"]).decode(stored) if says["compressor"] else stored
+            chunk = np.frombuffer(raw, dtype).reshape(chunks, order=says["order"])
+            corner = [number * step for number, step in zip(place, chunks, strict=True)]
+            part = tuple(slice(at, at + step) for at, step in zip(corner, chunks, strict=True))
+            whole[part] = chunk[tuple(slice(0, side) for side in whole[part].shape)]
+    return [handed_on(plane) for plane in whole.reshape(-1, *shape[-2:])]
+
+
+def pydicom(path: Path) -> list[Array]:
+    """The full size of a slide in one instance, put together from its frames in their order."""
+    import pydicom as library
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        instance = library.dcmread(path)
+        frames = instance.pixel_array
+    width, height = instance.TotalPixelMatrixColumns, instance.TotalPixelMatrixRows
+    across = -(-width // instance.Columns)
+    rows = [np.concatenate(list(frames[n : n + across]), axis=1) for n in range(0, len(frames), across)]
+    return [handed_on(np.concatenate(rows)[:height, :width])]
+
+
 ORACLES: dict[str, Oracle] = {
     "Pillow": pillow,
+    "Pillow_first": pillow_first,
+    "numcodecs": numcodecs,
+    "pydicom": pydicom,
     "rosettasciio": rosettasciio,
     "rosettasciio_turned": rosettasciio_turned,
     "ncempy": ncempy,

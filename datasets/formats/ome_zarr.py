@@ -4,6 +4,7 @@ zarr decodes. What it is asked to decode is held to `DECODED_HERE` first: zarr v
 """
 
 import json
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideFormat, S
 from ultraread.datasets.slide_address import SlideAddress, natural_order
 from ultraread.errors import (
     SlideCodecUnsupported,
+    SlideDamaged,
     SlidePixelFormat,
     SlidePyramidInvalid,
     SlideTooLarge,
@@ -215,9 +217,25 @@ def _level(store: ZarrFiles, path: str, dimensions: int) -> _Level:
         raise SlideTooLarge(f"a chunk of {' x '.join(map(str, array.chunks))}")
     if np.prod([-(-side // step) for side, step in zip(array.shape, array.chunks, strict=True)]) > MAX_CHUNKS:
         raise SlideTooLarge(f"the OME-Zarr declares {' x '.join(map(str, array.shape))} px")
+    _refuse_chunks_outside(store, path, array)
     if coding == "blosc":
         store.largest_chunk_bytes[f"{path}/"] = int(np.prod(array.chunks)) * array.dtype.itemsize
     return _Level(array, (array.chunks[-1], array.chunks[-2]), coding)
+
+
+def _refuse_chunks_outside(store: ZarrFiles, path: str, array: Any) -> None:  # noqa: ANN401  # zarr's Array
+    """A shape that was cut or damaged leaves chunks beyond it."""
+    stored = array.shards or array.chunks
+    grid = [-(-side // step) for side, step in zip(array.shape, stored, strict=True)]
+    if any(_is_chunk_outside(key.removeprefix(f"{path}/"), grid) for key in store.keys_below(f"{path}/")):
+        raise SlideDamaged("chunks lie outside of the size that an array states")
+
+
+def _is_chunk_outside(name: str, grid: Sequence[int]) -> bool:
+    """Chunks are named by their numbers on the axes: `0.1`, `0/1` or `c/0/1`."""
+    numbers = re.split(r"[./]", name.removeprefix("c/").removeprefix("c."))
+    is_chunk = len(numbers) == len(grid) and all(number.isdecimal() for number in numbers)
+    return is_chunk and any(int(number) >= count for number, count in zip(numbers, grid, strict=True))
 
 
 def _check_codecs(store: ZarrFiles, path: str) -> str:

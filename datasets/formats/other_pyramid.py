@@ -15,7 +15,7 @@ from tifffile import TiffFile, TiffPageSeries
 from ultraread.datasets.scale import PRINTING_NM_PER_PX, ScaleOrigin, StatedScale
 from ultraread.datasets.slide import Acquisition, SlideFormat, SlideInfo
 from ultraread.datasets.stored_file import StoredFile
-from ultraread.errors import SlideTypeMismatch
+from ultraread.errors import SlideDamaged, SlideTypeMismatch
 
 NM_PER_UM = 1e3
 NO_SPECIMEN = frozenset({"label", "macro", "map", "thumbnail", "other"})
@@ -26,7 +26,11 @@ ordinary resolution tags, which our reader judges by itself."""
 
 
 def vendor_of(file: TiffFile) -> str | None:
-    """The vendor as tiffslide names it; None where no scanner wrote it. Raises SlideTypeMismatch."""
+    """The vendor as tiffslide names it; None where no scanner wrote it.
+
+    Raises SlideTypeMismatch for Ventana, and SlideDamaged where only the first page is not the scanner's:
+    label and macro would be taken for images then.
+    """
     if file.is_bif:
         raise SlideTypeMismatch("tiles of a Ventana slide overlap, and are not stitched here")
     kinds = {
@@ -35,7 +39,10 @@ def vendor_of(file: TiffFile) -> str | None:
         "hamamatsu": file.is_ndpi,
         "philips_tiff": file.is_philips,
     }
-    return next((vendor for vendor, is_of in kinds.items() if is_of), None)
+    vendor = next((vendor for vendor, is_of in kinds.items() if is_of), None)
+    if vendor is None and any(_is_aperio(series) for series in file.series):
+        raise SlideDamaged("the first page of a scanner's slide is damaged")
+    return vendor
 
 
 def described_by_vendor(info: SlideInfo, file: TiffFile, stored: StoredFile) -> SlideInfo:
@@ -100,6 +107,10 @@ def _said(stream: BinaryIO) -> dict[str, Any]:
         warnings.simplefilter("ignore")
         return dict(TiffSlide(cast(Any, stream)).properties)
     return {}
+
+
+def _is_aperio(series: TiffPageSeries) -> bool:
+    return series.keyframe.description.startswith("Aperio")
 
 
 def _leica_macros(file: TiffFile) -> Iterator[int]:

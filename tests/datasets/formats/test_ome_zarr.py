@@ -128,6 +128,7 @@ def _change(path: Path, **changes: Any) -> None:  # noqa: ANN401
         ({"dtype": "<c8"}, "slide_pixel_format"),
         ({"chunks": [100_000, 100_000]}, "slide_too_large"),
         ({"shape": [10**9, 10**9]}, "slide_too_large"),
+        ({"shape": [200, 200]}, "slide_damaged"),
         ({"shape": [200, 300, 1], "chunks": [64, 64, 1]}, "slide_truncated"),
     ],
 )

@@ -18,6 +18,7 @@ from ultraread.datasets.geometry import BoxPx, SizePx, whole
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.scale import ScaleOrigin
 from ultraread.datasets.slide import Modality, Slide, SlideFormat
+from ultraread.errors import SlideDamaged
 
 JPEG_STEP = 1
 """Builds of libjpeg may round a colour differently."""
@@ -80,6 +81,13 @@ def test_scale_is_the_vendors(tmp_path: Path) -> None:
 def test_operator_and_date_of_an_aperio_slide_are_tags(tmp_path: Path) -> None:
     with open_slide(write_svs(tmp_path / "a.svs", COLOURS)) as slide:
         assert any("MARKED-OPERATOR" in tag.value for tag in slide.info.tags)
+
+
+def test_label_and_macro_stay_hidden_where_the_first_page_is_damaged(tmp_path: Path) -> None:
+    path = write_svs(tmp_path / "a.svs", COLOURS)
+    path.write_bytes(path.read_bytes().replace(b"Aperio", b"Aqerio", 1))
+    with pytest.raises(SlideDamaged):
+        open_slide(path)
 
 
 def test_the_overview_of_a_leica_slide_is_no_image(tmp_path: Path) -> None:
