@@ -100,7 +100,7 @@ def _assert_same_pixels(slide: Slide, path: Path, row: Row) -> None:
     for image, other in zip(slide.info.images, others, strict=True):
         found = slide.read_box(image.index, 0, whole(image.size))
         if row.says["format"] == "jpeg":
-            assert np.abs(found.astype(int) - other).max() <= JPEG_STEP
+            assert np.abs(found.astype(np.int16) - other).max() <= JPEG_STEP
         else:
             np.testing.assert_array_equal(found, other)
 
