@@ -15,7 +15,7 @@ from ultraread.datasets.formats.other_pyramid import described_by_vendor, pictur
 from ultraread.datasets.formats.pixel_kinds import bit_depth_of
 from ultraread.datasets.formats.segment_cache import SegmentCache
 from ultraread.datasets.formats.stored_tiles import assemble
-from ultraread.datasets.formats.tiff_layout import StoredPlane, check_ifds, check_planes, plane_of
+from ultraread.datasets.formats.tiff_layout import StoredPlane, check_ifds, check_planes, plane_of, planes_in
 from ultraread.datasets.formats.tiff_pixels import JPEG_CODINGS, Transparent
 from ultraread.datasets.formats.tiff_scale import scales_of_series
 from ultraread.datasets.formats.tiff_tags import acquisition_of, format_of, modality_of, tags_of
@@ -122,9 +122,9 @@ def _open_headers(stream: BinaryIO) -> TiffFile:
 
 def _planes_by_image_and_level(file: TiffFile) -> list[list[StoredPlane]]:
     images = [
-        [plane_of(level, plane) for level in series.levels if plane < len(level.pages)]
+        [plane_of(level, plane) for level in series.levels if plane < planes_in(level)]
         for _, series in pictures_of(file)
-        for plane in range(len(series.levels[0].pages))
+        for plane in range(planes_in(series.levels[0]))
     ]
     if not images:
         raise SlideTypeMismatch("the TIFF file holds no image")
@@ -135,7 +135,7 @@ def _describe(file: TiffFile, images: list[list[StoredPlane]]) -> SlideInfo:
     scales = [
         scales_of_series(file, number)
         for number, series in pictures_of(file)
-        for _ in range(len(series.levels[0].pages))
+        for _ in range(planes_in(series.levels[0]))
     ]
     for levels in images:
         check_planes(levels, file.filehandle.size)

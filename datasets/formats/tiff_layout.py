@@ -66,13 +66,30 @@ class StoredPlane:
         return min(rows, self.step[1]), min(columns, self.step[0])
 
 
+def planes_in(level: TiffPageSeries) -> int:
+    """How many planes a level has. ImageJ writes one directory for a whole stack above 4 GB.
+
+    Raises SlideTruncated where the file says that there are more than it lists.
+    """
+    listed = len(level.pages)
+    declared = level.size // max(1, level.keyframe.size)
+    if declared <= listed:
+        return listed
+    if listed > 1 or level.dataoffset is None:
+        raise SlideTruncated(f"{declared:,} planes declared, {listed:,} listed")
+    if declared > MAX_IFDS:
+        raise SlideTooLarge(f"{declared:,} images in one file")
+    return declared
+
+
 def plane_of(level: TiffPageSeries, number: int) -> StoredPlane:
     """One plane of a level. Raises SlideTruncated, SlidePixelFormat, SlideCodecUnsupported, SlideDamaged."""
-    page = level.pages[number]
+    page = level.pages[min(number, len(level.pages) - 1)]
     key = page.keyframe if page else None
     if page is None or key is None:
         raise SlideTruncated("a plane that the header declares is missing")
-    offsets, counts = tuple(page.dataoffsets), tuple(page.databytecounts)
+    behind_last = max(0, number - len(level.pages) + 1) * key.nbytes
+    offsets, counts = tuple(offset + behind_last for offset in page.dataoffsets), tuple(page.databytecounts)
     return StoredPlane(key, offsets, counts, page.jpegtables, pixels_of(key))
 
 

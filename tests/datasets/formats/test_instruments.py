@@ -179,6 +179,20 @@ def test_emi_and_its_ser_files_are_one_slide(tmp_path: Path) -> None:
     assert "SIMULATED OPERATOR" in {tag.value for tag in info.tags}
 
 
+def test_a_folder_holds_series_of_several_emi_files_beside_other_fields(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_emi(tmp_path / f"{name}.emi", {"Mode": "TEM uP SA Zoom Image"})
+        write_ser(tmp_path / f"{name}_1.ser", [PICTURE], 4.6e-9)
+    assert _described(tmp_path) == ("fields", ["uint8", "uint8"])
+    write_mrc(tmp_path / "c.mrc", STACK.astype(np.int16), 4.6)
+    assert _described(tmp_path) == ("fields", ["uint8", "uint8", "int16", "int16", "int16"])
+
+
+def _described(folder: Path) -> tuple[str, list[str]]:
+    with open_slide(folder) as slide:
+        return str(slide.info.format), [image.stored_as for image in slide.info.images]
+
+
 def test_an_emi_file_without_pixels_is_refused_and_one_of_diffraction_too(tmp_path: Path) -> None:
     emi = write_emi(tmp_path / "grid.emi", {"Mode": "TEM uP SA Zoom Diffraction"})
     with pytest.raises(SlideNotAnImage):

@@ -109,6 +109,23 @@ def test_a_tiff_tells_how_it_is_stored(tmp_path: Path) -> None:
     assert _image(write_tiff(tmp_path / "one.tif", GREY, tile=None)).stored_tile is None
 
 
+@pytest.mark.parametrize(
+    "options", [{"imagej": True}, {"photometric": "minisblack"}], ids=["ImageJ", "plain"]
+)
+@pytest.mark.parametrize("truncate", [False, True])
+def test_every_section_of_a_stack_is_an_image(
+    options: dict[str, Any], truncate: bool, tmp_path: Path
+) -> None:
+    stack = np.stack([GREY, GREY // 2, 255 - GREY]).astype(np.uint16)
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, stack, metadata={"axes": "ZYX"}, truncate=truncate, **options)
+    with tifffile.TiffFile(path) as file:
+        assert len(file.pages) == (1 if truncate else 3)
+    with open_slide(path) as slide:
+        found = [slide.read_box(n, 0, whole(each.size)) for n, each in enumerate(slide.info.images)]
+    np.testing.assert_array_equal(np.stack(found), stack)
+
+
 def test_sis_tells_scale_camera_magnification_and_operator(tmp_path: Path) -> None:
     path = tmp_path / "sis.tif"
     general = struct.pack("<10xhdd8xd2x34s32s", -9, 4.6, 4.6, 6500.0, b"Simulated camera", b"Gray Value")
