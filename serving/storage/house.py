@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from pathlib import Path
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
@@ -19,7 +18,6 @@ from ultraread.serving.store.stored import keep, keep_record
 from ultraread.serving.store.tables import (
     CopyPlace,
     CopyRow,
-    Json,
     ReadRow,
     ReadState,
     ScanRecordRow,
@@ -73,10 +71,13 @@ def files_of(stored: StoredRow) -> list[StoredName]:
 
 
 def adopt(house: House) -> int:
-    """Note what earlier versions stored without noting it; return how many that were."""
+    """Note what earlier versions stored without noting it; return how many that were.
+
+    Results are digested as they are found now, one at a time: others may write to the database meanwhile.
+    """
     with house.store.writing() as session:
-        adopted = [*_slides(session), *_records(session), *_results(session, house.settings)]
-    return len(adopted)
+        adopted = [*_slides(session), *_records(session)]
+    return len(adopted) + sum(_adopt_result(house, read) for read in _unknown_results(house.store))
 
 
 def _slides(session: Session) -> Iterator[str]:
@@ -93,17 +94,22 @@ def _records(session: Session) -> Iterator[str]:
         yield record.id
 
 
-def _results(session: Session, settings: Settings) -> Iterator[str]:
+def _unknown_results(store: Store) -> Sequence[ReadRow]:
     with_result = ReadRow.state.in_([ReadState.SUCCEEDED.value, ReadState.PARTIAL.value])
-    unknown = ReadRow.id.not_in(_known(StoredKind.RESULT))
-    for read in session.scalars(select(ReadRow).where(with_result, unknown)).all():
-        keep(session, StoredKind.RESULT, read.id, _files_of_result(settings, read))
-        yield read.id
+    with store.reading() as session:
+        unknown = select(ReadRow).where(with_result, ReadRow.id.not_in(_known(StoredKind.RESULT)))
+        return session.scalars(unknown).all()
 
 
-def _files_of_result(settings: Settings, read: ReadRow) -> Sequence[Json]:
-    folder: Path = settings.result_dir(read.id, read.epoch)
-    return files_below(folder, f"{read.id}/{folder.name}")
+def _adopt_result(house: House, read: ReadRow) -> bool:
+    """False where its folder is gone, or where another process was faster."""
+    folder = house.settings.result_dir(read.id, read.epoch)
+    files = files_below(folder, f"{read.id}/{folder.name}")
+    with house.store.writing() as session:
+        if not files or session.get(StoredRow, (StoredKind.RESULT.value, read.id)) is not None:
+            return False
+        keep(session, StoredKind.RESULT, read.id, files)
+        return True
 
 
 def _known(kind: StoredKind) -> Select[str]:
