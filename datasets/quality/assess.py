@@ -119,6 +119,7 @@ def _of_spectra(sketch: ImageSketch, measures: dict[str, float]) -> list[tuple[A
     loss, sharpest = spectra.direction_loss(rings)
     peak = spectra.band_peak(logs)
     measures |= {"blur_sigma_px": whole.sigma_px, "direction_loss": loss, "band_peak": peak}
+    measures["noise_floor"] = spectra.noise_of(rings)
     blurred = [spectra.blur_of(spectra.mean_rings(each[None])).sigma_px for each in logs]
     over = np.array(blurred) >= RULES[Artefact.BLUR].limit  # NaN, where there is nothing to see, is not
     found = [(Artefact.BLUR, _by_tile(sketch, over))]

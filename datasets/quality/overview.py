@@ -31,23 +31,25 @@ def quartiles(values: Floats) -> tuple[float, float, float]:
 
 
 def holes(mean: Floats, rough: Floats) -> Mask:
-    """Cells far brighter than all others and smooth, at least SMALLEST_HOLE_CELLS together."""
+    """Cells far brighter than all others and smooth, at least SMALLEST_HOLE_CELLS together; and their rim."""
     _, high, spread = quartiles(mean)
     smooth = rough <= max(SMOOTH_SHARE * float(np.median(rough)), 1e-3)
     bright = mean > high + RULES[Artefact.HOLE].limit * spread
     numbers, sizes = filters.regions(bright & (smooth | filters.cores(bright)))
-    return filters.grown((sizes >= SMALLEST_HOLE_CELLS)[numbers], bright)
+    inside = filters.grown((sizes >= SMALLEST_HOLE_CELLS)[numbers], bright)
+    return filters.widened(inside, 1)
 
 
 def grid_bars(mean: Floats, rough: Floats) -> Mask:
-    """Dark regions without structure that reach the border and are larger than the limit."""
+    """Dark regions without structure that reach the border and exceed the limit; and their soft edge."""
     flat = rough <= max(OPAQUE_SHARE * float(np.percentile(rough, 90)), 1e-3)
     darkest, bright = np.percentile(mean, (0.5, 95))
     opaque = flat & (mean <= darkest + DARK_SHARE * (bright - darkest))
     numbers, sizes = filters.regions(opaque)
     border = np.concatenate([numbers[[0, -1]].ravel(), numbers[:, [0, -1]].ravel()])
     at_border = np.isin(np.arange(len(sizes)), border)
-    return np.asarray((at_border & (sizes >= RULES[Artefact.GRID_BAR].limit * mean.size))[numbers])
+    large = at_border & (sizes >= RULES[Artefact.GRID_BAR].limit * mean.size)
+    return filters.widened(large[numbers], 1)
 
 
 def folds(mean: Floats, taken: Mask) -> Mask:

@@ -89,6 +89,12 @@ def direction_loss(rings: NDArray[np.float64]) -> tuple[float, int]:
     return float(np.ptp(kept)), int(kept.argmax())
 
 
+def noise_of(rings: NDArray[np.float64]) -> float:
+    """Power of the shortest waves against that of the longest, in natural logarithms."""
+    whole = rings.mean(axis=0)
+    return float(np.log(whole[-1] / whole[0]))
+
+
 def band_peak(spectra: Floats) -> float:
     """How far the strongest peak of the mean logarithmic spectrum rises over its surroundings (natural logs).
 
