@@ -12,7 +12,7 @@ from types import MappingProxyType
 from sqlalchemy import select
 
 from ultraread.datasets.digest import sha256_of_file
-from ultraread.errors import IntegrityFailed, NotFound
+from ultraread.errors import IntegrityFailed, NotFound, StorageFull, UltraReadError, Unavailable
 from ultraread.models.card import CARD_FILE
 from ultraread.serving.model_files import ModelFiles
 from ultraread.serving.storage.copying import bytes_of
@@ -197,8 +197,20 @@ def _of_database(path: Path) -> Iterator[_Source]:
 
 def _copy_database(source: Path, target: Path) -> None:
     """One consistent moment of a database that others write to meanwhile (SQLite's online backup)."""
-    with closing(sqlite3.connect(source)) as there, closing(sqlite3.connect(target)) as here:
-        there.backup(here)
+    try:
+        with closing(sqlite3.connect(source)) as there, closing(sqlite3.connect(target)) as here:
+            there.backup(here)
+    except sqlite3.DatabaseError as failure:
+        raise _coded(failure) from failure
+
+
+def _coded(failure: sqlite3.DatabaseError) -> UltraReadError:
+    name = getattr(failure, "sqlite_errorname", "")
+    if name == "SQLITE_FULL":
+        return StorageFull("there is no room for a copy of the database beside it")
+    if name in {"SQLITE_CORRUPT", "SQLITE_NOTADB"}:
+        return IntegrityFailed("the database's file is damaged", "Restore it from a backup.")
+    return Unavailable(f"the database does not answer ({name})", "Try again.")
 
 
 def _leave_one_file(path: Path) -> None:

@@ -56,6 +56,13 @@ def take_waiting(store: Store) -> Copy | None:
         return Copy(session.get_one(StoredRow, (row.kind, row.id)), row)
 
 
+def put_back(store: Store) -> None:
+    """What a process that died had taken waits no longer; only for the one process that makes copies."""
+    with store.writing() as session:
+        waiting = update(CopyRow).where(CopyRow.state == CopyState.WAITING.value)
+        session.execute(waiting.values(due=utc_now()))
+
+
 def take_longest_unchecked(store: Store, hours: float) -> Copy | None:
     """The copy whose last check is longest ago, and longer than this; its turn is over with that."""
     known = CopyRow.state.in_([CopyState.GOOD.value, CopyState.BAD.value, CopyState.GONE.value])
