@@ -16,6 +16,10 @@ from ultraread.datasets.identity.words import (
 
 LONG_NUMBER = 5
 """Digits from which a number can be an accession or record number; those of years and fields have fewer."""
+LONGEST_VALUE = 4096
+"""Characters of a value that is judged by its form; a longer one is held as text without a look at it."""
+LONGEST_WORD = 40
+"""Characters of a word that may be a number or a known word; patterns are tried on no longer ones."""
 TRUTHS = ("true", "false", "yes", "no", "none", "null")
 
 _NUMBER = re.compile(r"[-+±]?\d*\.?\d+(?:e[-+]?\d+)?", re.IGNORECASE)
@@ -38,7 +42,8 @@ DATE = re.compile(
 """Year, month and day in the usual orders, with or without separators."""
 TIME = re.compile(r"(?<!\d)[0-2]?\d:[0-5]\d(?::[0-5]\d)?(?!\d)")
 _ADDRESS = re.compile(
-    r"[\w.+-]+@[\w-]+\.\w+|\w+://\S+|\\\\\w|[a-z]:\\|(?:^|\s)/\w+/\w|^(?:\+|00)\d[\d ()-]{7,}$", re.I
+    r"[\w.+-]{1,64}@[\w-]{1,64}\.\w|\b[a-z]\w{1,9}://|\\\\\w|[a-z]:\\|(?:^|\s)/\w+/\w|^(?:\+|00)\d[\d ()-]{7,}$",
+    re.I,
 )
 
 
@@ -49,6 +54,8 @@ def kind_of_tag(name: str, value: str) -> IdentityKind | None:
     number, unit or known word; under any other name, numbers of fewer than LONG_NUMBER digits are.
     """
     plain, value = plain_name(name), value.strip().strip("\0").strip()
+    if len(value) > LONGEST_VALUE:
+        return _kind_of_name(plain) or IdentityKind.TEXT
     if not any(character.isalnum() for character in value) or _is_technical(plain, value):
         return None
     return kind_of_value(value) or _kind_of_name(plain) or IdentityKind.TEXT
@@ -105,6 +112,8 @@ def _is_technical(name: str, value: str) -> bool:
 
 def _allows(name: str, word: str) -> bool:
     """Whether a word may stand under this name."""
+    if len(word) > LONGEST_WORD:
+        return False
     if name in QUANTITIES:
         return _is_plain_word(word) or _measure(word) or _NUMBER.fullmatch(word) is not None
     if name in SOFTWARE:
@@ -115,6 +124,8 @@ def _allows(name: str, word: str) -> bool:
 
 
 def _is_plain_word(word: str) -> bool:
+    if len(word) > LONGEST_WORD:
+        return False
     parts = [part for part in re.split(r"[.+_-]", word) if part]
     return (_measure(word) and not _is_long(word)) or all(
         part.lower() in WORDS or (_measure(part) and not _is_long(part)) for part in parts

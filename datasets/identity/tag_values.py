@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from ultraread.datasets.slide import Tag
 
 DEEPEST = 40
-_LINE = re.compile(r"\s*([\w .()/\\-]{1,60}?)\s*[=:]\s*(.*?)\s*")
+_LINE = re.compile(r"([\w .()/\\-]{1,60}?)\s*[=:](.*)")
 
 
 def values_of(tag: Tag) -> Iterator[Tag]:
@@ -72,9 +72,9 @@ def _flat(name: str, value: Any, depth: int) -> Iterator[Tag]:  # noqa: ANN401  
 def _of_lines(tag: Tag, text: str) -> Iterator[Tag]:
     """Lines, or parts between bars, of `key = value`; a part without a key has the tag's own name."""
     for part in re.split(r"[\n\r|]+", text):
-        keyed = _LINE.fullmatch(part)
-        if keyed and keyed[2]:
-            yield Tag(keyed[1], keyed[2])
+        keyed = _LINE.fullmatch(part.strip())
+        if keyed and keyed[2].strip():
+            yield Tag(keyed[1], keyed[2].strip())
         elif part.strip():
             yield Tag(tag.name, part.strip())
 
