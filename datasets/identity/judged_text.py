@@ -42,9 +42,11 @@ DATE = re.compile(
 """Year, month and day in the usual orders, with or without separators."""
 TIME = re.compile(r"(?<!\d)[0-2]?\d:[0-5]\d(?::[0-5]\d)?(?!\d)")
 _ADDRESS = re.compile(
-    r"[\w.+-]{1,64}@[\w-]{1,64}\.\w|\b[a-z]\w{1,9}://|\\\\\w|[a-z]:\\|(?:^|\s)/\w+/\w|^(?:\+|00)\d[\d ()-]{7,}$",
-    re.I,
+    r"[\w.+-]{1,64}@[\w-]{1,64}\.\w|\b[a-z]\w{1,9}://|\\\\\w|[a-z]:\\|(?:^|\s)/\w+/\w"
+    r"|^(?:\+|00)\d[\d ()-]{7,}$",
+    re.IGNORECASE,
 )
+"""E-mail, URL, path, telephone number."""
 
 
 def kind_of_tag(name: str, value: str) -> IdentityKind | None:

@@ -19,7 +19,7 @@ from ultraread.errors import IdentityPresent, OutputExists
 
 
 def test_pixels_and_scale_are_the_original_s_but_under_the_masks(tmp_path: Path) -> None:
-    pixels = marked_pixels()
+    pixels = np.array(marked_pixels())
     slide, out = write_tiff(tmp_path / "field.tif", pixels, NM_PER_PX), tmp_path / "copy.ome.tif"
     done = deidentify(address_of(slide), out, STRIP_BY_DEFAULT)
     (mask,) = done.found.masks(0)
