@@ -41,11 +41,10 @@ from ultraread.serving.results.folder import (
     conclude_slide,
     concluded_before,
     finished_before,
-    fsync,
     publish,
 )
 from ultraread.serving.score_tiles import RangeStore, ScoreRanges
-from ultraread.serving.storage.durable import full_storage_coded
+from ultraread.serving.storage.durable import fsync, full_storage_coded
 
 SHOWN_IMAGES = 10
 """So many are searched for burnt-in text in a second or two."""

@@ -13,8 +13,8 @@ from ultraread.errors import EvaluationInvalid, IntegrityFailed
 from ultraread.models.card import CARD_FILE, load_card
 from ultraread.models.evaluation import EVALUATION_FILE, load_evaluation
 from ultraread.models.registry import ModelFolder
-from ultraread.serving.results.folder import clear, fsync, publish
-from ultraread.serving.storage.durable import full_storage_coded
+from ultraread.serving.results.folder import clear, publish
+from ultraread.serving.storage.durable import fsync, full_storage_coded
 from ultraread.serving.store.tables import ModelVersionRow
 
 Prove = Callable[[ModelFolder], float]

@@ -13,7 +13,8 @@ from ultraread.serving.estimates import seed_of
 from ultraread.serving.findings import CaseFindings, FieldEntry, QualityNote, canonical_bytes
 from ultraread.serving.limitations import limitations_of
 from ultraread.serving.quality import repeated_fields
-from ultraread.serving.results.folder import ConcludedSlide, fsync, model_entry
+from ultraread.serving.results.folder import ConcludedSlide, model_entry
+from ultraread.serving.storage.durable import fsync
 
 CASE_FILE = "case.json"
 MISSING_FIELDS = "{count} slides of the case gave no result; they are listed under fields with their error."

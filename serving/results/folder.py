@@ -49,6 +49,7 @@ from ultraread.serving.results.pictures import SlidePictures
 from ultraread.serving.results.scan_record import scan_record_of
 from ultraread.serving.results.tables import TileTables
 from ultraread.serving.score_tiles import RangeSink, RangeStore
+from ultraread.serving.storage.durable import fsync
 from ultraread.serving.tally import TalliedImage
 
 FIELD_SELECTION = "not stated: the fields were chosen before they reached UltraRead"
@@ -309,12 +310,3 @@ def _file_names(prepared: PreparedSlide) -> list[str]:
 
 def _write_json(path: Path, body: dict[str, Any]) -> None:
     path.write_text(json.dumps(body, indent=2) + "\n")
-
-
-def fsync(path: Path) -> None:
-    """Make a file, or the names in a folder, outlast a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,7 +20,7 @@ def full_storage_coded(what: str) -> Iterator[None]:
         raise
 
 
-def sync(path: Path) -> None:
+def fsync(path: Path) -> None:
     """Make a file, or the names in a folder, outlast a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -11,7 +11,7 @@ from ultraread.errors import IntegrityFailed, OutputExists
 from ultraread.serving.settings import Settings
 from ultraread.serving.storage.backup import ARTIFACTS, Note
 from ultraread.serving.storage.copying import bytes_of
-from ultraread.serving.storage.durable import sync
+from ultraread.serving.storage.durable import fsync
 from ultraread.serving.storage.manifest import DATABASE, MLFLOW, BackedUp, Manifest, read_manifest
 from ultraread.serving.storage.places import target_at
 from ultraread.serving.storage.target import Folder, StoredName, Target, digest_at
@@ -106,9 +106,9 @@ class Restore:
 
     def _appear(self) -> None:
         for path in (self._unfinished, self._unfinished / DATABASE):
-            sync(path)
+            fsync(path)
         os.replace(self._unfinished, self._folder)
-        sync(self._folder.parent)
+        fsync(self._folder.parent)
 
 
 def move_addresses(mlflow: Path, folder: Path) -> None:

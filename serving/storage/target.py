@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ultraread.errors import IntegrityFailed, StorageUnreachable
-from ultraread.serving.storage.durable import full_storage_coded, sync
+from ultraread.serving.storage.durable import fsync, full_storage_coded
 
 PIECE_BYTES = 8 * 2**20
 UNFINISHED = ".unfinished-"
@@ -98,7 +98,7 @@ class Folder:
                 unfinished.replace(final)
             finally:
                 unfinished.unlink(missing_ok=True)
-            sync(final.parent)
+            fsync(final.parent)
 
     def link(self, file: StoredName, source: Path) -> None:
         """Keep a file of this machine that is digested already: a second name for it, where that can be.
@@ -113,8 +113,8 @@ class Folder:
         except OSError:  # another file system, or one without links
             self.put(file, _from_disk(source))
         else:
-            sync(final)
-            sync(final.parent)
+            fsync(final)
+            fsync(final.parent)
 
     def pieces(self, name: str) -> Iterator[bytes]:
         with _reachable():
@@ -149,7 +149,7 @@ class Folder:
             return
         self._make_folders(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
-        sync(folder.parent)
+        fsync(folder.parent)
 
 
 def digest_at(

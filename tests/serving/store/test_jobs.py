@@ -139,6 +139,18 @@ def test_a_read_that_makes_progress_survives_any_number_of_losses(jobs: Jobs) ->
     assert read_of(jobs.store, read_id).state == "succeeded"
 
 
+def test_a_pause_counts_as_no_attempt_and_only_the_owner_may(jobs: Jobs) -> None:
+    read_id = enqueued(jobs)
+    for _ in range(2 * jobs.max_attempts):
+        claim = claimed(jobs)
+        jobs.pause(claim)
+        end_lease(jobs.store, read_id)
+    assert read_of(jobs.store, read_id).state == ReadState.RUNNING
+    claimed(jobs, "another")
+    with pytest.raises(LostLease):
+        jobs.pause(claim)
+
+
 def test_counting_up_again_what_was_done_before_is_no_progress(jobs: Jobs) -> None:
     read_id = enqueued(jobs)
     for _ in range(1 + jobs.max_attempts):
