@@ -109,7 +109,7 @@ RULES = MappingProxyType(
                 Artefact.PRECIPITATE, "precipitate",
                 "specks darker than the darkest parts of nearly all patches, in patches not dark",
                 "dense deposits, virus, granules, synaptic densities", DENSE, 1.0,
-                "spans of the darkest fifth below the 5th percentile", TUNED,
+                "spans from 5th to 25th percentile, below the 5th", TUNED,
             ),
             Rule(
                 Artefact.HOLE, "holes and tears", "patches far brighter than all others, and smooth",

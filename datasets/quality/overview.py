@@ -20,7 +20,8 @@ RIBBON_LENGTH, LONGEST_RIBBON_CELLS = 0.6, 48
 """Of the image's shorter side; in cells."""
 RIBBON_CLIP_SD = 2.5
 RIBBON_INSIDE = 0.95
-SPECK_CONTRAST = 1.5
+SPECK_CONTRAST = 1.0
+MANY_SPECKS = 1.4
 """Interquartile ranges above the upper quartile by which a speck is darker than its own patch."""
 
 
@@ -92,10 +93,11 @@ def _turned_back(ribbon: Mask, degrees: float, shape: tuple[int, ...]) -> Mask:
 
 def specks(mean: Floats, darkest: Floats, taken: Mask) -> Mask:
     """Cells whose darkest part is far darker than that of others, and than the cell itself."""
-    lowest, low = np.percentile(darkest, (5, 25))
+    few, some, many, most = (float(each) for each in np.percentile(darkest, (5, 10, 25, 40)))
+    limit = RULES[Artefact.PRECIPITATE].limit
+    dark = darkest < max(few - limit * (many - few), some - MANY_SPECKS * limit * (most - some)) - 1e-3
     contrast = mean - darkest
     _, high, spread = quartiles(contrast)
-    dark = darkest < lowest - RULES[Artefact.PRECIPITATE].limit * max(float(low - lowest), 1e-3)
     sharp = contrast > high + SPECK_CONTRAST * spread
     return np.asarray(dark & sharp & ~taken)
 
