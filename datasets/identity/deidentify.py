@@ -9,7 +9,7 @@ from ultraread.datasets.convert import SourceImage, scale_to_write, written_whol
 from ultraread.datasets.convert_ome_tiff import write_ome_tiff
 from ultraread.datasets.convert_targets import Compression
 from ultraread.datasets.identity.find import find_identity, names_of
-from ultraread.datasets.identity.found import PIXELS, Identity
+from ultraread.datasets.identity.found import NOTHING_FOUND, PIXELS, Identity
 from ultraread.datasets.identity.policy import IdentityStatement, under
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.scale import StatedScale
@@ -52,10 +52,10 @@ def found_in(slide: Slide, names: Sequence[str]) -> Identity:
 
 
 def _write_until_clean(slide: Slide, found: Identity, out: Path) -> int:
+    """Write, search, and where text is read beside a mask paint that over as well; how often it took."""
+    left = NOTHING_FOUND
     for done in range(1, ROUNDS + 1):
-        out.unlink(missing_ok=True)
-        images = [_source(slide, image, found) for image in slide.info.images]
-        write_ome_tiff(out, images, "", Compression.DEFLATE, lambda _rows: None)
+        _write(slide, found, out)
         with open_slide(address_of(out)) as copy:
             left = found_in(copy, ())
         if not left.places:
@@ -64,6 +64,13 @@ def _write_until_clean(slide: Slide, found: Identity, out: Path) -> int:
             break
         found = replace(found, found=(*found.found, *left.found))
     raise IdentityRemains(f"the copy still holds identity in {', '.join(left.places)}")
+
+
+def _write(slide: Slide, found: Identity, out: Path) -> None:
+    """The original's digest is left out: with it, who has the original could tell whose copy it is."""
+    out.unlink(missing_ok=True)
+    images = [_source(slide, image, found) for image in slide.info.images]
+    write_ome_tiff(out, images, "", Compression.DEFLATE, lambda _rows: None)
 
 
 def _source(slide: Slide, image: ImageInfo, found: Identity) -> SourceImage:

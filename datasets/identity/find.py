@@ -53,11 +53,10 @@ def _in_tags(tags: Sequence[Tag]) -> Iterator[IdentityItem]:
     for number, tag in enumerate(tags):
         told = set()
         for part in values_of(tag):
-            kind = kind_of_tag(_last_part(part.name), part.value)
-            item = kind and IdentityItem(_place(tag, part, number), kind, value=part.value)
-            if item and (item.where, item.kind, item.value) not in told:
-                told.add((item.where, item.kind, item.value))
-                yield item
+            kind, where = kind_of_tag(_last_part(part.name), part.value), _place(tag, part, number)
+            if kind is not None and (where, kind, part.value) not in told:
+                told.add((where, kind, part.value))
+                yield IdentityItem(where, kind, value=part.value)
 
 
 def _in_acquisitions(images: Sequence[ImageInfo]) -> Iterator[IdentityItem]:
