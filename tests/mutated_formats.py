@@ -17,6 +17,7 @@ from ultraread.datasets.corpora import fetch
 
 PICTURE = simulated.simulated_tissue(150, 90)
 COLOURS = simulated.simulated_semithin(500, 300)
+PALETTE = np.random.default_rng(0).integers(0, 65536, (3, 256)).astype(np.uint16)
 Payload = list[tuple[Path, range]]
 Writer = Callable[[Path], Path]
 
@@ -40,6 +41,13 @@ def _of_tiff(path: Path) -> Payload:
             for page in file.pages
             for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
         ]
+
+
+def _of_palette(path: Path) -> Payload:
+    """Colours are what pixels are coded with: another palette is another picture."""
+    with tifffile.TiffFile(path) as file:
+        tag = file.pages.first.tags[320]
+        return [(path, range(tag.valueoffset, tag.valueoffset + 2 * tag.count))]
 
 
 def _of_dm(path: Path) -> Payload:
@@ -114,6 +122,14 @@ MUTATED_FORMATS: list[MutatedFormat] = [
         "ome_tiff",
         lambda folder: simulated.write_ome_tiff(folder / "original.ome.tif", PICTURE.astype(np.uint16), 4.6),
         _of_tiff,
+        "Pillow",
+    ),
+    MutatedFormat(
+        "palette_tiff",
+        lambda folder: simulated.write_tiff(
+            folder / "original.tif", PICTURE, photometric="palette", colormap=PALETTE, compression="lzw"
+        ),
+        lambda path: [*_of_tiff(path), *_of_palette(path)],
         "Pillow",
     ),
     MutatedFormat("sis_tiff", _real("nerve_myelin/raw/HPF4-483S1-4B-6500x-1.tif"), _of_tiff, "Pillow"),

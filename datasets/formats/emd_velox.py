@@ -122,6 +122,6 @@ def _texts(objects: Mapping[str, Any]) -> Iterator[Tag]:
 
     for path, each in objects.items():
         is_text = isinstance(each, h5py.Dataset) and h5py.check_string_dtype(each.dtype) is not None
-        if is_text and each.size <= MAX_TEXTS:
+        if is_text and int(each.size or 0) <= MAX_TEXTS:
             for text in np.ravel(each.asstr(errors="replace")[()]):
                 yield from flattened(str(text)[:MAX_TAG_CHARACTERS], path)

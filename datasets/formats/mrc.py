@@ -1,6 +1,5 @@
 """MRC2014: each section of a stack is one image. mrcfile's tables say what the header means."""
 
-import io
 import struct
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from ultraread.datasets.geometry import SizePx
 from ultraread.datasets.scale import ScaleOrigin, StatedScale
 from ultraread.datasets.slide import Acquisition, ImageInfo, Modality, SlideFormat, SlideInfo, Tag
 from ultraread.datasets.stored_file import StoredFile
-from ultraread.errors import SlideDamaged, SlidePixelFormat, SlideTooLarge, SlideTruncated
+from ultraread.errors import SlideDamaged, SlideNotAnImage, SlidePixelFormat, SlideTooLarge, SlideTruncated
 
 HEADER_BYTES = 1024
 MAX_EXTENDED_BYTES = 64 * 2**20
@@ -26,6 +25,8 @@ STAMPS = (b"\x44\x44", b"\x44\x41", b"\x11\x11")
 ANGSTROM_PER_NM = 10.0
 UNSET_ANGSTROM_PER_PX = 1.0
 """Programs that know no pixel size write cells of one Ångström a pixel: that is no scale."""
+FEI_MODES = {1: Modality.TEM, 2: Modality.STEM}
+FEI_DIFFRACTION = 1
 IMOD_STAMP_AT, IMOD_STAMP = 152, 1146047817
 MODES = (0, 1, 2, 3, 4, 6, 12, 101)
 """Of MRC2014. 3 and 4 are complex and 101 packs two pixels in a byte: recognised, and refused by name."""
@@ -34,7 +35,7 @@ MODES = (0, 1, 2, 3, 4, 6, 12, 101)
 def open_mrc(stored: StoredFile) -> RawPlanesSlide:
     """Open an MRC file, rows in stored order, as mrcfile and rosettasciio read them.
 
-    Raises SlidePixelFormat, SlideTruncated, SlideTooLarge, SlideDamaged.
+    Raises SlideNotAnImage, SlidePixelFormat, SlideTruncated, SlideTooLarge, SlideDamaged.
     """
     header = _header(stored.read_at(0, HEADER_BYTES))
     extended = _extended(stored, header)
@@ -131,13 +132,16 @@ def _check_axes(header: Any) -> None:  # noqa: ANN401
 
 
 def _describe(header: Any, plane: RawPlane, says: dict[str, Any]) -> ImageInfo:  # noqa: ANN401
+    modality = FEI_MODES.get(says.get("Instrument mode", 0))
+    if modality == Modality.TEM and says.get("Projection mode") == FEI_DIFFRACTION:
+        raise SlideNotAnImage("a diffraction pattern")
     return ImageInfo(
         index=0,
         levels=(plane.size,),
         bit_depth=bit_depth_of(plane.dtype),
         samples_per_px=1,
-        modality=Modality.TEM,
-        modality_is_stated=False,
+        modality=modality or Modality.TEM,
+        modality_is_stated=modality is not None,
         scales=_scales(header),
         stored_as=plane.dtype.name,
         acquisition=_acquisition(says),
@@ -163,14 +167,14 @@ def _fei(header: Any, extended: bytes) -> dict[str, Any]:  # noqa: ANN401
     layout = get_ext_header_dtype(bytes(header.exttyp), header.mode.dtype.byteorder)
     if layout is None or len(extended) < layout.itemsize:
         return {}
-    record = np.frombuffer(io.BytesIO(extended).read(layout.itemsize), layout)[0]
-    return {name: record[name].item() for name in layout.names}
+    record = np.frombuffer(extended, layout, count=1)[0]
+    return {name: record[name].item() for name in layout.names or ()}
 
 
 def _acquisition(says: dict[str, Any]) -> Acquisition:
     voltage = number_in(says.get("HT"))
     return Acquisition(
-        microscope=_text(says.get("Microscope type")),
+        microscope=f"{_text(says.get('Microscope type'))} {_text(says.get('D-Number'))}".strip(),
         camera=_text(says.get("Camera name")),
         magnification=number_in(says.get("Magnification")),
         accelerating_kv=voltage / 1000 if voltage else None,

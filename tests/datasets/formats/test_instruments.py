@@ -145,6 +145,28 @@ def test_bytes_of_imod_are_unsigned_unless_it_says_otherwise(tmp_path: Path) -> 
         np.testing.assert_array_equal(_read(path)[1][0], expected)
 
 
+def test_an_extended_header_of_fei_tells_how_an_mrc_file_was_made(tmp_path: Path) -> None:
+    import mrcfile
+    from mrcfile.dtypes import get_ext_header_dtype
+
+    path = write_mrc(tmp_path / "simulated.mrc", PICTURE.astype(np.int16), 4.6)
+    says = np.zeros(1, get_ext_header_dtype(b"FEI1", "<"))
+    says["Microscope type"], says["HT"], says["Magnification"] = b"Simulated TEM", 120_000, 6500
+    says["Instrument mode"], says["Projection mode"] = 1, 2
+    with mrcfile.open(path, "r+") as file:
+        file.set_extended_header(says)
+        file.header.exttyp = b"FEI1"
+    assert _first(path).acquisition == Acquisition("Simulated TEM", "", 6500.0, 120.0)
+    assert _first(path).modality_is_stated
+    assert "Simulated TEM" in {tag.value for tag in _read(path)[0].tags}
+    _assert_equal(path, PICTURE.astype(np.int16), "mrcfile")
+    says["Projection mode"] = 1
+    with mrcfile.open(path, "r+") as file:
+        file.set_extended_header(says)
+    with pytest.raises(SlideNotAnImage):
+        open_slide(path)
+
+
 def test_one_angstrom_a_pixel_in_an_mrc_file_is_no_scale(tmp_path: Path) -> None:
     assert _first(write_mrc(tmp_path / "simulated.mrc", PICTURE.astype(np.int16), 0.1)).scales == ()
 
