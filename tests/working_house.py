@@ -1,6 +1,6 @@
 """A service without HTTP and Ray that files slides and reads them: what storage has to keep."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from ultraread.models.registry import ModelFolder
 from ultraread.serving.conclusion import conclude_read
 from ultraread.serving.live_models import ServedModel
 from ultraread.serving.runner import ReadRunner
-from ultraread.serving.score_tiles import RangeScorer
+from ultraread.serving.score_tiles import RangeScorer, RangeScores, RangeTask
 from ultraread.serving.settings import load_settings, prepare_folders
 from ultraread.serving.storage.house import House
 from ultraread.serving.storage.slide_store import open_slide_store, stored_names
@@ -27,6 +27,7 @@ from ultraread.serving.store.records import NewSlide, file_slide
 from ultraread.serving.store.stored import keep
 from ultraread.serving.store.tables import ReadRow, StoredKind
 
+Score = Callable[[Iterable[RangeTask]], Iterator[RangeScores]]
 SCALE = {"nm_per_px": 4.6, "tolerance": 0.05, "reason": "as Dr Example said"}
 
 
@@ -68,11 +69,10 @@ class WorkingHouse:
         )  # fmt: skip
         return self.jobs.enqueue(read, "a test").id
 
-    def run(self) -> bool:
-        served = ServedModel(self.model, lambda tasks: map(self.scorer, tasks))
-        return ReadRunner(
-            self.house.settings, self.jobs, lambda *_: served, conclude_read, "a runner"
-        ).run_next()
+    def run(self, score: Score | None = None) -> bool:
+        served = ServedModel(self.model, score or (lambda tasks: map(self.scorer, tasks)))
+        settings = self.house.settings
+        return ReadRunner(settings, self.jobs, lambda *_: served, conclude_read, "a runner").run_next()
 
     def read(self, slide_id: str) -> str:
         """Read the slide to its end; return the read's id."""
