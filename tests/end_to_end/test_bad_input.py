@@ -147,12 +147,23 @@ def test_it_is_refused_with_what_to_do_and_nothing_is_written(what: str, model: 
     assert [file for file in out.rglob("*") if file.is_file()] == []
 
 
-def test_a_volume_and_a_spectrum_of_instruments_are_no_images(tmp_path: Path, model: Path) -> None:
-    for name in ("temp.mrc", "08_carbon.dm3"):
-        slide = fetch(f"instrument_samples/{name}")
-        ended = ultraread("read", slide, "--out", tmp_path / "out", "--model", model, *STATED)
-        assert "error[slide_type_mismatch]" in ended.err
-        assert ended.status == 3
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("08_carbon.dm3", "slide_not_an_image"),
+        ("Camera Ceta Diffraction Micro.emd", "slide_not_an_image"),
+        ("temp.mrc", "slide_scale_out_of_range"),
+        ("dmTest_float32_nonSquare_diffPixelSize.dm4", "slide_pixel_not_square"),
+        ("16_STOimage_1.ser", "slide_modality_mismatch"),
+    ],
+)
+def test_files_of_instruments_are_refused_at_the_right_door(
+    name: str, code: str, tmp_path: Path, model: Path
+) -> None:
+    slide = fetch(f"instrument_samples/{name}")
+    ended = ultraread("read", slide, "--out", tmp_path / "out", "--model", model)
+    assert f"error[{code}]" in ended.err
+    assert ended.status == 3
 
 
 def _damaged_slide(path: Path, damaged: list[int]) -> Path:
