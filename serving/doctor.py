@@ -85,7 +85,7 @@ def _storage(config: Path | None) -> str:
     settings = load_settings(config)
     places = [settings.slides_place, *([settings.second_copy_url] if settings.second_copy_url else [])]
     for place in places:
-        target_at(place).size("probe")
+        target_at(place).check()
     if len(places) == 1:
         return "one copy; set second_copy_url for another one"
     if on_same_device(*places):

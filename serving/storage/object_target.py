@@ -28,6 +28,10 @@ class ObjectPrefix:
     def location(self, name: str) -> str:
         return f"s3://{self.bucket}/{self._key(name)}"
 
+    def check(self) -> None:
+        with _answering(), _bucket_there():
+            _files().call_s3("head_bucket", Bucket=self.bucket)
+
     def put(self, file: StoredName, pieces: Iterator[bytes]) -> None:
         part_bytes = max(PIECE_BYTES, -(-file.bytes // MAX_PARTS))
         parts = regrouped(pieces, part_bytes)
@@ -92,13 +96,8 @@ class ObjectPrefix:
             raise
 
     def _call(self, what: str, name: str, **more: Any) -> Any:  # noqa: ANN401  # botocore's answers
-        with _answering():
-            try:
-                return _files().call_s3(what, Bucket=self.bucket, Key=self._key(name), **more)
-            except FileNotFoundError as failure:
-                raise StorageUnreachable(
-                    "there is no such bucket", "Make it, or correct the address."
-                ) from failure
+        with _answering(), _bucket_there():
+            return _files().call_s3(what, Bucket=self.bucket, Key=self._key(name), **more)
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
@@ -135,3 +134,12 @@ def _answering() -> Iterator[None]:
         raise
     except Exception as failure:
         raise StorageUnreachable(f"the object store does not answer ({type(failure).__name__})") from failure
+
+
+@contextmanager
+def _bucket_there() -> Iterator[None]:
+    """Where no object is asked for, what is missing is the bucket."""
+    try:
+        yield
+    except FileNotFoundError as failure:
+        raise StorageUnreachable("there is no such bucket", "Make it, or correct the address.") from failure

@@ -52,6 +52,10 @@ class Target(Protocol):
         """Where `open_file` finds the file."""
         ...
 
+    def check(self) -> None:
+        """Raise StorageUnreachable where nothing can be kept here."""
+        ...
+
     def put(self, file: StoredName, pieces: Iterator[bytes]) -> None:
         """Keep the bytes. Raises IntegrityFailed where they are not the file's, and StorageFull."""
         ...
@@ -85,6 +89,13 @@ class Folder:
 
     def location(self, name: str) -> str:
         return str(self._file(name))
+
+    def check(self) -> None:
+        there = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
+        if not there.is_dir() or not os.access(there, os.R_OK | os.W_OK | os.X_OK):
+            raise StorageUnreachable(
+                f"{there} cannot be written to", "Mount it, and let the service's user write to it."
+            )
 
     def put(self, file: StoredName, pieces: Iterator[bytes]) -> None:
         final = self._file(file.name)

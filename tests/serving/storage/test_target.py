@@ -2,15 +2,17 @@
 
 import errno
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from object_store import ObjectStore
 
 from ultraread.errors import IntegrityFailed, RequestInvalid, StorageFull, StorageUnreachable, UrlNotAllowed
 from ultraread.serving.storage.object_target import regrouped
 from ultraread.serving.storage.places import target_at
-from ultraread.serving.storage.target import Folder, StoredName, Target, digest_at
+from ultraread.serving.storage.target import UNFINISHED, Folder, StoredName, Target, digest_at
 
 PART = 8 * 2**20
 TWO_PARTS = bytes(range(256)) * (PART // 256) + b"and a little more"
@@ -93,6 +95,27 @@ def test_a_bucket_that_is_not_there_is_unreachable(object_store: object) -> None
     assert object_store
     with pytest.raises(StorageUnreachable):
         target_at("s3://nobody-made-this").put(stored("id/0.tif", b"1"), iter([b"1"]))
+
+
+def test_a_place_says_whether_anything_can_be_kept_there(object_store: ObjectStore, tmp_path: Path) -> None:
+    for good in (object_store.bucket(), str(tmp_path / "not there yet")):
+        target_at(good).check()
+    (tmp_path / "file").touch()
+    for bad in ("s3://nobody-made-this", str(tmp_path / "file/below")):
+        with pytest.raises(StorageUnreachable):
+            target_at(bad).check()
+
+
+def test_what_a_process_that_died_left_behind_is_no_file_and_goes_after_a_day(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.put(stored("id/0.tif", b"1"), iter([b"1"]))
+    left = [tmp_path / "id" / f"{UNFINISHED}{name}" for name in ("young", "old")]
+    for path in left:
+        path.touch()
+    os.utime(left[1], (0, 0))
+    assert folder.names("id") == ["id/0.tif"]
+    folder.put(stored("id/1.tif", b"2"), iter([b"2"]))
+    assert [path.exists() for path in left] == [True, False]
 
 
 @pytest.mark.parametrize(
