@@ -287,10 +287,10 @@ def test_no_fault_of_one_slide_ends_a_batch(
         for name in ("good", "bad")
     )
 
-    def failing(address: SlideAddress, *rest: Any) -> PreparedSlide:  # noqa: ANN401  # as it was called
+    def failing(address: SlideAddress, *rest: Any, **more: Any) -> PreparedSlide:  # noqa: ANN401
         if address == address_of(bad):
             raise fault
-        return prepare_slide(address, *rest)
+        return prepare_slide(address, *rest, **more)
 
     monkeypatch.setattr("ultraread.serving.local_read.prepare_slide", failing)
     ended = ultraread("read", bad, good, "--out", tmp_path / "out", "--model", model)
@@ -305,7 +305,7 @@ def test_slides_of_one_stem_that_cannot_be_digested_do_not_end_a_batch(
     def unreadable(paths: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("ultraread.serving.local_read.digest_slide", unreadable)
+    monkeypatch.setattr("ultraread.datasets.identity.called.digest_slide", unreadable)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         write_tiff(tmp_path / folder / "field.tif", simulated_tissue(128, 128))
