@@ -278,7 +278,10 @@ def test_a_refused_upload_is_not_called_by_its_name(house: House) -> None:
         assert (answer.status_code, answer.json()["code"]) == (422, "slide_type_mismatch")
         assert marks_in(answer.content) == []
         assert marks_in(http.get("/v1/audit").content) == []
-        for body in ({"file_name": f"{MARK}/../a.tif", "bytes": 1}, {"file_name": f"{MARK}.tif", "bytes": -1}):
+        for body in (
+            {"file_name": f"{MARK}/../a.tif", "bytes": 1},
+            {"file_name": f"{MARK}.tif", "bytes": -1},
+        ):
             unfit = http.post("/v1/uploads", json=body)
             assert (unfit.status_code, marks_in(unfit.content)) == (422, [])
 
