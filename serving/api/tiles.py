@@ -12,7 +12,8 @@ from ultraread.datasets.slide_address import SlideAddress
 from ultraread.errors import NotFound, ReadRefused, SlideNotFound
 from ultraread.serving.api.service import InService, Service
 from ultraread.serving.store.records import find
-from ultraread.serving.store.tables import Json, SlideRow
+from ultraread.serving.store.stored import refuse_expired
+from ultraread.serving.store.tables import Json, SlideRow, StoredKind
 from ultraread.serving.viewing.display import HIGHEST_GAMMA, LOWEST_GAMMA, AskedDisplay
 from ultraread.serving.viewing.dzi import DeepZoom
 from ultraread.serving.viewing.iiif import CONTEXT, PROFILE, info, parse_request
@@ -184,6 +185,7 @@ def _slide(service: Service, viewer: Viewer, slide_id: str) -> SlideRow:
     """The slide's row. Raises NotFound, and closes the files of a slide that is gone."""
     try:
         with service.store.reading() as session:
+            refuse_expired(session, StoredKind.SLIDE, slide_id)
             return find(session, SlideRow, slide_id)
     except NotFound:
         viewer.forget(slide_id)

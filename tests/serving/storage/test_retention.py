@@ -143,5 +143,6 @@ def test_the_service_tells_what_expired(working: WorkingHouse) -> None:
         answers = [
             client.get(f"/v1/reads/{read_id}/findings"),
             client.post("/v1/reads", json={"slide_ids": [slide]}),
+            client.get(f"/v1/slides/{slide}/images/0/thumbnail"),
         ]
-    assert [(one.status_code, one.json()["code"]) for one in answers] == [(410, "storage_expired")] * 2
+    assert [(one.status_code, one.json()["code"]) for one in answers] == [(410, "storage_expired")] * 3
