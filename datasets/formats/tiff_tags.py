@@ -55,9 +55,10 @@ def modality_of(file: TiffFile) -> Modality | None:
 
 
 def _pages(file: TiffFile) -> Iterator[TiffPage]:
+    """Every directory whole; tifffile parses those of a stack in part only."""
     for page in file.pages:
-        if isinstance(page, TiffPage):
-            yield page
+        if not page.is_virtual:
+            yield page.aspage()
 
 
 def _tags_of_page(page: TiffPage) -> Iterator[Tag]:

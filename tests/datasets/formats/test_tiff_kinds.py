@@ -207,6 +207,16 @@ def test_every_text_of_an_ome_tiff_is_a_tag(tmp_path: Path) -> None:
     assert ("OME.AcquisitionDate", "2020-01-02") in found
 
 
+def test_a_text_of_a_later_directory_is_a_tag_too(tmp_path: Path) -> None:
+    path = tmp_path / "stack.tif"
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for name in ("", "SIMULATED PATIENT"):
+            writer.write(
+                GREY, photometric="minisblack", contiguous=False, extratags=[(315, 2, 0, name, True)]
+            )
+    assert "SIMULATED PATIENT" in {tag.value for tag in _open(path)[0].tags}
+
+
 def test_texts_beside_a_png_or_jpeg_picture_are_tags(tmp_path: Path) -> None:
     texts = PngImagePlugin.PngInfo()
     texts.add_text("Author", "SIMULATED OPERATOR")
