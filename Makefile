@@ -32,6 +32,7 @@ lint: .venv/.dev
 bench: .venv/.train
 	$(BIN)/python benchmarks/model_speed.py
 	$(BIN)/python benchmarks/range_scoring.py
+	$(BIN)/python benchmarks/open_formats.py
 	$(BIN)/python benchmarks/tile_service.py
 
 train: .venv/.train
