@@ -187,6 +187,22 @@ def expire(
 
 
 @storage.command()
+def orphans(
+    yes: Yes = False, config: Config = None, data_dir: DataDir = None, as_json: options.AsJson = False
+) -> None:
+    """Find files of slides that were never filed, older than a day; remove them with --yes.
+
+    Example: ultraread storage orphans
+    """
+    from ultraread.serving.storage.orphans import orphans as find
+    from ultraread.serving.storage.orphans import remove_orphans
+
+    with _opened(config, data_dir) as house:
+        found = remove_orphans(house, WHO) if yes else find(house)
+    _tell_ids("removed" if yes else "orphans", found, as_json)
+
+
+@storage.command()
 def hold(
     subject: StoredId,
     why: Annotated[str, typer.Option("--why", help="Who ordered it and why. No patient data.")],

@@ -1,6 +1,7 @@
 """What is past its time is removed, what is held or young is not; what is removed leaves a tombstone."""
 
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import httpx
@@ -12,9 +13,12 @@ from working_house import WorkingHouse, working_house
 from ultraread.errors import NotFound, RequestInvalid
 from ultraread.serving.api.app import create_api
 from ultraread.serving.storage.copying import Copier
+from ultraread.serving.storage.orphans import orphans, remove_orphans
 from ultraread.serving.storage.retention import due, expire, hold, release
 from ultraread.serving.storage.scrub import Scrubber
+from ultraread.serving.storage.target import StoredName
 from ultraread.serving.store.audit import AuditLog
+from ultraread.serving.store.ids import new_id
 from ultraread.serving.store.records import scan_record_of
 from ultraread.serving.store.stored import find_stored
 from ultraread.serving.store.tables import CopyPlace, StoredKind, StoredRow
@@ -122,6 +126,17 @@ def test_what_a_run_that_died_left_behind_is_removed_by_the_next(
 
 def _dies(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_files_of_a_slide_that_was_never_filed_are_found_and_removed(working: WorkingHouse) -> None:
+    slide = working.file()
+    place = working.house.target(StoredKind.SLIDE, CopyPlace.FIRST)
+    old, young = "00000000000000000000000000", new_id()
+    for orphan in (old, young, "not-ours"):
+        place.put(StoredName(f"{orphan}/0.tif", sha256(b"1").hexdigest(), 1), iter([b"1"]))
+    assert orphans(working.house) == [f"{old}/0.tif"]
+    assert remove_orphans(working.house, WHO) == [f"{old}/0.tif"]
+    assert {name.partition("/")[0] for name in place.names("")} == {slide, young, "not-ours"}
 
 
 def test_a_hold_needs_a_reason_and_something_to_hold(working: WorkingHouse) -> None:
