@@ -11,7 +11,7 @@ from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.slide import SlideFormat, SlideInfo
 from ultraread.datasets.slide_address import SlideAddress, SlidePlace, address_of
 from ultraread.datasets.slide_digest import digest_slide
-from ultraread.errors import InputRefused
+from ultraread.errors import UltraReadError
 
 DIGITS = 16
 NOTHING_KNOWN = SlideInfo(SlideFormat.TIFF, ())
@@ -62,7 +62,7 @@ def _is_hidden(slide: SlidePlace, stated: IdentityStatement) -> bool:
     try:
         address = address_of(slide)
         return find_identity(_info(address), [slide.name, *names_of(address)], ()).is_in_names
-    except (OSError, InputRefused):  # the read will say so
+    except Exception:  # whatever it is, the read of this slide will say so, and no other
         return False
 
 
@@ -79,5 +79,5 @@ def sha256_if_there(slide: SlidePlace) -> str:
     """Of a slide that may not even be there, or not be readable."""
     try:
         return digest_slide(address_of(slide)).sha256
-    except (OSError, InputRefused):
+    except (OSError, UltraReadError):
         return ""
