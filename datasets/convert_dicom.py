@@ -1,74 +1,80 @@
-"""A slide as DICOM whole-slide image: lossless JPEG 2000 by wsidicom, a pyramid of instances in a folder."""
+"""A slide as DICOM whole-slide image, without loss: a folder with one instance a level.
+
+Frames are JPEG-LS for grey, faster than JPEG 2000 at the same size, and reversible JPEG 2000 for colours. pydicom
+writes the header, and frames follow it one by one: wsidicom's own writer holds every frame that waits for an
+encoder, so that its memory grows with the slide.
+"""
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
-from typing import Any
+from shutil import copyfileobj
+from struct import pack
+from tempfile import TemporaryFile
+from typing import IO, Any
 
+import imagecodecs
 import numpy as np
-from pydicom.dataset import Dataset
-from pydicom.uid import UID, JPEG2000Lossless, VLWholeSlideMicroscopyImageStorage
-from wsidicom import WsiDicom
-from wsidicom.codec import Encoder, Jpeg2kSettings
-from wsidicom.codec.settings import Channels
-from wsidicom.geometry import Point, Size, SizeMm
-from wsidicom.instance import ImageData, WsiDataset, WsiInstance
-from wsidicom.metadata import ImageCoordinateSystem, ImageType, LossyCompression
-from wsidicom.source import Source
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, VLWholeSlideMicroscopyImageStorage
+from pydicom.valuerep import DSfloat
 
 from ultraread.datasets.convert import TILE_PX, SourceImage, TellRows
-from ultraread.datasets.formats.dicom_tags import silent
-from ultraread.datasets.geometry import BoxPx
+from ultraread.datasets.convert_pyramid import levels_of, tiles_of
+from ultraread.datasets.geometry import SizePx
+from ultraread.datasets.scale import StatedScale
+from ultraread.datasets.slide import ImageInfo
 from ultraread.errors import FormatCannotHold, RequestInvalid, ScaleMissing
 
 NM_PER_MM = 1e6
-WRITERS = 2
-"""Threads that encode; each holds a tile or two."""
+ENCODERS = 2
+PIXEL_DATA = b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff"
+"""Tag, kind and undefined length."""
+ITEM, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\0\0\0\0"
+SECTION_MM = 0.0001
+"""Thickness that DICOM demands, of which slides say nothing: 100 nm."""
 
 
-def write_dicom_wsi(out: Path, images: list[SourceImage], told: str, tell: TellRows) -> None:
+def write_dicom_wsi(
+    out: Path, images: list[SourceImage], told: str, tell: TellRows, shows_names: bool = False
+) -> None:
     """Write one image as a pyramid of instances into the folder `out`, which is made.
 
-    `told` says where scale and pixels are from. Raises RequestInvalid for several images, FormatCannotHold
+    `told` says where scale and pixels are from; `shows_names` that burnt-in text was left as it is. Raises RequestInvalid for several images, FormatCannotHold
     for floats and deep colours, ScaleMissing, because a DICOM slide must state its pixel spacing.
     """
     image = _the_only(images)
-    _refuse_unfit(image)
-    with silent():
-        source = _OneImage(image, told, tell)
-        written = WsiDicom(source).save(
-            out,
-            uid_generator=_uids(told),
-            workers=WRITERS,
-            offset_table="eot",
-            add_missing_levels=True,
-            transcoding=_settings(image),
-        )
-        for number, file in enumerate(sorted(written, key=lambda file: -Path(str(file)).stat().st_size)):
-            Path(str(file)).rename(out / f"{number}.dcm")
+    scale = _refuse_unfit(image)
+    uids = _uids(told)
+    common = _described(told, uids)
+    common.BurnedInAnnotation = "YES" if shows_names else "NO"
+    out.mkdir()
+    for level, (size, bands) in enumerate(levels_of(image, tell)):
+        with TemporaryFile() as frames:
+            lengths = _write_frames(frames, bands, _encoder(image.info))
+            times = image.info.size.width / size.width, image.info.size.height / size.height
+            instance = _instance(common, image.info, size, _spacing(scale, *times), level, lengths)
+            instance.SOPInstanceUID = instance.file_meta.MediaStorageSOPInstanceUID = uids()
+            _write_instance(out / f"{level}.dcm", instance, frames, lengths)
 
 
 def _the_only(images: list[SourceImage]) -> SourceImage:
     if len(images) != 1:
-        raise RequestInvalid(
-            f"a DICOM slide is one image; this one has {len(images)}", "Choose with --image N."
-        )
+        what = f"a DICOM slide is one image; this one has {len(images)}"
+        raise RequestInvalid(what, "Choose with --image N.")
     return images[0]
 
 
-def _refuse_unfit(image: SourceImage) -> None:
+def _refuse_unfit(image: SourceImage) -> StatedScale:
     info = image.info
     if info.bit_depth == 32 or (info.samples_per_px == 3 and info.bit_depth != 8):
         raise FormatCannotHold(f"DICOM slides hold no {info.bit_depth}-bit pixels of this kind")
     if image.scale is None:
         raise ScaleMissing("a DICOM slide states its pixel size, and this slide has none")
-
-
-def _settings(image: SourceImage) -> Jpeg2kSettings:
-    channels = Channels.YBR if image.info.samples_per_px == 3 else Channels.GRAYSCALE
-    return Jpeg2kSettings(levels=0, bits=image.info.bit_depth, channels=channels)
+    return image.scale
 
 
 def _uids(told: str) -> Callable[[], UID]:
@@ -82,138 +88,109 @@ def _uids(told: str) -> Callable[[], UID]:
     return next_uid
 
 
-class _Pixels(ImageData):  # type: ignore[misc]  # wsidicom is published without types
-    """An image of a slide as wsidicom asks for it: tile by tile, none kept."""
+def _encoder(info: ImageInfo) -> Callable[[Any], bytes]:
+    """Encodes a tile, filled up with zeros beyond the image."""
 
-    def __init__(self, image: SourceImage, tell: TellRows) -> None:
-        super().__init__(Encoder.create_for_settings(_settings(image)))
-        self._image = image
-        self._tell = tell
+    def encode(tile: Any) -> bytes:  # noqa: ANN401  # (rows, columns) or (rows, columns, 3)
+        rgb = [(0, 0)] * (tile.ndim - 2)
+        whole = np.pad(tile, [(0, TILE_PX - tile.shape[0]), (0, TILE_PX - tile.shape[1]), *rgb])
+        if info.samples_per_px == 1:
+            return bytes(imagecodecs.jpegls_encode(whole))
+        return bytes(imagecodecs.jpeg2k_encode(whole, level=0, reversible=True, codecformat="j2k"))
 
-    @property
-    def transfer_syntax(self) -> UID:
-        return JPEG2000Lossless
-
-    @property
-    def image_size(self) -> Size:
-        return Size(*self._size)
-
-    @property
-    def tile_size(self) -> Size:
-        return Size(TILE_PX, TILE_PX)
-
-    @property
-    def pixel_spacing(self) -> SizeMm:
-        scale = self._image.scale
-        if scale is None:
-            raise ScaleMissing("a DICOM slide states its pixel size")
-        return SizeMm(scale.x_nm_per_px / NM_PER_MM, scale.y_nm_per_px / NM_PER_MM)
-
-    @property
-    def imaged_size(self) -> None:
-        return None
-
-    @property
-    def samples_per_pixel(self) -> int:
-        return self._image.info.samples_per_px
-
-    @property
-    def photometric_interpretation(self) -> str:
-        return "YBR_RCT" if self.samples_per_pixel == 3 else "MONOCHROME2"
-
-    @property
-    def bits(self) -> int:
-        return self._image.info.bit_depth
-
-    @property
-    def image_coordinate_system(self) -> ImageCoordinateSystem | None:
-        return None
-
-    @property
-    def thread_safe(self) -> bool:
-        return True
-
-    @property
-    def lossy_compression(self) -> list[LossyCompression] | None:
-        return None
-
-    @property
-    def transcoder(self) -> Encoder:
-        return self.encoder
-
-    def get_decoded_tile(self, tile_point: Point, z: float, path: str, cache: bool = True) -> Any:  # noqa: ANN401
-        """(TILE_PX, TILE_PX) pixels, beyond the image filled with zeros."""
-        left, top = tile_point.x * TILE_PX, tile_point.y * TILE_PX
-        width, height = min(TILE_PX, self._size[0] - left), min(TILE_PX, self._size[1] - top)
-        pixels = self._image.read(BoxPx(left, top, width, height))
-        if left + width == self._size[0]:
-            self._tell(height)
-        rgb = [(0, 0)] * (pixels.ndim - 2)
-        return np.pad(pixels, [(0, TILE_PX - height), (0, TILE_PX - width), *rgb])
-
-    def get_encoded_tile(self, tile: Point, z: float, path: str) -> bytes:
-        return bytes(self.encoder.encode(self.get_decoded_tile(tile, z, path)))
-
-    @property
-    def _size(self) -> tuple[int, int]:
-        return self._image.info.size.width, self._image.info.size.height
+    return encode
 
 
-class _OneImage(Source):  # type: ignore[misc]  # wsidicom is published without types
-    """The one level that is converted; wsidicom makes the smaller ones of it."""
-
-    def __init__(self, image: SourceImage, told: str, tell: TellRows) -> None:
-        super().__init__()
-        pixels = _Pixels(image, tell)
-        self._instance = WsiInstance.create_instance(pixels, _described(told), ImageType.VOLUME, 0)
-
-    @property
-    def base_dataset(self) -> WsiDataset:
-        return self._instance.dataset
-
-    @property
-    def level_instances(self) -> Iterable[WsiInstance]:
-        return [self._instance]
-
-    @property
-    def label_instances(self) -> Iterable[WsiInstance]:
-        return []
-
-    @property
-    def overview_instances(self) -> Iterable[WsiInstance]:
-        return []
-
-    @property
-    def thumbnail_instances(self) -> Iterable[WsiInstance]:
-        return []
-
-    @property
-    def annotation_instances(self) -> Iterable[Any]:
-        return []
-
-    def close(self) -> None:
-        """The slide belongs to whoever opened it."""
+def _write_frames(frames: IO[bytes], bands: Iterator[Any], encode: Callable[[Any], bytes]) -> list[int]:
+    """Write the items of all frames; return how many bytes each frame has, an even number."""
+    lengths = []
+    with ThreadPoolExecutor(ENCODERS) as pool:
+        for band in bands:
+            for frame in pool.map(encode, tiles_of(band)):
+                even = frame + b"\0" * (len(frame) % 2)
+                frames.write(ITEM + pack("<I", len(even)) + even)
+                lengths.append(len(even))
+    return lengths
 
 
-def _described(told: str) -> Dataset:
+def _write_instance(path: Path, instance: Dataset, frames: IO[bytes], lengths: list[int]) -> None:
+    """Header with the table of offsets, an empty basic table, the frames, and the end."""
+    starts = np.concatenate([[0], np.cumsum(np.asarray(lengths, np.uint64) + np.uint64(8))[:-1]])
+    instance.ExtendedOffsetTable = starts.astype("<u8").tobytes()
+    instance.ExtendedOffsetTableLengths = np.asarray(lengths, "<u8").tobytes()
+    with path.open("wb") as file:
+        instance.save_as(file, enforce_file_format=True)
+        file.write(PIXEL_DATA + ITEM + pack("<I", 0))
+        frames.seek(0)
+        copyfileobj(frames, file)
+        file.write(END)
+
+
+def _instance(
+    common: Dataset, info: ImageInfo, size: SizePx, spacing: Dataset, level: int, lengths: list[int]
+) -> Dataset:
+    instance = Dataset()
+    instance.update(common)
+    kind = (
+        ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+        if level == 0
+        else ["DERIVED", "PRIMARY", "VOLUME", "RESAMPLED"]
+    )
+    instance.ImageType, instance.InstanceNumber = kind, level + 1
+    instance.TotalPixelMatrixColumns, instance.TotalPixelMatrixRows = size.width, size.height
+    instance.Rows = instance.Columns = TILE_PX
+    instance.NumberOfFrames = len(lengths)
+    y_mm, x_mm = map(float, spacing.PixelSpacing)
+    instance.ImagedVolumeWidth, instance.ImagedVolumeHeight = size.width * x_mm, size.height * y_mm
+    instance.ImagedVolumeDepth = SECTION_MM * 1000
+    shared, frame_kind = Dataset(), Dataset()
+    frame_kind.FrameType = kind
+    shared.PixelMeasuresSequence = [spacing]
+    shared.WholeSlideMicroscopyImageFrameTypeSequence = [frame_kind]
+    instance.SharedFunctionalGroupsSequence = [shared]
+    _describe_pixels(instance, info)
+    return instance
+
+
+def _describe_pixels(instance: Dataset, info: ImageInfo) -> None:
+    is_rgb = info.samples_per_px == 3
+    instance.file_meta = FileMetaDataset()
+    instance.file_meta.MediaStorageSOPClassUID = VLWholeSlideMicroscopyImageStorage
+    instance.file_meta.TransferSyntaxUID = JPEG2000Lossless if is_rgb else JPEGLSLossless
+    instance.SamplesPerPixel = info.samples_per_px
+    instance.PhotometricInterpretation = "YBR_RCT" if is_rgb else "MONOCHROME2"
+    instance.BitsAllocated = instance.BitsStored = info.bit_depth
+    instance.HighBit, instance.PixelRepresentation = info.bit_depth - 1, 0
+    if is_rgb:
+        instance.PlanarConfiguration = 0
+
+
+def _spacing(scale: StatedScale, times_x: float, times_y: float) -> Dataset:
+    """Of a level whose pixels are so many times as wide and high; DICOM writes rows first."""
+    measures = Dataset()
+    sizes = scale.y_nm_per_px * times_y / NM_PER_MM, scale.x_nm_per_px * times_x / NM_PER_MM
+    measures.PixelSpacing = [DSfloat(each, auto_format=True) for each in sizes]
+    measures.SliceThickness = DSfloat(SECTION_MM, auto_format=True)
+    return measures
+
+
+def _described(told: str, uids: Callable[[], UID]) -> Dataset:
     """Patient, study and specimen as DICOM demands them: there, and empty."""
-    uid = _uids(f"described {told}")
-    dataset = Dataset()
+    dataset, path = Dataset(), Dataset()
     dataset.SOPClassUID = VLWholeSlideMicroscopyImageStorage
     for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
-        setattr(dataset, name, uid())
+        setattr(dataset, name, uids())
     for name in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime"):
         setattr(dataset, name, "")
     for name in ("StudyID", "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator"):
         setattr(dataset, name, "")
-    dataset.Modality = "SM"
-    dataset.SeriesNumber = 1
-    dataset.Manufacturer = ""
+    path.OpticalPathIdentifier = "1"
+    dataset.OpticalPathSequence = [path]
+    dataset.Modality, dataset.SeriesNumber, dataset.Manufacturer = "SM", 1, ""
     dataset.SoftwareVersions = "UltraRead"
+    dataset.DimensionOrganizationType = "TILED_FULL"
+    dataset.TotalPixelMatrixFocalPlanes, dataset.NumberOfOpticalPaths = 1, 1
     dataset.DerivationDescription = told
-    dataset.PatientIdentityRemoved = "YES"
-    dataset.DeidentificationMethod = "Only pixels, pixel size and digest were copied"
-    dataset.BurnedInAnnotation = "NO"
-    dataset.SpecimenLabelInImage = "NO"
-    dataset.VolumetricProperties = "VOLUME"
+    dataset.SpecimenLabelInImage, dataset.LossyImageCompression = "NO", "00"
+    dataset.FocusMethod, dataset.ExtendedDepthOfField, dataset.VolumetricProperties = "AUTO", "NO", "VOLUME"
     return dataset

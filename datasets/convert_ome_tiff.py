@@ -1,19 +1,16 @@
 """A slide as OME-TIFF: tiled, each image with its pyramid in SubIFDs, one image a series."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
 import tifffile
 
-from ultraread.datasets.convert import TILE_PX, SourceImage, TellRows, halved, pyramid_sizes
+from ultraread.datasets.convert import TILE_PX, SourceImage, TellRows, pyramid_sizes
+from ultraread.datasets.convert_pyramid import colour_axis, levels_of, stored_kind, tiles_of
 from ultraread.datasets.convert_targets import Compression
 from ultraread.datasets.formats.tiff_scale import SCALE_NAMESPACE
-from ultraread.datasets.geometry import SizePx
 from ultraread.datasets.slide import ImageInfo
 from ultraread.errors import FormatCannotHold
 
@@ -21,7 +18,9 @@ OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 SCHEMA = f"{OME} {OME}/ome.xsd"
 JPEG_QUALITY = 90
 ENCODERS = 2
-"""Threads that compress; each holds a tile."""
+"""Threads that compress."""
+BUFFER_BYTES = 16 * 2**20
+"""Pixels that wait for them; tifffile would hold 512 MiB."""
 OME_TYPES = {"uint8": "uint8", "uint16": "uint16", "float32": "float"}
 
 
@@ -63,57 +62,16 @@ def _write_image(
     described: bytes | None,
     tell: TellRows,
 ) -> None:
-    sizes = pyramid_sizes(image.info.size)
-    options = _options(image.info, compression)
-    with ExitStack() as kept:
-        bands: Iterator[Any] = _counted(image.bands(TILE_PX), tell)
-        for level, size in enumerate(sizes):
-            smaller = kept.enter_context(TemporaryFile()) if level + 1 < len(sizes) else None
-            place = (
-                {"subifds": len(sizes) - 1, "description": described} if level == 0 else {"subfiletype": 1}
-            )
-            writer.write(
-                _tiles(_spilling(bands, smaller)),
-                shape=(size.height, size.width, *_rgb(image.info)),
-                dtype=_dtype(image.info),
-                **options,
-                **place,
-            )
-            if smaller is not None:
-                bands = _spilled(smaller, sizes[level + 1], image.info)
-
-
-def _tiles(bands: Iterator[Any]) -> Iterator[Any]:
-    """Stored tiles of each band, from left to right; tifffile fills up those at the border."""
-    for band in bands:
-        for left in range(0, band.shape[1], TILE_PX):
-            yield np.ascontiguousarray(band[:, left : left + TILE_PX])
-
-
-def _spilling(bands: Iterator[Any], smaller: IO[bytes] | None) -> Iterator[Any]:
-    """Keep each band at half the size in a file, from which the next level is written; then hand it on.
-
-    In that order: a writer asks for nothing after the last tile.
-    """
-    for band in bands:
-        if smaller is not None and (band.shape[0] > 1 or smaller.tell() == 0):
-            smaller.write(halved(band).tobytes())
-        yield band
-
-
-def _spilled(file: IO[bytes], size: SizePx, info: ImageInfo) -> Iterator[Any]:
-    file.seek(0)
-    shape, dtype = (size.width, *_rgb(info)), _dtype(info)
-    row_bytes = int(np.prod(shape)) * dtype.itemsize
-    for top in range(0, size.height, TILE_PX):
-        rows = min(TILE_PX, size.height - top)
-        yield np.frombuffer(file.read(rows * row_bytes), dtype).reshape(rows, *shape)
-
-
-def _counted(bands: Iterator[Any], tell: Callable[[int], None]) -> Iterator[Any]:
-    for band in bands:
-        tell(band.shape[0])
-        yield band
+    levels = len(pyramid_sizes(image.info.size))
+    for level, (size, bands) in enumerate(levels_of(image, tell)):
+        place = {"subifds": levels - 1, "description": described} if level == 0 else {"subfiletype": 1}
+        writer.write(
+            (tile for band in bands for tile in tiles_of(band)),
+            shape=(size.height, size.width, *colour_axis(image.info)),
+            dtype=stored_kind(image.info),
+            **_options(image.info, compression),
+            **place,
+        )
 
 
 def _options(info: ImageInfo, compression: Compression) -> dict[str, Any]:
@@ -129,6 +87,7 @@ def _options(info: ImageInfo, compression: Compression) -> dict[str, Any]:
         "metadata": None,
         "software": "UltraRead",
         "maxworkers": ENCODERS,
+        "buffersize": BUFFER_BYTES,
     }
 
 
@@ -146,14 +105,6 @@ def _needs_bigtiff(images: Sequence[SourceImage]) -> bool:
     return pixel_bytes * 4 // 3 > 2**32 - 2**25
 
 
-def _rgb(info: ImageInfo) -> tuple[int, ...]:
-    return (3,) if info.samples_per_px == 3 else ()
-
-
-def _dtype(info: ImageInfo) -> np.dtype[Any]:
-    return np.dtype({8: np.uint8, 16: np.uint16, 32: np.float32}[info.bit_depth])
-
-
 def _add_image(root: ElementTree.Element, number: int, image: SourceImage) -> None:
     info = image.info
     element = ElementTree.SubElement(root, "Image", {"ID": f"Image:{number}", "Name": f"image {info.index}"})
@@ -169,7 +120,7 @@ def _pixels_attributes(number: int, image: SourceImage) -> dict[str, str]:
     attributes = {
         "ID": f"Pixels:{number}",
         "DimensionOrder": "XYCZT",
-        "Type": OME_TYPES[str(_dtype(info))],
+        "Type": OME_TYPES[str(stored_kind(info))],
         "SizeX": str(info.size.width),
         "SizeY": str(info.size.height),
         "SizeC": str(info.samples_per_px),

@@ -82,11 +82,11 @@ def _write(
         write_ome_tiff(out, images, source.sha256, compression, tell)
         return compression.value, compression.is_lossless
     if wanted.compression is not None:
-        raise RequestInvalid("--compression is of OME-TIFF", "DICOM is written as lossless JPEG 2000.")
+        raise RequestInvalid("--compression is of OME-TIFF", "DICOM is written without loss.")
     from ultraread.datasets.convert_dicom import write_dicom_wsi
 
-    write_dicom_wsi(out, images, _told(images, source), tell)
-    return "jpeg2000", True
+    write_dicom_wsi(out, images, _told(images, source), tell, wanted.identity.policy == IdentityPolicy.KEEP)
+    return "jpeg2000" if images[0].info.samples_per_px == 3 else "jpeg_ls", True
 
 
 def _told(images: list[SourceImage], source: SlideDigest) -> str:
