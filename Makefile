@@ -29,7 +29,7 @@ lint: .venv/.dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: .venv/.train
+bench: .venv/.dev
 	$(BIN)/python benchmarks/model_speed.py
 	$(BIN)/python benchmarks/range_scoring.py
 	$(BIN)/python benchmarks/open_formats.py
