@@ -2,8 +2,10 @@
 
 The two real bars were seen while the search was written. Its limits were chosen on generator `printed` over
 stack1 and HeLa; generator `instrument` over stack2, ISBI, kidney and nerve is what figures are reported of.
+A first version got 15 of 300 bars of `instrument` (seed 11) wrong: it took outlines between end caps for the
+bar. It was changed once after that, by failures of seed 77; seed 23 was drawn after the change.
 
-Example: python benchmarks/burnt_in.py --drawn 300
+Example: python benchmarks/burnt_in.py --drawn 200
 """
 
 import argparse
@@ -52,8 +54,8 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--drawn", type=int, default=300, help="Simulated bars of each generator.")
-    parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--drawn", type=int, default=200, help="Simulated bars of each generator.")
+    parser.add_argument("--seed", type=int, default=23)
     return parser.parse_args()
 
 

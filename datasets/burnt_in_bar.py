@@ -111,7 +111,14 @@ def _stands_off(grey: Grey, core: BoxPx) -> bool:
         grey[rows, core.x - 3 : core.x - 1],
         grey[rows, core.right + 1 : core.right + 3],
     )
-    return all((np.abs(side - level) >= MIN_STEP).mean() >= MIN_SIDE for side in around)
+    stand_off = all((np.abs(side - level) >= MIN_STEP).mean() >= MIN_SIDE for side in around)
+    return stand_off and not _is_of_an_outline(around[0], around[1])
+
+
+def _is_of_an_outline(above: Grey, below: Grey) -> bool:
+    """True where ink lies along one long side only: then the bar is there, and this is its outline or box."""
+    shares = [max((side <= PURE_WITHIN).mean(), (side >= 1 - PURE_WITHIN).mean()) for side in (above, below)]
+    return bool(max(shares) >= MIN_SIDE and min(shares) < MIN_SIDE / 2)
 
 
 def _measured(grey: Grey, mask: Mask, core: BoxPx) -> DrawnBar:
