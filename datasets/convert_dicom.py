@@ -1,8 +1,8 @@
 """A slide as DICOM whole-slide image, without loss: a folder with one instance a level.
 
-Frames are JPEG-LS for grey, faster than JPEG 2000 at the same size, and reversible JPEG 2000 for colours. pydicom
-writes the header, and frames follow it one by one: wsidicom's own writer holds every frame that waits for an
-encoder, so that its memory grows with the slide.
+Frames are JPEG-LS for grey, faster than JPEG 2000 at the same size, and reversible JPEG 2000 for colours.
+pydicom writes the header, and frames follow it one by one: wsidicom's own writer holds every frame that waits
+for an encoder, so that its memory grows with the slide.
 """
 
 import uuid
@@ -43,8 +43,9 @@ def write_dicom_wsi(
 ) -> None:
     """Write one image as a pyramid of instances into the folder `out`, which is made.
 
-    `told` says where scale and pixels are from; `shows_names` that burnt-in text was left as it is. Raises RequestInvalid for several images, FormatCannotHold
-    for floats and deep colours, ScaleMissing, because a DICOM slide must state its pixel spacing.
+    `told` says where scale and pixels are from; `shows_names` that burnt-in text was left as it is.
+    Raises RequestInvalid for several images, FormatCannotHold for floats and deep colours, and ScaleMissing,
+    because a DICOM slide must state its pixel spacing.
     """
     image = _the_only(images)
     scale = _refuse_unfit(image)

@@ -13,13 +13,13 @@ from typing import Any, Self, cast
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, RLELossless
-from upath import UPath
 from wsidicom import WsiDicom
 from wsidicom.config import Settings, use_settings
 from wsidicom.file.io import WsiDicomReadIO
 from wsidicom.file.wsidicom_file_source import WsiDicomFileSource
 from wsidicom.geometry import Point
 from wsidicom.metadata import ImageType
+from wsidicom.paths import as_upath
 
 from ultraread.datasets.formats.dicom_tags import acquisition_of, silent, tags_of
 from ultraread.datasets.formats.limits import MAX_STORED_TILE_PX, is_whole_jpeg
@@ -131,7 +131,7 @@ def _source(opened: ExitStack, addresses: Sequence[FileAddress]) -> WsiDicomFile
     streams = [opened.enter_context(file.stream()) for file in files]
     source = WsiDicomFileSource(
         [
-            WsiDicomReadIO(stream, UPath(each.location))
+            WsiDicomReadIO(stream, as_upath(each.location))
             for stream, each in zip(streams, addresses, strict=True)
         ]
     )

@@ -4,19 +4,31 @@ Intervals are drawn by chance, with a seed that follows from the slide's digest:
 """
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
-from command_line import ultraread
+from command_line import SCRIPT, ultraread
+from montage import write_montage
 
 from ultraread.datasets.corpora import fetch
 
 FIELD = "drosophila_vnc/stack2/raw/00.tif"
 STATED = ("--nm-per-px", "4.6", "--reason", "published: figshare 856713")
 REGION = ("--region", "0,0,640,640")
+SMALL_PX, LARGE_PX = 4096, 32_768
+ALLOWED_BYTES = 100 * 10**6
+MEASURE = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], capture_output=True, text=True)
+print(done.stderr, file=sys.stderr)
+print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+"""
+"""Starts the command as its only child and prints the child's own peak, as the kernel kept it."""
 ROUNDING = 1e-6
 """Relative: a scale that is written in millimetres has other last digits."""
 
@@ -73,3 +85,24 @@ def test_a_field_of_16_bit_keeps_its_findings_through_dicom(tmp_path: Path) -> N
     assert ended.status == 0, ended.err
     first = findings_of(field, tmp_path / "one", *STATED)
     assert same_within_rounding(findings_of(tmp_path / "deep", tmp_path / "two"), first)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("target", ["ome-tiff", "dicom-wsi"])
+def test_a_large_slide_is_converted_in_the_memory_of_a_small_one(tmp_path: Path, target: str) -> None:
+    small, large = (
+        peak_bytes(write_montage(tmp_path / f"{side}.tif", side), tmp_path / f"{side}", target)
+        for side in (SMALL_PX, LARGE_PX)
+    )
+    print(f"{target}: peak resident: {SMALL_PX} px {small / 1e6:.0f} MB, {LARGE_PX} px {large / 1e6:.0f} MB")
+    assert large - small <= ALLOWED_BYTES
+
+
+def peak_bytes(slide: Path, out: Path, target: str) -> int:
+    command = [SCRIPT, "convert", slide, out, "--to", target, *STATED]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *map(str, command)], capture_output=True, text=True, check=True
+    )
+    status, peak = done.stdout.split()
+    assert status == "0", done.stderr
+    return int(peak)
