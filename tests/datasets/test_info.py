@@ -24,7 +24,7 @@ def test_json_tells_every_fact(tmp_path: Path) -> None:
     assert (image["stored_as"], image["compression"]) == ("uint8", "none")
     assert image["stored_tile"] == {"width": 64, "height": 64}
     assert (image["modality"], image["modality_is_stated"]) == ("tem", False)
-    assert image["acquisition"]["microscope"] == "Simulated Scanner 1"
+    assert image["acquisition"]["magnification"] == 40
     (scale,) = image["scales"]
     assert (scale["origin"], scale["tolerance"]) == ("instrument_tag", 0.05)
     assert scale["x_nm_per_px"] == pytest.approx(4.6)
