@@ -21,8 +21,9 @@ RIBBON_LENGTH, LONGEST_RIBBON_CELLS = 0.6, 48
 RIBBON_CLIP_SD = 2.5
 RIBBON_INSIDE = 0.95
 SPECK_CONTRAST = 1.0
-MANY_SPECKS = 1.4
 """Interquartile ranges above the upper quartile by which a speck is darker than its own patch."""
+MANY_SPECKS = 1.4
+"""Times the limit, of the span from 10th to 40th percentile: for fields where specks fill the darkest 5 %."""
 
 
 def quartiles(values: Floats) -> tuple[float, float, float]:
