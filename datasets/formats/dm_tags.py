@@ -22,7 +22,7 @@ GROUP, DATA = 20, 21
 STRUCT, TEXT, ARRAY = 15, 18, 20
 TYPES = {2: "i2", 3: "i4", 4: "u2", 5: "u4", 6: "f4", 7: "f8", 8: "u1", 9: "i1", 10: "i1", 11: "i8", 12: "u8"}
 DELIMITER = b"%%%%"
-PIXELS = ".ImageData.Data"
+IMAGE, PIXELS = ".ImageData.", ".ImageData.Data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class _Reader:
             raise SlideDamaged("a tag of more parts than there are")
         kind = iter([self._number(self._word) for _ in range(count)])
         value = self._value(kind, is_pixels=path.endswith(PIXELS))
-        if next(kind, None) is not None or path in self._tags:
+        if next(kind, None) is not None or (path in self._tags and IMAGE in path):
             raise SlideDamaged("a tag says more than one thing")
         self._tags[path] = value
 

@@ -24,10 +24,12 @@ from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideFormat, SlideInfo, Tag
 from ultraread.datasets.stored_file import StoredFile
 from ultraread.errors import (
+    InputRefused,
     SlideCodecUnsupported,
     SlideDamaged,
     SlideExternalRef,
     SlideNotAnImage,
+    SlidePixelFormat,
     SlideTooLarge,
     SlideTruncated,
     SlideTypeMismatch,
@@ -112,8 +114,7 @@ def _read(file: Any) -> tuple[SlideFormat, Sequence[Stack], list[Tag]]:  # noqa:
         stacks, tags = writer.stacks(objects), writer.tags(objects)
         if not stacks:
             raise SlideTypeMismatch("an HDF5 file without an image of EMD")
-        for stack in stacks:
-            _check(stack)
+        stacks = _pictures(stacks)
     except UltraReadError:
         raise
     except Exception as failure:  # h5py raises six kinds for damaged structure; the remedy is one
@@ -140,6 +141,23 @@ def _objects(group: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, 
         yield where, below
         if isinstance(below, h5py.Group):
             yield from _objects(below, where, depth + 1)
+
+
+def _pictures(stacks: Sequence[Stack]) -> list[Stack]:
+    """Those of a kind that is handed on: Velox keeps Fourier transforms and coloured maps beside its images.
+
+    Raises the refusal of the first where none is.
+    """
+    found, reasons = [], list[InputRefused]()
+    for stack in stacks:
+        try:
+            _check(stack)
+            found.append(stack)
+        except (SlideNotAnImage, SlidePixelFormat) as refused:
+            reasons.append(refused)
+    if not found:
+        raise reasons[0]
+    return found
 
 
 def _check(stack: Stack) -> None:

@@ -14,7 +14,7 @@ from ultraread.datasets.formats.tags import flattened, number_in
 from ultraread.datasets.formats.units import nm_per, refuse_unless_of_space
 from ultraread.datasets.scale import ScaleOrigin, StatedScale
 from ultraread.datasets.slide import Acquisition, SlideFormat, Tag
-from ultraread.errors import InputRefused, SlideDamaged, SlideNotAnImage
+from ultraread.errors import SlideDamaged, SlideNotAnImage
 
 FORMAT = SlideFormat.EMD_NCEM
 IMAGE_GROUP = 1
@@ -32,7 +32,7 @@ def stacks(objects: Mapping[str, Any]) -> list[Stack]:
         if group.attrs.get("emd_group_type") == IMAGE_GROUP and f"{path}/data" in objects:
             try:
                 found.append(_stack(objects, path, acquisition))
-            except InputRefused as refused:
+            except SlideNotAnImage as refused:
                 reasons.append(refused)
     if reasons and not found:
         raise reasons[0]

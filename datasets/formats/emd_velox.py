@@ -12,7 +12,7 @@ from ultraread.datasets.formats.tags import MAX_TAG_CHARACTERS, flattened, numbe
 from ultraread.datasets.formats.units import nm_per, refuse_unless_of_space
 from ultraread.datasets.scale import ScaleOrigin, StatedScale
 from ultraread.datasets.slide import Acquisition, Modality, SlideFormat, Tag
-from ultraread.errors import InputRefused, SlideDamaged, SlideNotAnImage
+from ultraread.errors import SlideDamaged, SlideNotAnImage
 
 FORMAT = SlideFormat.EMD_VELOX
 MAX_METADATA_BYTES = 4 * 2**20
@@ -35,7 +35,7 @@ def stacks(objects: Mapping[str, Any]) -> list[Stack]:
         if path.startswith("Data/Image/") and path.endswith("/Data"):
             try:
                 found.append(_stack(objects, path))
-            except InputRefused as refused:
+            except SlideNotAnImage as refused:
                 reasons.append(refused)
     if not found:
         raise reasons[0] if reasons else SlideNotAnImage("the file holds no image, only other data")

@@ -12,7 +12,13 @@ from simulated_instruments import write_ncem, write_velox
 
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.slide import Modality
-from ultraread.errors import SlideCodecUnsupported, SlideDamaged, SlideExternalRef, SlideNotAnImage
+from ultraread.errors import (
+    SlideCodecUnsupported,
+    SlideDamaged,
+    SlideExternalRef,
+    SlideNotAnImage,
+    SlidePixelFormat,
+)
 
 
 @pytest.mark.parametrize("options", [{}, {"chunks": True}, {"chunks": (1, 30, 50), "compression": "gzip"}])
@@ -46,6 +52,19 @@ def test_each_frame_of_a_velox_file_is_an_image(kind: str, options: dict[str, bo
 def test_a_diffraction_pattern_of_velox_is_no_image(unit: str, tmp_path: Path) -> None:
     path = write_velox(tmp_path / "simulated.emd", STACK, 1e8, unit)
     with pytest.raises(SlideNotAnImage):
+        open_slide(path)
+
+
+def test_a_fourier_transform_beside_a_picture_is_left_out_and_alone_refused(tmp_path: Path) -> None:
+    path = write_velox(tmp_path / "simulated.emd", STACK[:1], 4.6e-9)
+    with h5py.File(path, "a") as file:
+        other = file.create_group("Data/Image/fedcba9876543210fedcba9876543210")
+        other["Data"] = np.zeros((64, 64, 1), np.complex64)
+        other["Metadata"] = file["Data/Image/0123456789abcdef0123456789abcdef/Metadata"][()]
+    assert_equal(path, STACK[:1])
+    with h5py.File(path, "a") as file:
+        del file["Data/Image/0123456789abcdef0123456789abcdef"]
+    with pytest.raises(SlidePixelFormat):
         open_slide(path)
 
 
