@@ -31,7 +31,9 @@ DATE = "1931:07:13 08:09:10"
 DICOM_DATE = "19310713"
 UID_ROOT = "1.2.826.0.1.3680043.9999.777"
 MEDICAL_RECORD = "77718293"
-OTHER_MARKS = (DATE, DICOM_DATE, "1931-07-13", UID_ROOT, MEDICAL_RECORD, "MARKED-OPERATOR")
+SIS_TIME = "2018-04-25 16:55"
+"""When the public SIS file was made."""
+OTHER_MARKS = (DATE, DICOM_DATE, "1931-07-13", UID_ROOT, MEDICAL_RECORD, "MARKED-OPERATOR", SIS_TIME)
 FOLDER = f"{MARK}FOLDER11"
 BURNT_IN = f"{MARK}PIXEL41"
 BURNT_BOX = BoxPx(20, 452, 330, 48)
@@ -181,14 +183,14 @@ def marked_velox(folder: Path) -> Planted:
 
 
 def marked_sis(folder: Path) -> Planted:
-    """Artist and image name of a file as Olympus writes it, overwritten."""
+    """Artist, image name and camera of a file as Olympus writes it, overwritten; its time stays."""
     name = "HPF4-483S1-4B-6500x-1"
     source = fetch(f"nerve_myelin/raw/{name}.tif")
     path = _overwritten(folder, source, "SIS", ".tif", b"supervisor", f"{MARK}SIS".encode())
-    path.write_bytes(
-        path.read_bytes().replace(name.encode(), f"{MARK}SISNAME".ljust(len(name), "Q").encode())
-    )
-    return Planted(path, 2)
+    stored = path.read_bytes().replace(name.encode(), f"{MARK}SISNAME".ljust(len(name), "Q").encode())
+    assert b"Quemesa IntX" in stored
+    path.write_bytes(stored.replace(b"Quemesa IntX", f"{MARK}CAM12".encode()))
+    return Planted(path, 4)
 
 
 def marked_dicom(folder: Path, clean: Path) -> Planted:

@@ -249,9 +249,10 @@ def test_a_service_answers_stores_logs_and_tells_mlflow_no_mark(
     house: House, marked: Everything, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    names = ("tiff", "ome_tiff", "png", "jpeg", "mrc", "emd_ncem", "ome_zarr", "dicom_wsi")
+    names = ("tiff", "ome_tiff", "png", "jpeg", "mrc", "emd_ncem", "ome_zarr", "dicom_wsi", "sis_tiff")
     for name in names:
-        submitted = ultraread("submit", marked.slides[name].path, *STATED, "--url", house.url, "--json")
+        stated = () if name == "sis_tiff" else STATED
+        submitted = ultraread("submit", marked.slides[name].path, *stated, "--url", house.url, "--json")
         assert (submitted.status, _said(submitted)) == (0, []), name
     house.work()
     answers = tmp_path / "answers"
