@@ -88,7 +88,7 @@ def halved(pixels: Any) -> Any:  # noqa: ANN401  # (height, width) or (height, w
     rows = [even[0::2], even[1::2] if height > 1 else even]
     wide = np.float64 if pixels.dtype.kind == "f" else np.uint32
     parts = [part[:, side::2] if width > 1 else part for part in rows for side in (0, 1)]
-    total = sum(part.astype(wide) for part in parts)
+    total: Any = sum(part.astype(wide) for part in parts)
     return (total / 4 if wide is np.float64 else (total + 2) // 4).astype(pixels.dtype)
 
 

@@ -64,7 +64,8 @@ def _write_image(
 ) -> None:
     levels = len(pyramid_sizes(image.info.size))
     for level, (size, bands) in enumerate(levels_of(image, tell)):
-        place = {"subifds": levels - 1, "description": described} if level == 0 else {"subfiletype": 1}
+        head = {"subifds": levels - 1, "description": described}
+        place: dict[str, Any] = head if level == 0 else {"subfiletype": 1}
         writer.write(
             (tile for band in bands for tile in tiles_of(band)),
             shape=(size.height, size.width, *colour_axis(image.info)),
