@@ -41,7 +41,8 @@ def convert(
 
     Example: ultraread convert field.dm3 field.ome.tif
     """
-    from ultraread.datasets.convert_slide import Wanted, convert as convert_slide
+    from ultraread.datasets.convert_slide import Wanted
+    from ultraread.datasets.convert_slide import convert as convert_slide
 
     wanted = Wanted(
         target=to,
@@ -65,7 +66,7 @@ def _told(converted: "Converted", out: Path) -> dict[str, Any]:
         "out": str(out),
         "sha256": converted.written.sha256,
         "bytes": sum(file.bytes for file in converted.written.files),
-        "files": len(converted.written.files),
+        "files": [{"sha256": file.sha256, "bytes": file.bytes} for file in converted.written.files],
         "source_sha256": converted.source.sha256,
         "compression": converted.compression,
         "lossless": converted.is_lossless,
@@ -92,7 +93,8 @@ def _in_words(converted: "Converted", out: Path) -> str:
     how = "without loss" if converted.is_lossless else "with loss"
     lines = [
         f"{out}: {told['bytes']:,} bytes, {len(converted.images)} images, {converted.compression}, {how}",
-        f"sha256 {converted.written.sha256}",
+        *(f"file sha256 {file.sha256}" for file in converted.written.files),
+        f"slide sha256 {converted.written.sha256} (as info and every result tell it)",
         f"source sha256 {converted.source.sha256}",
     ]
     unscaled = [str(image.info.index) for image in converted.images if image.scale is None]

@@ -12,6 +12,8 @@ from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.identity.called import called
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.slide import TileUnreadable
+from ultraread.datasets.slide_address import ZARR_METADATA, address_of
+from ultraread.datasets.slide_digest import digest_slide
 from ultraread.errors import IntegrityFailed
 from ultraread.serving.findings import digest_of
 from ultraread.serving.results.case import CASE_FILE
@@ -24,7 +26,7 @@ def verify(path: Path) -> list[str]:
     """Return what was confirmed, one line each. Raises IntegrityFailed naming all that is damaged."""
     if path.suffix == ".json":
         return [_verify_digest(path)]
-    if not path.is_dir():
+    if not path.is_dir() or _is_slide(path):
         return _verify_slide(path)
     folders = [path] if any((path / name).is_file() for name in OF_A_RESULT) else _result_folders(path)
     if not folders:
@@ -36,6 +38,11 @@ def verify(path: Path) -> list[str]:
         confirmed.append(_verify_digest(path / CASE_FILE))
         _verify_fields(path, folders)
     return confirmed
+
+
+def _is_slide(folder: Path) -> bool:
+    """Whether a folder is an OME-Zarr or a DICOM slide; pictures alone are what a damaged result has, too."""
+    return any((folder / name).is_file() for name in ZARR_METADATA) or any(folder.glob("*.dcm"))
 
 
 def _verify_fields(path: Path, folders: list[Path]) -> None:
@@ -108,7 +115,8 @@ def _verify_slide(path: Path) -> list[str]:
             confirmed.append(
                 f"{name}: image {image.index}, {image.size.width} x {image.size.height} px decodable"
             )
-    return [*confirmed, f"{name}: sha256 {sha256_of_file(path)}"]
+    sha256 = digest_slide(address_of(path)).sha256 if path.is_dir() else sha256_of_file(path)
+    return [*confirmed, f"{name}: sha256 {sha256}"]
 
 
 def _boxes(size: SizePx) -> Iterator[BoxPx]:

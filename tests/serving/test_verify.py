@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 import rfc8785
+from simulated import simulated_tissue
+from simulated_wide import write_dicom_slide, write_ome_zarr
 
+from ultraread.datasets.slide_address import address_of
+from ultraread.datasets.slide_digest import digest_slide
 from ultraread.errors import IntegrityFailed
 from ultraread.serving.findings import digest_of
 from ultraread.serving.verify import verify
@@ -56,3 +60,23 @@ def test_a_field_of_the_case_without_a_folder_is_missed(results: Path) -> None:
     _write(results / "one/findings.json", {"slide": {"sha256": "cc"}})
     with pytest.raises(IntegrityFailed, match=r"1 fields of .*case\.json have no result folder"):
         verify(results)
+
+
+@pytest.mark.parametrize("kind", ["ome_zarr", "dicom"])
+def test_a_slide_of_several_files_is_decoded_and_digested_as_one(tmp_path: Path, kind: str) -> None:
+    tissue = simulated_tissue(200, 150)
+    slide = (
+        write_ome_zarr(tmp_path / "slide", tissue)
+        if kind == "ome_zarr"
+        else write_dicom_slide(tmp_path / "slide", tissue)
+    )
+    decoded, told = verify(slide)
+    assert "200 x 150 px decodable" in decoded
+    assert told.endswith(digest_slide(address_of(slide)).sha256)
+
+
+def test_a_damaged_chunk_of_an_ome_zarr_is_named(tmp_path: Path) -> None:
+    slide = write_ome_zarr(tmp_path / "slide", simulated_tissue(200, 150))
+    (slide / "0/1.1").write_bytes(b"\xa5" * 500)
+    with pytest.raises(IntegrityFailed, match="image 0"):
+        verify(slide)
