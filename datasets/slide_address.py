@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
-from ultraread.datasets.stored_file import is_remote, remote_files
+from ultraread.datasets.stored_file import REMOTE, is_remote, remote_files
 from ultraread.errors import SlideNotFound, SlideTypeMismatch, StorageUnreachable
 
 ZARR_METADATA = frozenset({".zattrs", ".zgroup", ".zarray", ".zmetadata", "zarr.json"})
+SERIES = frozenset({".emi", ".ser"})
 NO_IMAGES = {".csv", ".db", ".htm", ".html", ".ini", ".json", ".md", ".txt", ".xml"}
 """Suffixes of what instruments and systems leave beside the fields of a folder."""
 
@@ -87,9 +88,9 @@ def address_of(slide: SlidePlace | str) -> SlideAddress:
 def _remote(address: str) -> SlideAddress:
     files, path = remote_files(address)
     try:
+        files.invalidate_cache()  # what was listed before may be another's listing by now
         if files.isfile(path):
-            name = PurePosixPath(path).name
-            return SlideAddress(name, (FileAddress(name, address),))
+            return _remote_file(files, path)
         found = sorted(files.find(path))
     except Exception as failure:  # botocore and aiohttp have a tree of errors each
         raise StorageUnreachable(f"{address} cannot be reached ({type(failure).__name__})") from failure
@@ -98,6 +99,15 @@ def _remote(address: str) -> SlideAddress:
     root = path.rstrip("/")
     below = {each.removeprefix(f"{root}/"): f"s3://{each}" for each in found}
     return _of_folder(PurePosixPath(root).name, below)
+
+
+def _remote_file(files: Any, path: str) -> SlideAddress:  # noqa: ANN401  # fsspec is published without types
+    """One object; an EMI file with the SER files beside it."""
+    folder, _, name = path.rpartition("/")
+    is_series = PurePosixPath(name).suffix.lower() in SERIES
+    beside = [each.rpartition("/")[2] for each in files.ls(folder, detail=False)] if is_series else []
+    together = series_of(name, beside)
+    return SlideAddress(name, tuple(FileAddress(each, f"{REMOTE}{folder}/{each}") for each in together))
 
 
 def _of_folder(name: str, files: dict[str, str]) -> SlideAddress:
@@ -124,7 +134,7 @@ def series_of(name: str, others: Iterable[str]) -> list[str]:
     Of any other file, and of a SER file without its EMI, only the name itself. The EMI file comes first.
     """
     path = PurePosixPath(name)
-    if path.suffix.lower() not in {".emi", ".ser"}:
+    if path.suffix.lower() not in SERIES:
         return [name]
     stem = re.sub(r"_\d+$", "", path.stem) if path.suffix.lower() == ".ser" else path.stem
     is_of_series = re.compile(rf"{re.escape(str(path.with_name(stem)))}(\.emi|_\d+\.ser)", re.IGNORECASE)

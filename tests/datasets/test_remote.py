@@ -13,7 +13,7 @@ from counting_proxy import CountingProxy, counting
 from numpy.typing import NDArray
 from object_store import ObjectStore
 from simulated import simulated_tissue, write_tiff
-from simulated_instruments import write_dm, write_mrc, write_ncem
+from simulated_instruments import write_dm, write_emi, write_mrc, write_ncem, write_ser
 from simulated_wide import write_dicom_slide, write_ome_zarr
 
 from ultraread.datasets.geometry import BoxPx, whole
@@ -181,6 +181,18 @@ def test_instrument_files_are_read_where_they_lie(
     write = {"a.mrc": write_mrc, "a.emd": write_ncem, "a.dm3": write_dm}[name]
     path = write(tmp_path / name, pixels, nm_per_px=4.6)
     with open_slide(put(object_store, path, bucket)) as there, open_slide(path) as here:
+        box = whole(here.info.images[0].size)
+        assert np.array_equal(there.read_box(0, 0, box), here.read_box(0, 0, box))
+
+
+def test_an_emi_file_brings_the_ser_files_beside_it(
+    object_store: ObjectStore, bucket: str, tmp_path: Path
+) -> None:
+    tissue = simulated_tissue(64, 48).astype(np.uint16)
+    put(object_store, write_ser(tmp_path / "a_1.ser", [tissue], m_per_px=4.6e-9), bucket)
+    address = put(object_store, write_emi(tmp_path / "a.emi", {"Mode": "TEM"}), bucket)
+    with open_slide(address) as there, open_slide(tmp_path / "a.emi") as here:
+        assert there.info == here.info
         box = whole(here.info.images[0].size)
         assert np.array_equal(there.read_box(0, 0, box), here.read_box(0, 0, box))
 
