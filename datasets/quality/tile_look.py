@@ -86,8 +86,9 @@ def look_at_tile(looks: TileLooks, place: int, core: Floats, side: int, of: Stor
     looks.darkest[place] = _half(patches.min(axis=2))
     looks.rough[place] = _half(patches.std(axis=2))
     looks.clipped[place] = _clipped_share(core, side, of)
+    room = np.empty((2, *core.shape), np.float32)
     for axis in (0, 1):
-        looks.steps[place, axis], looks.signs[place, axis] = line_steps(core, axis, side)
+        looks.steps[place, axis], looks.signs[place, axis] = line_steps(core, axis, side, room)
 
 
 def look_closely(looks: TileLooks, place: int, core: Floats, grid: Floats) -> None:
@@ -96,20 +97,23 @@ def look_closely(looks: TileLooks, place: int, core: Floats, grid: Floats) -> No
     looks.grids[place] = grid
 
 
-def line_steps(core: Floats, axis: int, side: int) -> tuple[Floats, Floats]:
+def line_steps(core: Floats, axis: int, side: int, room: Floats | None = None) -> tuple[Floats, Floats]:
     """For each row of patches (axis 0) or column (axis 1), what its most step-like line is.
 
     A line is the border between two neighbouring rows. Its step is the mean absolute difference across it,
     as a ratio to the tile's median; its sign the mean sign of the difference: 1 where every pixel rises.
+    `room` is memory of twice the tile's size: to ask the system for it line by line costs more than the sums.
     """
-    oriented = core if axis == 0 else np.ascontiguousarray(core.T)
-    across = np.diff(oriented, axis=0)
-    signs = np.zeros(len(core), np.float32)
-    signs[1:] = np.sign(across).mean(axis=1)
-    step = np.abs(across, out=across).mean(axis=1)
-    ratios = np.ones(len(core), np.float32)
+    after, before = (core[1:], core[:-1]) if axis == 0 else (core[:, 1:], core[:, :-1])
+    room = np.empty((2, *core.shape), np.float32) if room is None else room
+    across = np.subtract(after, before, out=room[0, : after.shape[0], : after.shape[1]])
+    along, lines = core.shape[1 - axis], core.shape[axis]
+    signs = np.zeros(lines, np.float32)
+    signs[1:] = np.sign(across, out=room[1, : after.shape[0], : after.shape[1]]).sum(axis=1 - axis)
+    step = np.abs(across, out=across).sum(axis=1 - axis)
+    ratios = np.ones(lines, np.float32)
     ratios[1:] = step / max(float(np.median(step)), 1e-6)
-    by_patch = signs.reshape(side, -1)
+    by_patch = (signs / np.float32(along)).reshape(side, -1)
     strongest = np.abs(by_patch).argmax(axis=1)
     highest = np.minimum(ratios.reshape(side, -1).max(axis=1), 1000.0)
     return highest, by_patch[np.arange(side), strongest]
