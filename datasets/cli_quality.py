@@ -1,6 +1,7 @@
 """`ultraread quality`: the artefacts of a slide, without a model."""
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -86,7 +87,7 @@ def _told(quality: "ImageQuality", contrast: Any) -> dict[str, Any]:  # noqa: AN
         "image": quality.image,
         "looks_inverted": contrast.is_inverted,
         "contrast": asdict(contrast),
-        "measures": quality.measures,
+        "measures": {name: _number(value) for name, value in quality.measures.items()},
         "artefacts": [
             {
                 "artefact": note.artefact,
@@ -99,6 +100,11 @@ def _told(quality: "ImageQuality", contrast: Any) -> dict[str, Any]:  # noqa: AN
             for note in quality.notes(sorted(KNOWN))
         ],
     }
+
+
+def _number(value: float) -> float | None:
+    """null where noise hides what is measured."""
+    return value if math.isfinite(value) else None
 
 
 def _write_masks(folder: Path, images: "list[ImageQuality]") -> None:
