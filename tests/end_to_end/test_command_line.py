@@ -233,7 +233,9 @@ def test_verify_finds_one_flipped_bit_in_any_file_of_a_result(tmp_path: Path, mo
     result = tmp_path / "out/slide"
     whole = ultraread("verify", result)
     assert whole.status == 0
-    assert "slide: 8 files as written" in whole.out
+    written = len(list(result.iterdir())) - 1  # provenance.json holds the digests of the others
+    assert written >= 8
+    assert f"slide: {written} files as written" in whole.out
     for file in sorted(result.iterdir()):
         middle = file.stat().st_size // 2
         simulated.flip_bit(file, middle)
