@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ultraread.datasets.admission import AdmittedImage
-from ultraread.datasets.burnt_in import is_looked_at
+from ultraread.datasets.burnt_in.look import is_looked_at
 from ultraread.datasets.geometry import whole
 from ultraread.datasets.quality.artefacts import RULES, UNSEEN, Action
 from ultraread.models.card import ModelCard

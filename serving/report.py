@@ -1,11 +1,13 @@
 """Results as tables for people. The same numbers as in the JSON, with what they rest on beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from ultraread.datasets.quality.artefacts import RULES, Artefact
 
 Json = dict[str, Any]
 NOTICE = "[bold]Research use only.[/] Suggestions of a model to a pathologist; not a diagnosis."
@@ -28,6 +30,8 @@ def print_findings(console: Console, result: Json, title: str, scale: str, where
         table.add_row(name, assertion, _score(finding), _area_fraction(finding), scale)
     console.print(table)
     console.print(_coverage(result["coverage"]), highlight=False)
+    for line in _artefacts(result):
+        console.print(line, style="yellow", highlight=False, markup=False)
     console.print(_model(result["model"]), highlight=False)
     for limit in result["limitations"]:
         if limit.startswith("The specimen"):
@@ -75,6 +79,21 @@ def _coverage(coverage: Json) -> str:
         f"({coverage['tiles_scored']} scored, {coverage['tiles_blank']} blank, "
         f"{coverage['tiles_failed']} failed), {coverage['area_um2']:.1f} um2{unlike}"
     )
+
+
+def _artefacts(result: Json) -> Iterator[str]:
+    """One line an artefact of a slide; of a case, one line over all its fields."""
+    noted = list(result.get("quality", []))
+    noted += [one for field in result.get("fields", []) for one in field.get("quality", [])]
+    by_code: dict[str, list[Json]] = {}
+    for note in noted:
+        by_code.setdefault(note["artefact"], []).append(note)
+    for code, notes in by_code.items():
+        codes = dict.fromkeys(each for note in notes for each in note["suppresses"])
+        suppresses = f"suppresses {', '.join(codes)} there" if codes else "suppresses no finding"
+        share = 100 * max(note["area_fraction"] for note in notes)
+        name, images = RULES[Artefact(code)].name, f"{len(notes)} images, " if len(notes) > 1 else ""
+        yield f"Artefact: {name} ({images}up to {share:.3g} % of the area); {suppresses}"
 
 
 def _model(model: Json) -> str:

@@ -53,7 +53,7 @@ def quality(
 def examine(path: Path, at_nm_per_px: float | None = None) -> "list[tuple[ImageQuality, Any]]":
     """Quality and contrast of each grey image of a slide; images that repeat an earlier one are marked."""
     from ultraread.datasets.admission import modality_of
-    from ultraread.datasets.burnt_in import look_at
+    from ultraread.datasets.burnt_in.look import look_at
     from ultraread.datasets.open_slide import open_slide
     from ultraread.datasets.quality.repeats import marked_repeats
     from ultraread.datasets.quality.survey import survey

@@ -1,1 +1,0 @@
-"""What EM can do wrong and pixels can show: where it lies, and which findings it suppresses."""
