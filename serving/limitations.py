@@ -82,7 +82,7 @@ def _of_quality(card: ModelCard, coverage: Coverage, tallied: Sequence[TalliedIm
         if is_suppressed(tallied, index, coverage, card):
             left = 100 * left_fraction(tallied, index)
             causes = ", ".join(sorted(_causes(tallied, one.code)))
-            said.append(f"{one.label} is not assessed: {causes} leave {left:.2g} % of the scored area.")
+            said.append(f"{one.label} is not assessed: {causes} leave {left:.3g} % of the scored area.")
     return said
 
 

@@ -126,7 +126,7 @@ def _print(name: str, images: list[dict[str, Any]]) -> None:
     for image in images:
         for one in image["artefacts"]:
             codes = "every finding" if one["all"] else ", ".join(one["suppresses"]) or "-"
-            area = f"{100 * one['area_fraction']:.2g}"
+            area = f"{100 * one['area_fraction']:.3g}"
             table.add_row(str(image["image"]), f"{one['name']} ({one['artefact']})", area, codes)
         if not image["artefacts"]:
             table.add_row(str(image["image"]), "none found", "", "")

@@ -71,9 +71,9 @@ def kidney(fields: Sequence[Clean]) -> str:
     rows = []
     for name in KIDNEY_IN_ORDER:
         one = by_name[name]
-        said = ", ".join(f"{each} {100 * area:.2g} %" for each, area in one.found.items()) or "-"
+        said = ", ".join(f"{each} {100 * area:.3g} %" for each, area in one.found.items()) or "-"
         figures = [f"{one.measures.get(each, float('nan')):.2f}" for each in ("blur_sigma_px", "noise_floor")]
-        rows.append((name, *figures, f"{100 * one.measures['clipped_fraction']:.2g}", said))
+        rows.append((name, *figures, f"{100 * one.measures['clipped_fraction']:.3g}", said))
     return table(("image", "blur (px)", "noise (ln of power)", "clipped (%)", "said"), rows)
 
 
@@ -101,4 +101,4 @@ def _share(group: Sequence[Trial]) -> str:
 
 def _said(fields: Sequence[Clean], name: str) -> str:
     areas = [field.found[name] for field in fields if name in field.found]
-    return f"{len(areas)} ({100 * np.mean(areas):.2g} %)" if areas else "0"
+    return f"{len(areas)} ({100 * np.mean(areas):.3g} %)" if areas else "0"
