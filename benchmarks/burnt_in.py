@@ -20,7 +20,7 @@ import numpy as np
 from drawn_bars import Drawn, Generator, Grey, instrument, printed
 from PIL import Image
 
-from ultraread.datasets.burnt_in import Look, look_at_all
+from ultraread.datasets.burnt_in.look import Look, look_at_all
 from ultraread.datasets.corpora import fetch, files_under
 from ultraread.datasets.geometry import whole
 from ultraread.datasets.open_slide import open_slide

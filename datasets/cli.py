@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,6 +13,7 @@ from rich.table import Table
 from ultraread.datasets.slide_address import SlidePlace, address_of, place_of
 
 if TYPE_CHECKING:
+    from ultraread.datasets.burnt_in.look import Look
     from ultraread.datasets.slide import ImageInfo, Slide
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -41,14 +43,18 @@ def info(slide: SlideArgument, as_json: AsJson = False) -> None:
 
 def describe(slide: SlidePlace | str) -> dict[str, Any]:
     """What `info` tells, as plain data; of identity only how much was found, never what."""
+    from ultraread.datasets.burnt_in.look import look_at
     from ultraread.datasets.identity.find import find_identity, names_of
     from ultraread.datasets.open_slide import open_slide
     from ultraread.datasets.slide_digest import digest_slide
 
     address = address_of(slide)
     with open_slide(address) as opened:
-        images = [_described(opened, image) for image in opened.info.images]
-        found = find_identity(opened.info, names_of(address), ())
+        looks = [look_at(opened, image) for image in opened.info.images]
+        images = [
+            _described(opened, image, look) for image, look in zip(opened.info.images, looks, strict=True)
+        ]
+        found = find_identity(opened.info, names_of(address), looks)
         digest = digest_slide(address)
         return {
             "sha256": digest.sha256,
@@ -61,7 +67,7 @@ def describe(slide: SlidePlace | str) -> dict[str, Any]:
         }
 
 
-def _described(slide: "Slide", image: "ImageInfo") -> dict[str, Any]:
+def _described(slide: "Slide", image: "ImageInfo", look: "Look") -> dict[str, Any]:
     """Of the acquisition what identifies nobody."""
     from ultraread.datasets.admission import modality_of
     from ultraread.datasets.identity.find import told_of
@@ -78,7 +84,8 @@ def _described(slide: "Slide", image: "ImageInfo") -> dict[str, Any]:
         "stored_tile": asdict(image.stored_tile) if image.stored_tile else None,
         "modality": modality_of(slide, image),
         "modality_is_stated": image.modality_is_stated,
-        "scales": [asdict(scale) for scale in image.scales],
+        "scales": [asdict(scale) for scale in (*image.scales, look.scale) if scale],
+        "burnt_in": {"texts": len(look.texts), "bars": len(look.bars), "not_looked_at": look.not_looked_at},
         "acquisition": asdict(told_of(image.acquisition)),
     }
 
@@ -93,14 +100,19 @@ def _of_slide(name: str, told: dict[str, Any]) -> Table:
     for line in dict.fromkeys(_instrument(image["acquisition"]) for image in told["images"]):
         if line:
             table.add_row("instrument", escape(line))
+    table.add_row("burnt in", _burnt_in([image["burnt_in"] for image in told["images"]]))
     table.add_row("identity", _identity(told["identifying"]))
+    if not all(image["scales"] for image in told["images"]):
+        table.add_row("scale", "none stated: a read needs --nm-per-px X --reason TEXT")
     return table
 
 
 def _of_images(images: list[dict[str, Any]]) -> Table:
-    table = Table()
-    for column in ("image", "size (px)", "levels", "pixels", "stored", "modality", "scale (nm/px)"):
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for column in ("image", "size (px)", "levels", "pixels", "stored", "modality"):
         table.add_column(column)
+    for column in ("nm/px", "from"):
+        table.add_column(column, no_wrap=True)
     for image in images:
         table.add_row(
             str(image["index"]),
@@ -109,7 +121,8 @@ def _of_images(images: list[dict[str, Any]]) -> Table:
             f"{image['bit_depth']} bit, {'RGB' if image['samples_per_px'] == 3 else 'grey'}",
             _stored(image),
             f"{image['modality']} ({'stated' if image['modality_is_stated'] else 'taken'})",
-            _scales(image["scales"]),
+            "\n".join(_scale(scale) for scale in image["scales"]) or "none",
+            "\n".join(scale["origin"] for scale in image["scales"]),
         )
     return table
 
@@ -132,21 +145,22 @@ def _instrument(acquisition: dict[str, Any]) -> str:
     return ", ".join(part for part in told if part)
 
 
+def _burnt_in(found: list[dict[str, Any]]) -> str:
+    texts, bars = (sum(each[kind] for each in found) for kind in ("texts", "bars"))
+    missed = next((f"; {each['not_looked_at']}" for each in found if each["not_looked_at"]), "")
+    return f"{texts} lines of text, {bars} scale bars{missed}"
+
+
 def _identity(found: dict[str, Any]) -> str:
     if not found["found"]:
-        return "nothing in tags and names; pixels are looked at when it is filed or read"
+        return "nothing found in tags, names and pixels"
     return (
-        f"{found['found']} tags and names may identify somebody: `ultraread deidentify` writes a copy without"
+        f"{found['found']} tags, names and texts may identify somebody: `ultraread deidentify` writes a copy "
+        "without"
     )
-
-
-def _scales(scales: list[dict[str, Any]]) -> str:
-    if not scales:
-        return "none stated: a read needs --nm-per-px and --reason"
-    return "\n".join(_scale(scale) for scale in scales)
 
 
 def _scale(scale: dict[str, Any]) -> str:
     x, y = scale["x_nm_per_px"], scale["y_nm_per_px"]
     size = f"{x:.4g}" if x == y else f"{x:.4g} x {y:.4g}"
-    return f"{size} ± {100 * scale['tolerance']:g} % ({scale['origin']})"
+    return f"{size} ± {100 * scale['tolerance']:.3g} %"

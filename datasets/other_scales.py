@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from ultraread.datasets.burnt_in import Look
+from ultraread.datasets.burnt_in.look import Look
 from ultraread.datasets.calibration import Calibrations
 from ultraread.datasets.scale import StatedScale
 from ultraread.datasets.slide import ImageInfo

@@ -101,7 +101,7 @@ class ImageInfo:
 class SlideInfo:
     """What a slide holds; `format` is one of `SlideFormat`; `tags` are of all its files and images.
 
-    `left_out` names pictures that the files hold but that are none of the specimen: label, overview, thumbnail.
+    `left_out` names pictures of the files that are none of the specimen: label, overview, thumbnail.
     """
 
     format: str

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ultraread.datasets.convert_targets import Compression, Target
+from ultraread.datasets.convert.targets import Compression, Target
 from ultraread.datasets.identity.policy import PolicyOption, PolicyReason, identity_stated
 from ultraread.datasets.scale import DEFAULT_TOLERANCE
 from ultraread.datasets.slide_address import address_of
 from ultraread.serving import cli_options as options
 
 if TYPE_CHECKING:
-    from ultraread.datasets.convert_slide import Converted
+    from ultraread.datasets.convert.slide import Converted
 
 
 def convert(
@@ -41,8 +41,8 @@ def convert(
 
     Example: ultraread convert field.dm3 field.ome.tif
     """
-    from ultraread.datasets.convert_slide import Wanted
-    from ultraread.datasets.convert_slide import convert as convert_slide
+    from ultraread.datasets.convert.slide import Wanted
+    from ultraread.datasets.convert.slide import convert as convert_slide
 
     wanted = Wanted(
         target=to,

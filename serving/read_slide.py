@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultraread.datasets.admission import AdmittedImage, OutOfScopeImage, admit
-from ultraread.datasets.burnt_in import Look, look_at_all
+from ultraread.datasets.burnt_in.look import Look, look_at_all
 from ultraread.datasets.calibration import Calibrations
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.identity.find import find_identity, names_of

@@ -95,7 +95,7 @@ def _confirmed(path: Path) -> dict[str, Any]:
 
 
 def _forms(body: dict[str, Any]) -> tuple[bytes, ...]:
-    """How such a file is written: its digest is that of the content, and says nothing of blanks and notation."""
+    """How such a file is written: its digest is that of the content, whatever blanks and notation it has."""
     return rfc8785.dumps(body), (json.dumps(body, indent=2) + "\n").encode()
 
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ultraread.datasets.burnt_in import look_at
-from ultraread.datasets.convert import SourceImage, scale_to_write, written_whole
-from ultraread.datasets.convert_ome_tiff import write_ome_tiff
-from ultraread.datasets.convert_targets import Compression
+from ultraread.datasets.burnt_in.look import look_at
+from ultraread.datasets.convert.ome_tiff import write_ome_tiff
+from ultraread.datasets.convert.source import SourceImage, scale_to_write, written_whole
+from ultraread.datasets.convert.targets import Compression
 from ultraread.datasets.identity.find import find_identity, names_of
 from ultraread.datasets.identity.found import NOTHING_FOUND, PIXELS, Identity
 from ultraread.datasets.identity.policy import IdentityStatement, under

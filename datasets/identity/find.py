@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ultraread.datasets.burnt_in import BurntInText, Look
+from ultraread.datasets.burnt_in.look import BurntInText, Look
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.identity.found import PIXELS, Identity, IdentityItem
 from ultraread.datasets.identity.judged_text import (

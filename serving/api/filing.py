@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ultraread.datasets.admission import modality_of
-from ultraread.datasets.burnt_in import Look, look_at_all
+from ultraread.datasets.burnt_in.look import Look, look_at_all
 from ultraread.datasets.identity.find import find_identity
 from ultraread.datasets.identity.found import Identity
 from ultraread.datasets.identity.policy import (

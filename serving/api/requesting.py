@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Sequence
 
 from ultraread.datasets.admission import admit
-from ultraread.datasets.burnt_in import look_at_all
+from ultraread.datasets.burnt_in.look import look_at_all
 from ultraread.datasets.calibration import Calibrations
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.open_slide import open_slide

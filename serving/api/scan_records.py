@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
-from ultraread.datasets.billing import BillingSupport, support_of
+from ultraread.datasets.billing.support import BillingSupport, support_of
 from ultraread.datasets.plain_text import Line, Text
 from ultraread.datasets.scan_record.changes import answered, consulted, patched, reviewed
 from ultraread.datasets.scan_record.links import linked_regions

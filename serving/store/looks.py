@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ultraread.datasets.burnt_in import Look
+from ultraread.datasets.burnt_in.look import Look
 from ultraread.serving.store.tables import Json, SlideRow
 
 

@@ -7,8 +7,8 @@ import typer
 
 from ultraread.datasets.cli import info
 from ultraread.datasets.cli_datasets import app as datasets
-from ultraread.datasets.cli_quality import quality
 from ultraread.datasets.identity.cli import deidentify
+from ultraread.datasets.quality.cli import quality
 from ultraread.errors import Interrupted, UltraReadError
 from ultraread.models.cli import app as models
 from ultraread.serving.cli import doctor, print_error, read, serve

@@ -461,8 +461,8 @@ class NegativeImage(ReadRefused):
 
     code = "slide_contrast_inverted"
     remedy = (
-        "Invert the image; or, if it is no negative, confirm it with --contrast-confirmed REASON, over HTTP as "
-        "contrast_confirmed."
+        "Invert the image; or, if it is no negative, confirm it with --contrast-confirmed REASON, over HTTP "
+        "as contrast_confirmed."
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from calibrations import record
 from working_house import WorkingHouse, working_house
 
-from ultraread.datasets.burnt_in import BurntInBar, Look
+from ultraread.datasets.burnt_in.look import BurntInBar, Look
 from ultraread.datasets.geometry import BoxPx
 from ultraread.serving.store.calibrations import import_calibrations, last_calibration
 from ultraread.serving.store.jobs import NewRead

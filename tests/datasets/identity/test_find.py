@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ultraread.datasets.burnt_in import BurntInBar, BurntInText, Look
+from ultraread.datasets.burnt_in.look import BurntInBar, BurntInText, Look
 from ultraread.datasets.corpora import fetch
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.identity.find import find_identity, names_of

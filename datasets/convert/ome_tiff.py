@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 
 import tifffile
 
-from ultraread.datasets.convert import TILE_PX, SourceImage, TellRows, pyramid_sizes
-from ultraread.datasets.convert_pyramid import colour_axis, levels_of, stored_kind, tiles_of
-from ultraread.datasets.convert_targets import Compression
+from ultraread.datasets.convert.pyramid import colour_axis, levels_of, stored_kind, tiles_of
+from ultraread.datasets.convert.source import TILE_PX, SourceImage, TellRows, pyramid_sizes
+from ultraread.datasets.convert.targets import Compression
 from ultraread.datasets.formats.tiff_scale import SCALE_NAMESPACE
 from ultraread.datasets.slide import ImageInfo
 from ultraread.errors import FormatCannotHold

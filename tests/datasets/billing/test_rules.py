@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scan_records import COMPLETE, a_record
 
-from ultraread.datasets.billing import BillingSupport, combined, rule_table, support_of
-from ultraread.datasets.billing_rules import RULES, Support
+from ultraread.datasets.billing.rules import RULES, Support
+from ultraread.datasets.billing.support import BillingSupport, combined, rule_table, support_of
 from ultraread.datasets.scan_record.changes import merged
 from ultraread.datasets.scan_record.record import ScanRecord, scan_record_schema
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 GUIDE = ROOT / "docs" / "guides" / "scan-record.md"
 YES, NO, ASK = Support.SUPPORTS, Support.DOES_NOT_SUPPORT, Support.ASK_CODER
 FORBIDDEN = re.compile("billable|reimburs", re.IGNORECASE)
@@ -253,7 +253,7 @@ def test_no_text_speaks_of_payment_as_due() -> None:
 
 def test_the_guide_shows_the_rules_as_the_code_has_them() -> None:
     assert rule_table() in GUIDE.read_text(), (
-        'python -c "from ultraread.datasets.billing import rule_table; print(rule_table())"'
+        'python -c "from ultraread.datasets.billing.support import rule_table; print(rule_table())"'
     )
 
 
@@ -263,7 +263,7 @@ def test_every_rule_has_its_own_name_question_and_source() -> None:
 
 
 def _texts_of_the_room() -> Iterator[str]:
-    yield from (path.read_text() for path in (ROOT / "datasets").glob("billing*.py"))
+    yield from (path.read_text() for path in (ROOT / "datasets").glob("billing/*.py"))
     yield GUIDE.read_text()
     yield (ROOT / "docs" / "adr" / "0019-scan-record.md").read_text()
     yield (ROOT / "serving" / "api" / "scan_records.py").read_text()

@@ -22,8 +22,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, VLWholeSlideMicroscopyImageStorage
 from pydicom.valuerep import DSfloat
 
-from ultraread.datasets.convert import TILE_PX, SourceImage, TellRows
-from ultraread.datasets.convert_pyramid import levels_of, tiles_of
+from ultraread.datasets.convert.pyramid import levels_of, tiles_of
+from ultraread.datasets.convert.source import TILE_PX, SourceImage, TellRows
 from ultraread.datasets.geometry import SizePx
 from ultraread.datasets.scale import StatedScale
 from ultraread.datasets.slide import ImageInfo

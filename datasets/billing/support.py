@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ultraread.datasets.billing_facts import DIGITIZATION, Facts
-from ultraread.datasets.billing_rules import RULES, Outcome, Rule, Support
+from ultraread.datasets.billing.facts import DIGITIZATION, Facts
+from ultraread.datasets.billing.rules import RULES, Outcome, Rule, Support
 from ultraread.datasets.scan_record.record import ScanRecord
 from ultraread.datasets.scan_record.statement import Coder
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ultraread.datasets.billing_facts import (
+from ultraread.datasets.billing.facts import (
     DIGITIZATION,
     IN_FORCE,
     PRIMARY,

@@ -21,9 +21,9 @@ from simulated import (
 )
 from simulated_wide import MARKED_NAME, write_dicom_slide, write_ome_zarr
 
-from ultraread.datasets.convert import halved, pyramid_sizes
-from ultraread.datasets.convert_slide import Converted, Wanted, convert
-from ultraread.datasets.convert_targets import Compression, Target
+from ultraread.datasets.convert.slide import Converted, Wanted, convert
+from ultraread.datasets.convert.source import halved, pyramid_sizes
+from ultraread.datasets.convert.targets import Compression, Target
 from ultraread.datasets.geometry import SizePx, whole
 from ultraread.datasets.identity.found import IdentityPolicy
 from ultraread.datasets.identity.policy import IdentityStatement

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ultraread.datasets.burnt_in_ink import Ink
+from ultraread.datasets.burnt_in.ink import Ink
 from ultraread.datasets.geometry import BoxPx
 
 MIN_LENGTH_PX = 24

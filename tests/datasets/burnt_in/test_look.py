@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import SCALES_NM
 
-from ultraread.datasets.burnt_in import BurntInBar, BurntInText, Look, is_looked_at, look_at, look_at_all
+from ultraread.datasets.burnt_in.look import BurntInBar, BurntInText, Look, is_looked_at, look_at, look_at_all
 from ultraread.datasets.corpora import fetch, files_under
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.open_slide import open_slide
@@ -131,7 +131,7 @@ def test_reading_asks_no_network_and_says_nothing() -> None:
         "import socket\n"
         "def refuse(*_): raise OSError('no network here')\n"
         "socket.socket.connect = refuse; socket.getaddrinfo = refuse\n"
-        "from ultraread.datasets.burnt_in_text import read_text\n"
+        "from ultraread.datasets.burnt_in.text import read_text\n"
         "import numpy as np\n"
         "read_text(np.zeros((40, 200), np.float32), 1.0)\n"
     )

@@ -1,6 +1,6 @@
 """What somebody drew into the pixels of an image: text and scale bars, with where they stand.
 
-Cheap pixels decide first (`burnt_in_ink`, `burnt_in_bar`); only crops around what they find are read by OCR.
+Cheap pixels decide first (`ink`, `bar`); only crops around what they find are read by OCR.
 Text and bars stand in the outer parts of a picture: only strips along its four sides are looked at.
 """
 
@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ultraread.datasets.burnt_in_bar import DrawnBar, find_bars
-from ultraread.datasets.burnt_in_ink import Ink, Line, around, find_letters, find_lines, ink_of, plate_around
-from ultraread.datasets.burnt_in_label import length_nm
-from ultraread.datasets.burnt_in_text import ReadText, read_line, read_text
+from ultraread.datasets.burnt_in.bar import DrawnBar, find_bars
+from ultraread.datasets.burnt_in.ink import Ink, Line, around, find_letters, find_lines, ink_of, plate_around
+from ultraread.datasets.burnt_in.label import length_nm
+from ultraread.datasets.burnt_in.text import ReadText, read_line, read_text
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.scale import (
     DEFAULT_TOLERANCE,

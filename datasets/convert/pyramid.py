@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ultraread.datasets.convert import TILE_PX, SourceImage, TellRows, halved, pyramid_sizes
+from ultraread.datasets.convert.source import TILE_PX, SourceImage, TellRows, halved, pyramid_sizes
 from ultraread.datasets.geometry import SizePx
 from ultraread.datasets.slide import ImageInfo
 

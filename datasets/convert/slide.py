@@ -4,15 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ultraread.datasets.burnt_in import Look, look_at
-from ultraread.datasets.convert import (
+from ultraread.datasets.burnt_in.look import Look, look_at
+from ultraread.datasets.convert.source import (
     SourceImage,
     TellRows,
     chosen_images,
     scale_to_write,
     written_whole,
 )
-from ultraread.datasets.convert_targets import Compression, Target
+from ultraread.datasets.convert.targets import Compression, Target
 from ultraread.datasets.identity.find import find_identity, names_of
 from ultraread.datasets.identity.found import Identity, IdentityPolicy
 from ultraread.datasets.identity.policy import STRIP_BY_DEFAULT, IdentityStatement, under
@@ -77,13 +77,13 @@ def _write(
     """How it was compressed, and whether without loss."""
     if wanted.target is Target.OME_TIFF:
         compression = wanted.compression or Compression.DEFLATE
-        from ultraread.datasets.convert_ome_tiff import write_ome_tiff
+        from ultraread.datasets.convert.ome_tiff import write_ome_tiff
 
         write_ome_tiff(out, images, source.sha256, compression, tell)
         return compression.value, compression.is_lossless
     if wanted.compression is not None:
         raise RequestInvalid("--compression is of OME-TIFF", "DICOM is written without loss.")
-    from ultraread.datasets.convert_dicom import write_dicom_wsi
+    from ultraread.datasets.convert.dicom import write_dicom_wsi
 
     write_dicom_wsi(out, images, _told(images, source), tell, wanted.identity.policy == IdentityPolicy.KEEP)
     return "jpeg2000" if images[0].info.samples_per_px == 3 else "jpeg_ls", True

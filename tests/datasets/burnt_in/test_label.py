@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import SCALES_NM
 
-from ultraread.datasets.burnt_in_label import MAX_BAR_NM, NICE, NM_PER_UNIT, length_nm
+from ultraread.datasets.burnt_in.label import MAX_BAR_NM, NICE, NM_PER_UNIT, length_nm
 
 NUMBERS = ("0.2", "0.25", "0.5", "1", "1.25", "2", "2.5", "4", "5", "10", "20", "50", "100", "200", "500")
 SPELLINGS = {
