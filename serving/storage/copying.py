@@ -22,9 +22,10 @@ class Copier:
 
     def copy_next(self) -> bool:
         """Make the copy that waits longest; False where there is none, or where it cannot be made now."""
-        copy = copies.take_waiting(self.house.store)
+        address = self.house.second_address
+        copy = copies.take_waiting(self.house.store, address) if address is not None else None
         if copy is None:
-            return copies.want_second_copies(self.house.store, self.house.second_address) > 0
+            return copies.want_second_copies(self.house.store, address) > 0
         return self._made(copy)
 
     def _made(self, copy: Copy) -> bool:

@@ -40,7 +40,9 @@ class House:
         """Where copies of this kind lie. There has to be a second place where it is asked for."""
         kind = StoredKind(kind)
         if place is CopyPlace.SECOND:
-            return below(target_at(self.settings.second_copy_url or ""), SECOND_FOLDERS[kind])
+            if self.settings.second_copy_url is None:
+                raise ValueError("no second place is set")
+            return below(target_at(self.settings.second_copy_url), SECOND_FOLDERS[kind])
         if kind is StoredKind.RECORD:
             return RecordTable(self.store)
         if kind is StoredKind.RESULT:

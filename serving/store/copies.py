@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Insert, Update, and_, delete, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Insert, Update, and_, delete, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from ultraread.serving.store.clock import utc_in, utc_now
@@ -13,6 +13,8 @@ from ultraread.serving.store.tables import CopyPlace, CopyRow, CopyState, Json, 
 TAKEN_S = 3600.0
 """Seconds that a copier has before another one takes the copy."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 3600.0
+MOST_DOUBLINGS = 10
+"""More than lead to the longest wait; without an end, an outage of weeks would leave the range of numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +34,22 @@ def copies_of(session: Session, stored: StoredRow) -> Sequence[CopyRow]:
 def want_second_copies(store: Store, address: str | None) -> int:
     """Note that all that is kept shall have a copy at this address, or at none; return how many wait anew."""
     second = CopyRow.place == CopyPlace.SECOND.value
+    expired = select(StoredRow.expired.is_not(None)).where(_is_of_copy()).scalar_subquery()
     with store.writing() as session:
         if address is None:
             session.execute(delete(CopyRow).where(second))
             return 0
         again = {"state": CopyState.WAITING.value, "due": utc_now(), "attempts": 0, "damaged": []}
-        moved = update(CopyRow).where(second, CopyRow.address != address).values(address=address, **again)
+        elsewhere = update(CopyRow).where(second, CopyRow.address != address, ~expired)
+        moved = elsewhere.values(address=address, **again)
         changes = (moved, _missing_second_copies(address))
         return sum(session.connection().execute(change).rowcount for change in changes)
 
 
-def take_waiting(store: Store) -> Copy | None:
-    """The copy that waits longest, for TAKEN_S: if this process dies, another one takes it then."""
-    waiting = select(CopyRow).where(
-        CopyRow.state == CopyState.WAITING.value, CopyRow.place == CopyPlace.SECOND.value
-    )
+def take_waiting(store: Store, address: str) -> Copy | None:
+    """The copy that waits longest at this address, for TAKEN_S: if this process dies, it waits again then."""
+    second = and_(CopyRow.place == CopyPlace.SECOND.value, CopyRow.address == address)
+    waiting = select(CopyRow).where(CopyRow.state == CopyState.WAITING.value, second)
     with store.writing() as session:
         row = session.scalars(waiting.where(CopyRow.due <= utc_now()).order_by(CopyRow.due).limit(1)).first()
         if row is None:
@@ -69,7 +72,7 @@ def take_longest_unchecked(store: Store, hours: float) -> Copy | None:
     old = or_(CopyRow.checked.is_(None), CopyRow.checked < utc_in(-3600 * hours))
     query = (
         select(CopyRow)
-        .join(StoredRow, and_(StoredRow.kind == CopyRow.kind, StoredRow.id == CopyRow.id))
+        .join(StoredRow, _is_of_copy())
         .where(known, old, StoredRow.expired.is_(None))
         .order_by(CopyRow.checked)
         .limit(1)
@@ -92,9 +95,13 @@ def mark(session: Session, copy: Copy, state: CopyState, damaged: Sequence[Json]
 
 def mark_failed(store: Store, copy: Copy, error_code: str) -> None:
     """The copy could not be made: it waits twice as long each time."""
-    wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (copy.row.attempts - 1))
+    wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(copy.row.attempts - 1, MOST_DOUBLINGS))
     with store.writing() as session:
         session.execute(_row_of(copy).values(error=error_code, due=utc_in(wait_s)))
+
+
+def _is_of_copy() -> ColumnElement[bool]:
+    return and_(StoredRow.kind == CopyRow.kind, StoredRow.id == CopyRow.id)
 
 
 def _row_of(copy: Copy) -> Update:

@@ -13,9 +13,11 @@ from ultraread.errors import RequestInvalid
 from ultraread.serving.settings import load_settings
 from ultraread.serving.storage.copying import Copier
 from ultraread.serving.storage.house import House, files_of
+from ultraread.serving.storage.retention import expire
 from ultraread.serving.storage.target import digest_at
+from ultraread.serving.store.clock import utc_in
 from ultraread.serving.store.stored import all_stored
-from ultraread.serving.store.tables import CopyPlace, CopyRow
+from ultraread.serving.store.tables import CopyPlace, CopyRow, StoredRow
 
 
 def copy_all(house: House) -> None:
@@ -58,6 +60,49 @@ def test_without_a_second_place_nothing_waits(tmp_path: Path) -> None:
         working.read(working.file())
         assert not Copier(working.house).copy_next()
         assert {place for _, place in states(working.house)} == {"first"}
+
+
+def test_copies_that_wait_for_a_place_that_is_no_longer_set_are_made_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with working_house(tmp_path / "a", second_copy_url=str(tmp_path / "b")) as working:
+        working.file()
+        assert Copier(working.house).copy_next(), "copies wait now"
+        alone = working.house.settings.model_copy(update={"second_copy_url": None})
+        copy_all(House(alone, working.house.store))
+        assert {place for _, place in states(working.house)} == {"first"}
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a"], "nothing where it happens to run"
+
+
+def test_what_was_removed_does_not_wait_for_a_copy_at_a_new_place(tmp_path: Path) -> None:
+    with working_house(tmp_path / "a", second_copy_url=str(tmp_path / "b"), retention_days=1) as working:
+        slide = working.file()
+        copy_all(working.house)
+        with working.house.store.writing() as session:
+            past = update(StoredRow).where(StoredRow.id == slide)
+            session.execute(past.values(retain_until="2000-01-01T00:00:00.000Z"))
+        assert [one.id for one in expire(working.house, "a test")] == [slide]
+        moved = working.house.settings.model_copy(update={"second_copy_url": str(tmp_path / "c")})
+        copy_all(House(moved, working.house.store))
+        assert states(working.house)["slide", "second"] == ("gone", None)
+        assert states(working.house)["record", "second"] == ("good", None)
+
+
+def test_a_copy_that_failed_for_months_is_tried_once_an_hour(tmp_path: Path) -> None:
+    with working_house(tmp_path / "a", second_copy_url=str(tmp_path / "b")) as working:
+        slide = working.file()
+        (kept,) = (working.house.settings.slides_dir / slide).iterdir()
+        kept.write_bytes(b"not what was filed")
+        Copier(working.house).copy_next()
+        with working.house.store.writing() as session:
+            session.execute(update(CopyRow).values(attempts=2000))
+        copy_all(working.house)
+        assert states(working.house)["slide", "second"] == ("waiting", "integrity_failed")
+        with working.house.store.reading() as session:
+            row = session.get_one(CopyRow, ("slide", slide, "second"))
+            now = session.scalar(select(utc_in(3590))), session.scalar(select(utc_in(3610)))
+        assert now[0] < row.due < now[1]
 
 
 def test_a_bucket_out_of_reach_delays_copies_and_nothing_else(
