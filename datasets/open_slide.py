@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from ultraread.datasets.slide import Slide, SlideFormat
 from ultraread.datasets.slide_address import ZARR_METADATA, FileAddress, SlideAddress, address_of
 from ultraread.datasets.stored_file import StoredFile, open_file
-from ultraread.errors import SlideDamaged, SlideEmpty, SlideTypeMismatch, UltraReadError
+from ultraread.errors import SlideDamaged, SlideEmpty, SlideTypeMismatch, Unavailable, UltraReadError
 
 MAGIC_BYTES = 512
 """Enough for every mark below: DICOM's stands at 128, that of MRC at 208."""
@@ -27,15 +27,24 @@ def open_slide(slide: Path | str | SlideAddress) -> Slide:
     """Return the opened slide. Raises an InputRefused that says why it is no image UltraRead opens.
 
     Whatever else a library raises at a damaged file, MemoryError and RecursionError among it, becomes
-    SlideDamaged here.
+    SlideDamaged here. An object store that falls silent while headers are parsed is no damage: Unavailable.
     """
     address = slide if isinstance(slide, SlideAddress) else address_of(slide)
     try:
         return _opened(address)
-    except UltraReadError:
-        raise
     except Exception as failure:
+        if outage := _outage_behind(failure):
+            raise outage from outage.__cause__
+        if isinstance(failure, UltraReadError):
+            raise
         raise SlideDamaged(f"the file cannot be opened ({type(failure).__name__})") from failure
+
+
+def _outage_behind(failure: BaseException | None) -> Unavailable | None:
+    """The outage that a library or a reader took for damage, if there is one."""
+    while failure is not None and not isinstance(failure, Unavailable):
+        failure = failure.__cause__ or failure.__context__
+    return failure
 
 
 def _opened(address: SlideAddress) -> Slide:

@@ -10,7 +10,10 @@ PIECE_BYTES = 65_536
 
 
 class CountingProxy:
-    """Passes everything on; `sent_back` counts the server's bytes, headers among them."""
+    """Passes everything on; `sent_back` counts the server's bytes, headers among them.
+
+    Once they reach `silent_from`, it hangs up on everybody.
+    """
 
     def __init__(self, server: str) -> None:
         told = urlsplit(server)
@@ -19,10 +22,15 @@ class CountingProxy:
         self._lock = threading.Lock()
         self.endpoint = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self.sent_back = 0
+        self.silent_from: int | None = None
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
         self._listening.close()
+
+    @property
+    def _is_silent(self) -> bool:
+        return self.silent_from is not None and self.sent_back >= self.silent_from
 
     def _accept(self) -> None:
         with suppress(OSError):  # closed
@@ -39,7 +47,7 @@ class CountingProxy:
 
     def _pass_on(self, source: socket.socket, target: socket.socket, counts: bool) -> None:
         with suppress(OSError):  # either side left
-            while piece := source.recv(PIECE_BYTES):
+            while not self._is_silent and (piece := source.recv(PIECE_BYTES)):
                 with self._lock:
                     self.sent_back += len(piece) if counts else 0
                 target.sendall(piece)

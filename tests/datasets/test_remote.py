@@ -19,7 +19,7 @@ from simulated_wide import write_dicom_slide, write_ome_zarr
 from ultraread.datasets.geometry import BoxPx, whole
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.slide_address import address_of
-from ultraread.errors import SlideNotFound
+from ultraread.errors import SlideNotFound, StorageUnreachable
 
 KB = 1000
 SIDE_PX = 16_384
@@ -120,6 +120,22 @@ def stored_bytes(path: Path, tiles: int) -> float:
     with tifffile.TiffFile(path) as file:
         counts = file.pages.first.databytecounts
     return tiles * sum(counts) / len(counts)
+
+
+def test_a_store_that_falls_silent_while_headers_are_parsed_is_no_damage_of_the_slide(
+    object_store: ObjectStore,
+    bucket: str,
+    proxy: CountingProxy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    folder = write_dicom_slide(tmp_path / "slide", simulated_tissue(1024, 1024), levels=2)
+    address = put(object_store, folder, bucket)
+    proxy.silent_from = proxy.sent_back + 8 * KB  # enough to see what kind of files they are
+    with pytest.raises(StorageUnreachable):
+        open_slide(address)
 
 
 def test_a_chunk_of_an_ome_zarr_costs_its_metadata_and_that_chunk(
