@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from ultraread.datasets.slide import Slide, SlideFormat
 from ultraread.datasets.slide_address import ZARR_METADATA, FileAddress, SlideAddress, address_of
 from ultraread.datasets.stored_file import StoredFile, open_file
-from ultraread.errors import SlideDamaged, SlideEmpty, SlideTypeMismatch, Unavailable, UltraReadError
+from ultraread.errors import SlideDamaged, SlideEmpty, SlideTypeMismatch, UltraReadError, Unavailable
 
 MAGIC_BYTES = 512
 """Enough for every mark below: DICOM's stands at 128, that of MRC at 208."""
