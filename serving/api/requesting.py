@@ -1,7 +1,7 @@
 """The second door: is it safe to read these slides with this model? If not, the records stay as they are."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ultraread.datasets.admission import admit
 from ultraread.datasets.burnt_in.look import look_at_all
@@ -20,7 +20,7 @@ from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.calibrations import calibrations_of, last_calibration
 from ultraread.serving.store.looks import looks_of
 from ultraread.serving.store.records import find_all, slides_of_case, specimens_of
-from ultraread.serving.store.stored import refuse_expired
+from ultraread.serving.store.stored import expired_among, refuse_expired
 from ultraread.serving.store.tables import Json, ReadRow, SlideRow, StoredKind
 
 CONTRAST_IMAGES = 8
@@ -50,15 +50,18 @@ def _slides(service: Service, wanted: bodies.NewRead) -> list[SlideRow]:
             slides = find_all(session, SlideRow, wanted.slide_ids)
         elif not (slides := slides_of_case(session, wanted.case_id)):
             raise RequestInvalid(f"case {wanted.case_id} has no slides", "File its slides first.")
+        expired = expired_among(session, StoredKind.SLIDE, [slide.id for slide in slides])
+        slides = slides if wanted.case_id is None else _one_each(slides, expired)
         for slide in slides:
             refuse_expired(session, StoredKind.SLIDE, slide.id)
-    return slides if wanted.case_id is None else _one_each(slides)
+    return slides
 
 
-def _one_each(slides: Sequence[SlideRow]) -> list[SlideRow]:
-    """Of slides with the same bytes the one filed first: a field that counts twice inflates the figures."""
-    first = {slide.sha256: slide for slide in reversed(slides)}
-    return [slide for slide in slides if first[slide.sha256] is slide]
+def _one_each(slides: Sequence[SlideRow], expired: Collection[str]) -> list[SlideRow]:
+    """Of slides with the same bytes the first that is there: a field that counts twice inflates figures."""
+    those_there_first = sorted(slides, key=lambda slide: slide.id in expired)
+    chosen = {slide.sha256: slide for slide in reversed(those_there_first)}
+    return [slide for slide in slides if chosen[slide.sha256] is slide]
 
 
 def _pinned(

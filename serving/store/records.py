@@ -14,7 +14,8 @@ from ultraread.datasets.scan_record.statement import Statement
 from ultraread.errors import CaseExists, NotFound
 from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.ids import new_id
-from ultraread.serving.store.tables import CaseRow, Json, ReadRow, ScanRecordRow, SlideRow
+from ultraread.serving.store.stored import expired_among
+from ultraread.serving.store.tables import CaseRow, Json, ReadRow, ScanRecordRow, SlideRow, StoredKind
 
 Row = TypeVar("Row", CaseRow, SlideRow, ScanRecordRow, ReadRow)
 
@@ -100,14 +101,16 @@ def slides_of_case(session: Session, case_id: str) -> list[SlideRow]:
 
 
 def record_in_case(session: Session, case_id: str, slide_sha256: str) -> ScanRecordRow | None:
-    """The record that a slide of these bytes was first filed with in the case."""
+    """The record that a slide of these bytes was first filed with in the case; not one that has expired."""
     query = (
         select(ScanRecordRow)
         .join(SlideRow, SlideRow.id == ScanRecordRow.slide_id)
         .where(ScanRecordRow.case_id == case_id, SlideRow.sha256 == slide_sha256)
         .order_by(SlideRow.id)
     )
-    return session.scalars(query).first()
+    found = session.scalars(query).all()
+    expired = expired_among(session, StoredKind.SLIDE, [record.slide_id for record in found])
+    return next((record for record in found if record.slide_id not in expired), None)
 
 
 def specimens_of(session: Session, slide_ids: Sequence[str]) -> list[str]:

@@ -85,6 +85,12 @@ def refuse_expired(session: Session, kind: StoredKind, stored_id: str) -> None:
         raise StorageExpired(f"{kind} {stored_id} was removed at {row.expired['at']}: {row.expired['why']}")
 
 
+def expired_among(session: Session, kind: StoredKind, ids: Sequence[str]) -> set[str]:
+    """Those of which the retention rule removed the files."""
+    these = and_(StoredRow.kind == kind.value, StoredRow.id.in_(ids))
+    return set(session.scalars(select(StoredRow.id).where(these, StoredRow.expired.is_not(None))))
+
+
 def all_stored(session: Session) -> Sequence[StoredRow]:
     """All that is kept and not expired, the oldest first."""
     query = select(StoredRow).where(StoredRow.expired.is_(None))

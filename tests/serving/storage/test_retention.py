@@ -6,9 +6,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving_api import served
+from serving_api import file_over_http, served
+from simulated import simulated_tissue, write_tiff
 from sqlalchemy import update
-from working_house import WorkingHouse, working_house
+from working_house import SCALE, WorkingHouse, working_house
 
 from ultraread.errors import NotFound, RequestInvalid
 from ultraread.serving.api.app import create_api
@@ -161,3 +162,21 @@ def test_the_service_tells_what_expired(working: WorkingHouse) -> None:
             client.get(f"/v1/slides/{slide}/images/0/thumbnail"),
         ]
     assert [(one.status_code, one.json()["code"]) for one in answers] == [(410, "storage_expired")] * 3
+
+
+def test_a_slide_that_is_sent_again_after_it_was_removed_is_filed_again(working: WorkingHouse) -> None:
+    slide = write_tiff(working.folder / "field.tif", simulated_tissue(320, 256))
+    with (
+        served(create_api(working.house.settings)) as url,
+        httpx.Client(base_url=url, timeout=30) as client,
+    ):
+        client.post("/v1/cases", json={"id": "C-1"})
+        removed = file_over_http(client, slide, case_id="C-1")
+        let_time_pass(working)
+        expire(working.house, WHO)
+        again = file_over_http(client, slide, case_id="C-1")
+        assert again["id"] != removed["id"]
+        assert client.get(f"/v1/slides/{again['id']}/images/0/thumbnail").status_code == 200
+        assert file_over_http(client, slide, case_id="C-1") == again, "there now"
+        read = client.post("/v1/reads", json={"case_id": "C-1", "scale": SCALE})
+    assert read.json()["slide_ids"] == [again["id"]], "the removed one does not keep its case from a read"
