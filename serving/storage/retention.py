@@ -6,7 +6,7 @@ Records are never removed, and of what is, digests, time and reason stay in the 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import and_, select, update
+from sqlalchemy import String, and_, cast, or_, select, update
 from sqlalchemy.orm import Session
 
 from ultraread.errors import NotFound, RequestInvalid
@@ -95,7 +95,8 @@ def _bury(session: Session, one: Expiry, who: str) -> None:
 
 def _remove_buried(house: House) -> None:
     """Files first, then the note that they are gone: what dies between is done again."""
-    left = and_(StoredRow.expired.is_not(None), CopyRow.state != CopyState.GONE.value)
+    some_files = or_(CopyRow.state != CopyState.GONE.value, cast(CopyRow.damaged, String) != "[]")
+    left = and_(StoredRow.expired.is_not(None), some_files)
     same = and_(StoredRow.kind == CopyRow.kind, StoredRow.id == CopyRow.id)
     with house.store.reading() as session:
         found = session.execute(select(StoredRow, CopyRow).join(CopyRow, same).where(left)).all()
@@ -107,7 +108,7 @@ def _remove_buried(house: House) -> None:
             target.remove(file.name)
         mine = (CopyRow.kind == copy.kind, CopyRow.id == copy.id, CopyRow.place == copy.place)
         with house.store.writing() as session:
-            session.execute(update(CopyRow).where(*mine).values(state=CopyState.GONE.value))
+            session.execute(update(CopyRow).where(*mine).values(state=CopyState.GONE.value, damaged=[]))
 
 
 def _is_held(session: Session, row: StoredRow) -> bool:

@@ -78,6 +78,20 @@ def test_what_is_past_its_time_goes_from_every_place_and_leaves_its_digests(work
     assert expire(working.house, WHO) == []
 
 
+def test_the_rest_of_a_slide_that_lost_a_file_goes_too(working: WorkingHouse) -> None:
+    slide = working.file(
+        working.slide(), write_tiff(working.folder / "b.tif", simulated_tissue(96, 64, seed=9))
+    )
+    first = working.house.target(StoredKind.SLIDE, CopyPlace.FIRST)
+    lost, _left = first.names(slide)
+    first.remove(lost)
+    assert [damage.state for damage in Scrubber(working.house).scrub().damages] == ["gone"]
+    let_time_pass(working)
+    assert [one.id for one in expire(working.house, WHO)] == [slide]
+    assert first.names(slide) == []
+    assert expire(working.house, WHO) == []
+
+
 def test_a_house_without_a_rule_keeps_for_ever(tmp_path: Path) -> None:
     with working_house(tmp_path / "house") as working:
         working.read(working.file())
