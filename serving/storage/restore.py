@@ -51,6 +51,7 @@ class Restore:
         manifest = read_manifest(self.source, snapshot)
         note = start(manifest.bytes)
         self._unfinished.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._clear_all_but(manifest)
         self._bring_all(manifest, note)
         self._settle_in(manifest)
         self._appear()
@@ -68,6 +69,12 @@ class Restore:
     def _refuse_unless_empty(self) -> None:
         if self._folder.exists() and any(self._folder.iterdir()):
             raise OutputExists("the data folder is not empty", "Restore into a folder that holds nothing.")
+
+    def _clear_all_but(self, manifest: Manifest) -> None:
+        """What an interrupted restore left that is not of this snapshot: other files, a log of a database."""
+        unfinished = Folder(self._unfinished)
+        for name in set(unfinished.names("")) - {file.path for file in manifest.files}:
+            unfinished.remove(name)
 
     def _bring_all(self, manifest: Manifest, note: Note) -> None:
         wrong = []

@@ -171,6 +171,19 @@ def test_an_interrupted_restore_goes_on(working: WorkingHouse, backup: Target, t
     assert told(settings) == told(working.house.settings)
 
 
+def test_what_the_restore_of_another_snapshot_left_does_not_come_with_this_one(
+    working: WorkingHouse, backup: Target, tmp_path: Path
+) -> None:
+    left = [tmp_path / ".data.restoring" / name for name in ("slides/another/0.tif", "ultraread.db-wal")]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"of another snapshot")
+    _, settings = restored(backup, tmp_path / "data")
+    named = {path.name for path in settings.data_dir.rglob("*")}
+    assert named.isdisjoint({"another", "ultraread.db-wal"})
+    assert told(settings) == told(working.house.settings)
+
+
 def test_a_slide_without_a_good_copy_is_named_and_all_else_backed_up(tmp_path: Path) -> None:
     with working_house(tmp_path / "a") as working:
         good, bad = working.file(), working.file()
