@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ultraread.errors import IntegrityFailed, UltraReadError, Unavailable
+from ultraread.errors import IntegrityFailed, UltraReadError
 from ultraread.serving.storage.house import House, files_of
 from ultraread.serving.storage.target import StoredName, Target, digest_at
 from ultraread.serving.store import copies
@@ -49,12 +49,12 @@ class Copier:
 
 
 def bytes_of(target: Target, file: StoredName) -> Iterator[bytes]:
-    """The file's bytes, to be put elsewhere. Raises IntegrityFailed where it is gone."""
+    """The file's bytes, to be put elsewhere. Raises IntegrityFailed where they are gone or unreadable."""
     try:
         yield from target.pieces(file.name)
     except FileNotFoundError as gone:
         raise IntegrityFailed(f"{file.name} is gone", "Restore it from its copy.") from gone
     except OSError as failure:
-        raise Unavailable(
-            f"{file.name} cannot be read ({failure.strerror})", "Look at the disk."
+        raise IntegrityFailed(
+            f"{file.name} cannot be read ({failure.strerror})", "Look at the disk, restore it from its copy."
         ) from failure

@@ -149,10 +149,7 @@ class Scrubber:
 
 def state_of(target: Target, file: StoredName, pause: Pause = lambda _bytes: None) -> CopyState:
     """Read the file again: good, bad or gone. Raises StorageUnreachable."""
-    try:
-        found = digest_at(target, file.name, pause)
-    except OSError:  # the disk refuses to read it: as bad as wrong bytes
-        return CopyState.BAD
+    found = digest_at(target, file.name, pause)
     if found is None:
         return CopyState.GONE
     return CopyState.GOOD if found == file.digest else CopyState.BAD

@@ -9,7 +9,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ UNANSWERED = {
     errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTDIR,
 }  # fmt: skip
 """What a disk or a network file system says when it does not answer."""
+UNREADABLE = ("", 0)
+"""Digest and size of a file of which the disk gives back an error and no bytes."""
 GIVEN_UP_S = 86400.0
 """Seconds after which a file that nobody finished is cleared away."""
 
@@ -117,7 +119,8 @@ class Folder:
         Raises as `put` does.
         """
         final = self._file(file.name)
-        self._make_folders(final.parent)
+        with _reachable(), full_storage_coded("a copy"):
+            self._make_folders(final.parent)
         try:
             final.unlink(missing_ok=True)
             os.link(source, final)
@@ -128,7 +131,8 @@ class Folder:
             fsync(final.parent)
 
     def pieces(self, name: str) -> Iterator[bytes]:
-        with _reachable():
+        """Raises OSError where this file cannot be read: a bad sector is damage, and no outage."""
+        with _reachable(but={errno.EIO}):
             yield from _from_disk(self._file(name))
 
     def size(self, name: str) -> int | None:
@@ -166,11 +170,16 @@ class Folder:
 def digest_at(
     target: Target, name: str, pause: Callable[[int], None] = lambda _bytes: None
 ) -> tuple[str, int] | None:
-    """sha256 and size of what is there now, read again; None where nothing is. `pause` hears each piece."""
+    """sha256 and size of what is there now, read again; None where nothing is. `pause` hears each piece.
+
+    What the disk cannot give back is nobody's bytes: UNREADABLE.
+    """
     try:
         return digest_of_pieces(target.pieces(name), pause)
     except FileNotFoundError:
         return None
+    except OSError:
+        return UNREADABLE
 
 
 def digest_of_pieces(
@@ -217,12 +226,12 @@ def _clear_given_up(folder: Path) -> None:
 
 
 @contextmanager
-def _reachable() -> Iterator[None]:
+def _reachable(but: Collection[int] = ()) -> Iterator[None]:
     """A folder that does not answer is an outage; a missing file and a full disk are facts of their own."""
     try:
         yield
     except OSError as failure:
-        if failure.errno not in UNANSWERED:
+        if failure.errno not in UNANSWERED or failure.errno in but:
             raise
         raise StorageUnreachable(
             f"the folder of copies does not answer ({failure.strerror})",

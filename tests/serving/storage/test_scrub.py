@@ -1,5 +1,7 @@
 """Any byte that flips in a slide, a result or a record is found, named, and repaired from a good copy."""
 
+import errno
+import os
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,8 +12,10 @@ from sqlalchemy import delete, select, text
 from working_house import WorkingHouse, working_house
 
 from ultraread.errors import IntegrityFailed
+from ultraread.serving.storage.backup import Backup
 from ultraread.serving.storage.copying import Copier
 from ultraread.serving.storage.house import House, adopt, files_of
+from ultraread.serving.storage.places import target_at
 from ultraread.serving.storage.scrub import Scrubber, ScrubReport, check_database
 from ultraread.serving.storage.target import StoredName
 from ultraread.serving.storage.upkeep import upkeep
@@ -165,6 +169,30 @@ def test_a_record_that_changes_while_it_is_scrubbed_is_not_put_back(tmp_path: Pa
             assert session.scalars(select(ScanRecordRow)).one().record["specimen"] == "kidney"
         copy_all(working.house)
         assert scrubber.scrub().damages == []
+
+
+def test_what_the_disk_cannot_read_is_damage_and_is_repaired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with working_house(tmp_path / "a", second_copy_url=str(tmp_path / "b")) as working:
+        slide = working.file()
+        copy_all(working.house)
+        (bad_sector,) = (working.house.settings.slides_dir / slide).iterdir()
+        number, advise = bad_sector.stat().st_ino, os.posix_fadvise
+
+        def simulated(stream: int, *what: int) -> None:
+            if os.fstat(stream).st_ino == number:
+                raise OSError(errno.EIO, "Simulated: input/output error")
+            advise(stream, *what)
+
+        monkeypatch.setattr(os, "posix_fadvise", simulated)
+        found = Scrubber(working.house).scrub()
+        assert ([damage.state for damage in found.damages], found.unreached) == (["bad"], [])
+        backup = target_at(str(tmp_path / "backup"))
+        assert Backup(working.house, backup).make(lambda _total: lambda _bytes: None).damaged == []
+        repaired = Scrubber(working.house, repair=True).scrub()
+        assert (repaired.remaining, repaired.unreached) == ([], [])
+        assert Scrubber(working.house).scrub().damages == []
 
 
 def test_a_second_place_that_is_no_longer_set_is_not_looked_at(tmp_path: Path) -> None:
