@@ -40,6 +40,13 @@ class StoredFile(Protocol):
     def close(self) -> None: ...
 
 
+class _OfNoFile(io.BufferedReader):
+    """A stream that has no file: by its descriptor, libraries would take it for leave to open neighbours."""
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("fileno")
+
+
 class LocalFile:
     """A file on this machine; `pread` lets threads share it without a lock."""
 
@@ -62,7 +69,7 @@ class LocalFile:
         return os.pread(self._descriptor, count, offset)
 
     def stream(self) -> BinaryIO:
-        return self._path.open("rb")
+        return _OfNoFile(io.FileIO(self._path))
 
     def close(self) -> None:
         """Close the file; the number of its descriptor, which may soon be another file's, is forgotten."""

@@ -3,6 +3,7 @@
 tifffile parses the headers and decodes; bytes come by ranges, so threads share one file without a lock.
 """
 
+import logging
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
@@ -104,8 +105,10 @@ class TiffSlide:
 def _open_headers(stream: BinaryIO) -> TiffFile:
     """tifffile closes no stream that it was given, and reads headers from it as they are needed.
 
-    What it logs names the file: by the name that it is given, which is not the file's own.
+    What it logs names the file, by the name that it is given, and the files that its OME-XML names: nothing
+    of it.
     """
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     try:
         check_ifds(stream)
         return TiffFile(stream, name="slide.tif")

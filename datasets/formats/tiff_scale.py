@@ -66,15 +66,26 @@ def _ome(file: TiffFile, series: int) -> StatedScale | None:
         root = ElementTree.fromstring(file.ome_metadata)  # noqa: S314  # expat >= 2.4.1 stops entity bombs
     except ElementTree.ParseError as failure:
         raise SlideTruncated("the OME-XML cannot be read") from failure
-    images = root.findall("{*}Image/{*}Pixels")
-    if series >= len(images):
-        return None
-    attributes = images[series].attrib
+    attributes = _ome_pixels(file, series, root)
     if "PhysicalSizeX" not in attributes or "PhysicalSizeY" not in attributes:
         return None
     x, y = (_ome_nm(attributes, axis) for axis in "XY")
     stated = None if x is None or y is None else _stated(x, y, ScaleOrigin.OME)
     return _as_noted(stated, root, series) if stated else None
+
+
+def _ome_pixels(file: TiffFile, series: int, root: ElementTree.Element) -> dict[str, str]:
+    """Attributes of the Pixels of a series, none where it is in doubt which they are.
+
+    tifffile leaves out images whose pixels are not in the file, and so counts others than the XML.
+    """
+    images = root.findall("{*}Image/{*}Pixels")
+    key = file.series[series].keyframe
+    if len(images) != len(file.series):
+        return {}
+    attributes = images[series].attrib
+    size = attributes.get("SizeX"), attributes.get("SizeY")
+    return attributes if size == (str(key.imagewidth), str(key.imagelength)) else {}
 
 
 def _as_noted(stated: StatedScale, root: ElementTree.Element, series: int) -> StatedScale:

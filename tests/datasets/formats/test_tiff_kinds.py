@@ -299,3 +299,38 @@ def _write_at(path: Path, offset: int, stored: bytes) -> None:
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(stored)
+
+
+def _ome(*images: tuple[float, str]) -> str:
+    """OME-XML of images of GREY's size: nm/px and where their pixels lie."""
+    told = "".join(
+        f'<Image ID="Image:{n}"><Pixels ID="Pixels:{n}" DimensionOrder="XYZCT" Type="uint8" '
+        f'SizeX="{GREY.shape[1]}" SizeY="{GREY.shape[0]}" SizeZ="1" SizeC="1" SizeT="1" PhysicalSizeX="{nm}" '
+        f'PhysicalSizeXUnit="nm" PhysicalSizeY="{nm}" PhysicalSizeYUnit="nm">{lies}</Pixels></Image>'
+        for n, (nm, lies) in enumerate(images)
+    )
+    return f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{UUIDS[0]}">{told}</OME>'
+
+
+UUIDS = ("00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002")
+HERE = '<TiffData IFD="0" PlaneCount="1"/>'
+ELSEWHERE = '<TiffData IFD="0" PlaneCount="1"><UUID FileName="{}">urn:uuid:{}</UUID></TiffData>'
+
+
+def test_an_ome_tiff_never_opens_the_files_that_it_names(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = write_tiff(tmp_path / "Jane_Doe.tif", 255 - GREY)
+    text = _ome((5, ELSEWHERE.format(other, UUIDS[1])))
+    path = write_tiff(tmp_path / "named.ome.tif", GREY, description=text)
+    info, found = _open(path)
+    np.testing.assert_array_equal(found, GREY)
+    assert (info.format, "Jane" in caplog.text) == ("ome_tiff", False)
+
+
+def test_the_pixel_size_of_an_image_that_is_not_in_the_file_is_nobody_elses(tmp_path: Path) -> None:
+    whole_file = write_tiff(tmp_path / "whole.ome.tif", GREY, description=_ome((2, HERE)))
+    assert [scale.x_nm_per_px for scale in _image(whole_file).scales] == [2]
+    text = _ome((5, ELSEWHERE.format("lost.tif", UUIDS[1])), (2, HERE))
+    path = write_tiff(tmp_path / "part.ome.tif", GREY, description=text)
+    assert _image(path).scales == ()
