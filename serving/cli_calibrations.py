@@ -28,7 +28,13 @@ AsOf = Annotated[
         help="Day by which records count where an image does not tell its own; without it, today.",
     ),
 ]
-RecordsFile = Annotated[Path, typer.Argument(help="CSV of calibration records, a header line first.")]
+RecordsFile = Annotated[
+    Path,
+    typer.Argument(
+        help="CSV with commas and a header line: microscope, camera, magnification, nm_per_px, tolerance, "
+        "date (YYYY-MM-DD), standard, expires, by."
+    ),
+]
 
 app = typer.Typer(no_args_is_help=True, help="Calibration records of a running service.")
 

@@ -61,7 +61,11 @@ def submit(
         str | None, typer.Option("--capture-mode", help="whole_slide, live_view, montage or static.")
     ] = None,
     purpose: Annotated[
-        str | None, typer.Option("--purpose", help="primary, second_read, archive, research and others.")
+        str | None,
+        typer.Option(
+            "--purpose",
+            help="primary, second_read, archive, education, research, database, conference or qa.",
+        ),
     ] = None,
     record_file: Annotated[
         Path | None, typer.Option("--record", help="JSON file with any fields of the scan record.")
