@@ -1,18 +1,24 @@
-"""Scan records as a place of copies: the first copy of each is the database's row, in canonical JSON."""
+"""Scan records as a place of copies: the first copy of each is what the database's rows hold of it and of its
+slide, in canonical JSON.
+"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import String, cast, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import String, Update, cast, select, update
+from sqlalchemy.exc import DBAPIError, NoResultFound
 from sqlalchemy.orm import Session
 
 from ultraread.errors import IntegrityFailed
 from ultraread.serving.storage.target import StoredName, confirm, digest_of_pieces
 from ultraread.serving.store.engine import Store
-from ultraread.serving.store.stored import find_stored, record_bytes
-from ultraread.serving.store.tables import ScanRecordRow, StoredKind
+from ultraread.serving.store.stored import find_stored, nameless, record_bytes
+from ultraread.serving.store.tables import Json, ScanRecordRow, SlideRow, StoredKind
+
+IN_JSON = ("files", "images", "looks", "identity")
+"""Columns of a slide that hold JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +47,12 @@ class RecordTable:
         told = json.loads(data)
         back = {name: told[name] for name in ("case_id", "slide_id", "revision", "record")}
         with self.store.writing() as session:
-            if find_stored(session, StoredKind.RECORD, told["id"]).files[0] != asdict(file):
+            stored = find_stored(session, StoredKind.RECORD, told["id"])
+            if stored.files[0] != asdict(file):
                 raise IntegrityFailed(f"{file.name} is not the newest revision any more")
-            session.execute(update(ScanRecordRow).where(ScanRecordRow.id == told["id"]).values(**back))
+            _put_back(session, update(ScanRecordRow).where(ScanRecordRow.id == told["id"]), back)
+            slide = {**told["slide"], "files": _named(session, told)}
+            _put_back(session, update(SlideRow).where(SlideRow.id == told["slide_id"]), slide)
 
     def pieces(self, name: str) -> Iterator[bytes]:
         data = self._data(name)
@@ -70,12 +79,44 @@ class RecordTable:
             with self.store.reading() as session:
                 row = session.get(ScanRecordRow, name.partition("/")[0])
                 return None if row is None else _as_written(session, row)
-        except (ValueError, TypeError, DBAPIError):  # no JSON, no text, no page of a database
+        except (ValueError, TypeError, KeyError, NoResultFound, DBAPIError):  # no JSON, text, row, page
             return b""
 
 
+def _put_back(session: Session, change: Update, values: Json) -> None:
+    """Raises IntegrityFailed where the row itself is gone."""
+    changed: int = session.connection().execute(change.values(values)).rowcount
+    if not changed:
+        raise IntegrityFailed("a row of the database is gone", "Restore it from a backup.")
+
+
+def _named(session: Session, told: Json) -> list[Json]:
+    """The slide's files with the names that they had; where those are lost, as they are called where kept."""
+    with suppress(ValueError, TypeError, KeyError):
+        there: list[Json] = session.scalars(
+            select(SlideRow.files).where(SlideRow.id == told["slide_id"])
+        ).one()
+        if nameless(there) == told["slide"]["files"]:
+            return there
+    kept = find_stored(session, StoredKind.SLIDE, told["slide_id"]).files
+    names = [file["name"].rpartition("/")[2] for file in kept]
+    return [{"name": name, **file} for name, file in zip(names, told["slide"]["files"], strict=True)]
+
+
 def _as_written(session: Session, row: ScanRecordRow) -> bytes:
-    """Blanks and notation of the text count as well: JSON reads more than one text as the same record."""
-    query = select(cast(ScanRecordRow.record, String)).where(ScanRecordRow.id == row.id)
-    is_as_written = session.scalar(query) == json.dumps(row.record)
-    return record_bytes(row) if is_as_written else b""
+    """Blanks and notation of the texts count as well: JSON reads more than one text as the same."""
+    record_is = _is_as_written(session, ScanRecordRow, row.id, ("record",))
+    slide_is = _is_as_written(session, SlideRow, row.slide_id, IN_JSON)
+    return record_bytes(session, row) if record_is and slide_is else b""
+
+
+def _is_as_written(
+    session: Session, table: type[ScanRecordRow | SlideRow], row_id: str, names: Sequence[str]
+) -> bool:
+    columns = [getattr(table, name) for name in names]
+    texts = session.execute(select(*(cast(each, String) for each in columns)).where(table.id == row_id)).one()
+    values = session.execute(select(*columns).where(table.id == row_id)).one()
+    return all(
+        text == json.dumps(value) or (text is None and value is None)
+        for text, value in zip(texts, values, strict=True)
+    )

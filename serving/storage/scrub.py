@@ -6,9 +6,10 @@ A repair is asked for, by option or setting, and told in the audit trail: never 
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ultraread.errors import UltraReadError
+from ultraread.errors import IntegrityFailed, UltraReadError
 from ultraread.serving.storage.copying import bytes_of
 from ultraread.serving.storage.house import House, files_of
 from ultraread.serving.storage.target import StoredName, Target, digest_at
@@ -134,8 +135,9 @@ class Scrubber:
             source = self.house.target(damage.kind, other)
             if state_of(source, file, self.pause) is CopyState.GOOD:
                 target = self.house.target(damage.kind, CopyPlace(damage.place))
-                target.put(file, bytes_of(source, file))
-                return Damage(**{**_fields(damage), "repaired": True})
+                with suppress(IntegrityFailed):  # what cannot be put back stays told as damage
+                    target.put(file, bytes_of(source, file))
+                    return Damage(**{**_fields(damage), "repaired": True})
         return damage
 
     def _note(self, copy: Copy, damages: Sequence[Damage]) -> None:

@@ -16,12 +16,15 @@ from ultraread.serving.store.tables import (
     CopyState,
     Json,
     ScanRecordRow,
+    SlideRow,
     StoredKind,
     StoredRow,
 )
 
 DAY_S = 86400.0
 RECORD_SCHEMA_VERSION = "1"
+SLIDE_TOLD = ("sha256", "bytes", "format", "files", "images", "looks", "identity")
+"""Columns of a slide that its record shows, or that decide what is painted over: kept with the record."""
 
 
 def keep(
@@ -44,11 +47,12 @@ def keep_changed_records(session: Session, _context: object = None) -> None:
 
 def keep_record(session: Session, row: ScanRecordRow) -> None:
     """Note the record's digest as it is now."""
-    told = _told([record_file(row)])
+    file = record_file(session, row)
+    told = _told([file])
     mine = and_(StoredRow.kind == StoredKind.RECORD.value, StoredRow.id == row.id)
     before = session.connection().execute(select(StoredRow.sha256).where(mine)).scalar_one_or_none()
     if before is None:
-        keep(session, StoredKind.RECORD, row.id, [record_file(row)])
+        keep(session, StoredKind.RECORD, row.id, [file])
     elif before != told["sha256"]:
         session.execute(update(StoredRow).where(mine).values(told))
         ours = and_(CopyRow.kind == StoredKind.RECORD.value, CopyRow.id == row.id)
@@ -56,16 +60,32 @@ def keep_record(session: Session, row: ScanRecordRow) -> None:
         session.execute(update(CopyRow).where(ours, CopyRow.place == CopyPlace.SECOND.value).values(again))
 
 
-def record_bytes(row: ScanRecordRow) -> bytes:
+def record_bytes(session: Session, row: ScanRecordRow) -> bytes:
     """The record as it is copied and digested: canonical JSON (RFC 8785) that carries its own digest."""
     body = {name: getattr(row, name) for name in ("id", "case_id", "slide_id", "revision", "record")}
+    body |= {"slide": slide_told(session, row.slide_id)}
     body = json.loads(json.dumps({"schema_version": RECORD_SCHEMA_VERSION, **body}))
     digest = hashlib.sha256(rfc8785.dumps(body)).hexdigest()
     return rfc8785.dumps({**body, "digest": digest})
 
 
-def record_file(row: ScanRecordRow) -> Json:
-    data = record_bytes(row)
+def slide_told(session: Session, slide_id: str) -> Json:
+    """What the record's slide tells, and what of it is masked; without the names that its files had.
+
+    Read past the session's objects: what the database holds is what counts.
+    """
+    columns = (getattr(SlideRow, name) for name in SLIDE_TOLD)
+    found = session.connection().execute(select(*columns).where(SlideRow.id == slide_id)).mappings().one()
+    return {**found, "files": nameless(found["files"])}
+
+
+def nameless(files: Sequence[Json]) -> list[Json]:
+    """[{sha256, bytes}]: names of a slide's files may identify somebody."""
+    return [{name: file[name] for name in ("sha256", "bytes")} for file in files]
+
+
+def record_file(session: Session, row: ScanRecordRow) -> Json:
+    data = record_bytes(session, row)
     name = f"{row.id}/{row.revision}.json"
     return {"name": name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 

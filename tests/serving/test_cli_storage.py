@@ -79,8 +79,7 @@ def test_a_part_that_is_none_is_refused(subset: str) -> None:
 def test_a_scan_records_json_is_held_against_its_digest(working: WorkingHouse, tmp_path: Path) -> None:
     file = tmp_path / "record.json"
     with working.house.store.reading() as session:
-        record = session.get_one(ScanRecordRow, ids(working)["record"])
-    file.write_bytes(record_bytes(record))
+        file.write_bytes(record_bytes(session, session.get_one(ScanRecordRow, ids(working)["record"])))
     assert ultraread("verify", file).status == 0
     file.write_bytes(file.read_bytes().replace(b'"revision":1', b'"revision":2'))
     assert ultraread("verify", file).status == 7

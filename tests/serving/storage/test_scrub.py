@@ -20,8 +20,8 @@ from ultraread.serving.storage.scrub import Scrubber, ScrubReport, check_databas
 from ultraread.serving.storage.target import StoredName
 from ultraread.serving.storage.upkeep import upkeep
 from ultraread.serving.store.audit import AuditLog
-from ultraread.serving.store.stored import all_stored
-from ultraread.serving.store.tables import CopyPlace, CopyRow, ScanRecordRow, StoredKind, StoredRow
+from ultraread.serving.store.stored import all_stored, slide_told
+from ultraread.serving.store.tables import CopyPlace, CopyRow, ScanRecordRow, SlideRow, StoredKind, StoredRow
 
 FEW, MANY = 20, 500
 KINDS = tuple(StoredKind)
@@ -136,6 +136,49 @@ def test_a_flipped_byte_is_found_and_named(alone: WorkingHouse, seed: int) -> No
 @pytest.mark.parametrize("seed", range(FEW))
 def test_a_flipped_byte_is_repaired_from_the_second_copy(doubled: WorkingHouse, seed: int) -> None:
     repaired_from_the_copy(doubled.house, seed)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        """images = replace(images, '"index"', '"indez"')""",
+        "images = images || ' '",
+        "images = substr(images, 2)",
+        """identity = '{"policy": "keep", "reason": "", "found": [], "not_searched": []}'""",
+        "looks = '[{}]'",
+        "format = 'tifg'",
+        "sha256 = replace(sha256, 'a', 'b') || 'c'",
+        "files = replace(files, '\"bytes\": ', '\"bytes\": 1')",
+        "files = 'no list'",
+    ],
+)
+def test_what_a_slide_told_is_held_with_its_record_and_repaired(tmp_path: Path, damaged: str) -> None:
+    """It is shown as the record's, and decides what is painted over."""
+    with working_house(tmp_path / "a", second_copy_url=str(tmp_path / "b")) as working:
+        slide = working.file()
+        copy_all(working.house)
+        with working.house.store.reading() as session:
+            (record,) = session.scalars(select(ScanRecordRow.id))
+            before = slide_told(session, slide)
+        with working.house.store.writing() as session:
+            session.execute(text(f"UPDATE slides SET {damaged}"))  # noqa: S608
+        assert named(Scrubber(working.house).scrub()) == [("record", record, 0)]
+        repaired = Scrubber(working.house, repair=True).scrub()
+        assert (named(repaired), repaired.remaining) == ([("record", record, 0)], [])
+        assert Scrubber(working.house).scrub().damages == []
+        with working.house.store.reading() as session:
+            assert slide_told(session, slide) == before
+            assert [file["name"] for file in session.get_one(SlideRow, slide).files] == ["0.tif"]
+
+
+def test_a_record_that_is_gone_from_the_database_is_not_called_repaired(tmp_path: Path) -> None:
+    with working_house(tmp_path / "a", second_copy_url=str(tmp_path / "b")) as working:
+        working.file()
+        copy_all(working.house)
+        with working.house.store.writing() as session:
+            session.execute(delete(ScanRecordRow))
+        report = Scrubber(working.house, repair=True).scrub()
+        assert [(damage.kind, damage.state) for damage in report.remaining] == [("record", "gone")]
 
 
 @pytest.mark.full
