@@ -107,9 +107,9 @@ RULES = MappingProxyType(
             ),
             Rule(
                 Artefact.PRECIPITATE, "precipitate",
-                "specks darker than the darkest parts of nearly all patches, in patches not dark",
-                "dense deposits, virus, granules, synaptic densities", DENSE, 1.0,
-                "spans from 5th to 25th percentile, below the 5th", TUNED,
+                "many patches hold something sharp that is as dark as the darkest, and few that is nearly so",
+                "dense deposits, virus, granules, synaptic densities", DENSE, 2.5,
+                "times as many patches at the dark end as next to it", TUNED,
             ),
             Rule(
                 Artefact.HOLE, "holes and tears", "patches far brighter than all others, and smooth",

@@ -18,14 +18,12 @@ Mask = NDArray[np.bool_]
 
 LEAST_FRACTION = 0.0005
 """Of the image's area; less is noted nowhere. A single patch of a 1,024 px field is 0.0002."""
-SPECK_FRACTION = 0.001
-"""Four patches of a 1,024 px field: one dark spot is a granule as well as dirt."""
 CLIPPED_FRACTION = 0.005
 """Clipping is noted from this share of the area on: a few white spots of lumen are no fault."""
 UNEVEN_PX2 = 0.6
 SHARP_PX = 0.9
 """Blur of the sharpest direction up to which directional blur is called drift, above astigmatism."""
-LEAST = {Artefact.PRECIPITATE: SPECK_FRACTION, Artefact.CLIPPING: CLIPPED_FRACTION}
+LEAST = {Artefact.PRECIPITATE: overview.LEAST_SPECKS, Artefact.CLIPPING: CLIPPED_FRACTION}
 EXPLAINED_SHARE = 0.3
 """A line of which more lies along other artefacts is their edge."""
 CHARGING_LINES = 3
@@ -163,10 +161,10 @@ def _of_cells(sketch: ImageSketch, text: Mask, measures: dict[str, float]) -> li
 def _of_lines(sketch: ImageSketch, taken: Mask, measures: dict[str, float]) -> list[tuple[Artefact, Mask]]:
     """Lines through the image, but for those along what other artefacts explain."""
     charging, seams = np.zeros_like(taken), np.zeros_like(taken)
-    excess = lines.row_excess(sketch.grid("mean"), taken)
+    through = [lines.through_lines(sketch.signs[axis], sketch.steps[axis]) for axis in (0, 1)]
+    excess = lines.row_excess(sketch.grid("mean"), taken, (through[0][1], through[1][1]))
     explained = filters.widened(taken, 2)
-    for axis in (0, 1):
-        one_way, differing = lines.through_lines(sketch.signs[axis], sketch.steps[axis])
+    for axis, (one_way, differing) in enumerate(through):
         free = explained.mean(axis=1 - axis) < EXPLAINED_SHARE
         if int((one_way & free).sum()) >= CHARGING_LINES or excess[axis] >= CHARGING_EXCESS:
             charging |= True

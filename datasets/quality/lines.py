@@ -25,6 +25,8 @@ USUAL_STEP = 1.4
 USUAL_TIMES = 3.0
 """By these factors a line must exceed the 90th percentile of steps, and the median agreement of signs."""
 LINE_TOLERANCE_CELLS = 1
+MOST_SEAMS = 2
+"""Of one direction; more lines that differ all along are edges of bands."""
 
 
 def through_lines(signs: Floats, steps: Floats) -> tuple[Mask, Mask]:
@@ -40,18 +42,33 @@ def through_lines(signs: Floats, steps: Floats) -> tuple[Mask, Mask]:
     return one_way, np.asarray(middle >= max(RULES[Artefact.SEAM].limit, high))
 
 
-def row_excess(mean: Floats, taken: Mask) -> tuple[float, float]:
+def row_excess(mean: Floats, taken: Mask, seams: tuple[Mask, Mask]) -> tuple[float, float]:
     """How much more the means of rows scatter than those of columns, and the other way round (ratios).
 
-    `taken` cells, which another artefact explains, count as the median.
+    `taken` cells, which another artefact explains, count as the median. `seams` are the rows and columns at
+    which another picture may begin, with a brightness of its own: scatter is that between two of them.
     """
     even = np.where(taken, np.median(mean[~taken]) if not taken.all() else 0, mean)
     shaded = even - _plane(even)
     across, down = shaded.mean(axis=1), shaded.mean(axis=0)
+    profiles = _by_part(across, seams[0]), _by_part(down, seams[1])
     rows, columns = (
-        max(float(np.var(each)), 1e-6) * len(other) for each, other in ((across, down), (down, across))
+        max(float(np.var(each)), 1e-6) * len(other) for each, other in (profiles, profiles[::-1])
     )
     return rows / columns, columns / rows
+
+
+def _by_part(profile: Floats, seams: Mask) -> Floats:
+    """Less the straight line through each part between seams; as it is where they are as many as of bands."""
+    if not 0 < seams.sum() <= MOST_SEAMS:
+        return profile
+    parts, place = np.cumsum(seams), np.arange(len(profile), dtype=np.float64)
+    found = profile.copy()
+    for part in np.unique(parts):
+        inside = parts == part
+        degree = 1 if inside.sum() > 2 else 0
+        found[inside] -= np.polyval(np.polyfit(place[inside], profile[inside], degree), place[inside])
+    return found
 
 
 def straight_lines(picture: NDArray[np.uint8]) -> Iterator[tuple[float, Ends]]:

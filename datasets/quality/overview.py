@@ -20,10 +20,18 @@ RIBBON_LENGTH, LONGEST_RIBBON_CELLS = 0.6, 48
 """Of the image's shorter side; in cells."""
 RIBBON_CLIP_SD = 2.5
 RIBBON_INSIDE = 0.95
-SPECK_CONTRAST = 1.0
-"""Interquartile ranges above the upper quartile by which a speck is darker than its own patch."""
-MANY_SPECKS = 1.4
-"""Times the limit, of the span from 10th to 40th percentile: for fields where specks fill the darkest 5 %."""
+SPECK_CONTRAST = 75
+"""Percentile of cells by how much darker their darkest part is than they are: those above hold an edge."""
+FLOOR = 0.05
+"""Percentile of the darkest parts that counts as the dark end: a single cell below is no end."""
+SPECK_WIDTHS = (0.05, 0.1, 0.2)
+"""Of what lies between the dark end and the median: how alike opaque things are, the more noise the less."""
+SPECK_REACH = 1.5
+"""Widths from the dark end on that are masked: specks that fill no block are a little less dark."""
+BY_CHANCE = 2
+"""Cells that are added to those next to the dark end, so that a few against none make no pile."""
+LEAST_SPECKS = 0.001
+"""Of the cells, four of a 1,024 px field: one dark spot is a granule as well as dirt."""
 
 
 def quartiles(values: Floats) -> tuple[float, float, float]:
@@ -93,14 +101,25 @@ def _turned_back(ribbon: Mask, degrees: float, shape: tuple[int, ...]) -> Mask:
 
 
 def specks(mean: Floats, darkest: Floats, taken: Mask) -> Mask:
-    """Cells whose darkest part is far darker than that of others, and than the cell itself."""
-    few, some, many, most = (float(each) for each in np.percentile(darkest, (5, 10, 25, 40)))
-    limit = RULES[Artefact.PRECIPITATE].limit
-    dark = darkest < max(few - limit * (many - few), some - MANY_SPECKS * limit * (most - some)) - 1e-3
+    """Cells that hold something opaque with a sharp edge: as dark as the darkest, and darker than the cell.
+
+    What lets no electrons through is all equally dark, so that its cells pile up at the dark end, with few
+    that are nearly so. Of tissue, however dark, there are more cells the less dark they are. To compare the
+    two counts needs no level to be darker than, which many specks would shift.
+    """
+    free = ~taken
+    if not free.any():
+        return np.zeros_like(taken)
     contrast = mean - darkest
-    _, high, spread = quartiles(contrast)
-    sharp = contrast > high + SPECK_CONTRAST * spread
-    return np.asarray(dark & sharp & ~taken)
+    sharp = free & (contrast > np.percentile(contrast[free], SPECK_CONTRAST))
+    floor, middle = (float(each) for each in np.percentile(darkest[free], (FLOOR, 50)))
+    below = (darkest - floor) / max(middle - floor, 1e-3)
+    for width in SPECK_WIDTHS:
+        at_end, next_to = sharp & (below <= width), sharp & (below > width) & (below <= 2 * width)
+        is_pile = at_end.sum() >= RULES[Artefact.PRECIPITATE].limit * (next_to.sum() + BY_CHANCE)
+        if is_pile and at_end.sum() >= LEAST_SPECKS * mean.size:
+            return np.asarray(sharp & (below <= SPECK_REACH * width))
+    return np.zeros_like(taken)
 
 
 def clipped(share: Floats) -> Mask:

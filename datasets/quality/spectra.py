@@ -53,13 +53,13 @@ def tile_spectrum(core: NDArray[np.float32]) -> NDArray[np.float32]:
     side = min(core.shape)
     square = core[:side, :side]
     power = filters.power_spectrum((square - square.mean()) * _window(side)) + np.float32(1e-6)
-    places, counts = _places(side)
-    summed = np.bincount(places, power.ravel(), SECTORS * RINGS + 1)[:-1]
-    rings = np.log(np.where(counts > 0, summed / np.maximum(counts, 1), 1e-6))
+    order, starts, counts = _places(side)
+    rings = np.full(SECTORS * RINGS, np.log(1e-6), np.float32)
+    rings[counts > 0] = np.log(np.add.reduceat(power.ravel()[order], starts) / counts[counts > 0])
     reach = min(BANDS, side // 2 - 1)
     low = np.full((2 * BANDS + 1, BANDS + 1), np.nan, np.float32)
-    rolled = np.roll(power, reach, axis=0)[: 2 * reach + 1, : reach + 1]
-    low[BANDS - reach : BANDS + reach + 1, : reach + 1] = np.log(rolled)
+    lowest = np.concatenate([power[-reach:, : reach + 1], power[: reach + 1, : reach + 1]])
+    low[BANDS - reach : BANDS + reach + 1, : reach + 1] = np.log(lowest)
     found: NDArray[np.float32] = np.concatenate([rings, low.ravel()]).astype(np.float32)
     return found
 
@@ -153,12 +153,15 @@ def _window(side: int) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=4)
-def _places(side: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Sector and ring of each wave of rfft2 as one number, the last for those outside; waves of each."""
+def _places(side: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """Waves of rfft2 in the order of their sector and ring, where each that has any starts, waves of each."""
     down, across = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
     ring = np.digitize(np.hypot(down, across), RING_EDGES) - 1
     turn = np.mod(np.arctan2(down, across), np.pi) / np.pi
     sector = np.floor(turn * SECTORS + 0.5).astype(np.intp) % SECTORS
     inside = (ring >= 0) & (ring < RINGS)
     places = np.where(inside, sector * RINGS + ring, SECTORS * RINGS).ravel()
-    return places, np.bincount(places, minlength=SECTORS * RINGS + 1)[:-1]
+    counts = np.bincount(places, minlength=SECTORS * RINGS + 1)[:-1]
+    order = np.argsort(places, kind="stable")[: counts.sum()]
+    starts = (np.cumsum(counts) - counts)[counts > 0]
+    return order, starts, counts.astype(np.float32)

@@ -149,7 +149,7 @@ GENERATOR_A: Generator = MappingProxyType(
         Artefact.CHATTER: Laid(chatter, (0.1, 0.25, 0.5), "SD"),
         Artefact.KNIFE_MARK: Laid(knife_mark, (0.5, 1.0, 2.0), "SD"),
         Artefact.FOLD: Laid(fold, (0.5, 1.0, 2.0), "power"),
-        Artefact.PRECIPITATE: Laid(precipitate, (10.0, 40.0, 100.0), "specks"),
+        Artefact.PRECIPITATE: Laid(precipitate, (10.0, 40.0, 400.0), "specks"),
         Artefact.HOLE: Laid(hole, (20.0, 40.0, 80.0), "px radius"),
         Artefact.GRID_BAR: Laid(grid_bar, (0.05, 0.15, 0.4), "of the width"),
         Artefact.CLIPPING: Laid(clipping, (2.0, 3.0, 5.0), "gain"),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ultraread.datasets.quality.artefacts import RULES, Artefact
-from ultraread.datasets.quality.evaluation.trials import KIDNEY_IN_ORDER, Clean, Pairs, Trial
+from ultraread.datasets.quality.evaluation.trials import ALSO_CALLED, KIDNEY_IN_ORDER, Clean, Pairs, Trial
 
 MEASURES = ("blur_sigma_px", "direction_loss", "band_peak", "straight_line", "row_excess", "grid_excess")
 
@@ -19,7 +19,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def detection(found: Sequence[Trial]) -> str:
-    """Found of laid, by artefact and strength, with the mean overlap of masks; then by data set."""
+    """Found of laid, by artefact and strength, with the mean overlap of masks; by data set; by its names."""
     datasets = list(dict.fromkeys(trial.dataset for trial in found))
     grouped: dict[tuple[Artefact, float, str], list[Trial]] = defaultdict(list)
     for trial in found:
@@ -31,10 +31,11 @@ def detection(found: Sequence[Trial]) -> str:
             _share(group),
             "-" if artefact is Artefact.INVERTED else f"{np.mean([trial.overlap for trial in group]):.2f}",
             *(_share([trial for trial in group if trial.dataset == name]) for name in datasets),
+            _called(group) if artefact in ALSO_CALLED else "",
         )
         for (artefact, strength, unit), group in grouped.items()
     ]
-    return table(("artefact", "strength", "found", "overlap (IoU)", *datasets), rows)
+    return table(("artefact", "strength", "found", "overlap (IoU)", *datasets, "called"), rows)
 
 
 def mistaken(found: Sequence[Trial]) -> str:
@@ -93,6 +94,12 @@ def likenesses(found: Sequence[Pairs]) -> str:
         strangers = f"{sum(v >= limit for v in one.strangers)}/{len(one.strangers)}"
         rows.append((one.dataset, *copies, strangers, f"{max(one.strangers, default=0):.2f}"))
     return table(("data set", *found[0].copies, "different fields", "most alike"), rows)
+
+
+def _called(group: Sequence[Trial]) -> str:
+    """How often each name was given; a field may have got two."""
+    names = Counter(RULES[name].name for trial in group for name in trial.names)
+    return ", ".join(f"{name} {count}" for name, count in names.items()) or "-"
 
 
 def _share(group: Sequence[Trial]) -> str:

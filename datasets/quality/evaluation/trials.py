@@ -44,9 +44,17 @@ LARGEST_PX = 1024
 """Trials with laid artefacts look at no more of a field: its upper left part."""
 
 
+ALSO_CALLED = {Artefact.ASTIGMATISM: (Artefact.BLUR,)}
+"""What counts as found under another name: astigmatism that leaves no direction sharp is blur, and blur
+suppresses all that astigmatism does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One artefact at one strength over one field: whether it was found, and how its mask fits."""
+    """One artefact at one strength over one field: whether it was found, and how its mask fits.
+
+    `names` are those of its names under which it was found, `others` is what else was said.
+    """
 
     artefact: Artefact
     strength: float
@@ -54,6 +62,7 @@ class Trial:
     dataset: str
     found: bool
     overlap: float
+    names: tuple[Artefact, ...]
     others: tuple[Artefact, ...]
 
 
@@ -104,13 +113,15 @@ def _trial(
     where: NDArray[np.bool_],
 ) -> Trial:
     quality, contrast = quality_of(changed)
+    allowed = (artefact, *ALSO_CALLED.get(artefact, ()))
+    names = tuple(each for each in allowed if each in quality.masks)
     if artefact is Artefact.INVERTED:
         found, fit = contrast.is_inverted, float(contrast.is_inverted)
     else:
-        found = artefact in quality.masks
-        fit = overlap(quality.masks.get(artefact), by_cell(where, quality.cells.cell_px))
-    others = tuple(each for each in quality.masks if each is not artefact)
-    return Trial(artefact, strength, unit, dataset, found, fit, others)
+        mask = np.logical_or.reduce([quality.masks[each] for each in names]) if names else None
+        found, fit = bool(names), overlap(mask, by_cell(where, quality.cells.cell_px))
+    others = tuple(each for each in quality.masks if each not in allowed)
+    return Trial(artefact, strength, unit, dataset, found, fit, names, others)
 
 
 @dataclass(frozen=True, slots=True)

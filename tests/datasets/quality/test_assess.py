@@ -33,12 +33,25 @@ def test_a_plain_artefact_is_found_where_it_lies(artefact: Artefact, vnc: Floats
     assert fit >= FITS.get(artefact, 0.0)
 
 
-def test_precipitate_is_found_where_tissue_is_less_dark(nerve: Floats) -> None:
-    laid, where = GENERATOR_A[Artefact.PRECIPITATE].lay(nerve, 40, np.random.default_rng(7))
+@pytest.mark.parametrize("specks", [40, 100, 400])
+@pytest.mark.parametrize("tissue", ["vnc", "nerve"])
+def test_precipitate_is_found_however_many_specks_there_are(
+    tissue: str, specks: int, request: pytest.FixtureRequest
+) -> None:
+    field_of: Floats = request.getfixturevalue(tissue)
+    laid, where = GENERATOR_A[Artefact.PRECIPITATE].lay(field_of, specks, np.random.default_rng(7))
     quality, _ = quality_of(laid)
     mask = quality.masks[Artefact.PRECIPITATE]
-    assert (mask & by_cell(where, quality.cells.cell_px)).sum() >= 0.8 * mask.sum()
-    assert mask.sum() >= 20
+    true = mask & by_cell(where, quality.cells.cell_px)
+    assert true.sum() >= 0.8 * mask.sum()
+    assert true.sum() >= specks / 2
+
+
+def test_a_seam_between_pictures_of_different_brightness_is_no_band(vnc: Floats) -> None:
+    laid, _ = GENERATOR_A[Artefact.SEAM].lay(vnc, 1.0, np.random.default_rng(7))
+    masks = quality_of(laid)[0].masks
+    assert Artefact.SEAM in masks
+    assert Artefact.CHARGING not in masks
 
 
 @pytest.mark.parametrize("artefact", [Artefact.BLUR, Artefact.CHATTER, Artefact.HOLE], ids=lambda one: one)

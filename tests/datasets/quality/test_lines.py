@@ -64,6 +64,19 @@ def test_rows_that_scatter_unlike_columns_are_bands_and_a_wedge_is_none() -> Non
     nothing = np.zeros(mean.shape, bool)
     wedge = mean + np.linspace(0, 20, 64, dtype=np.float32)[:, None]
     banded = mean + chance.normal(0, 1, 64).astype(np.float32)[:, None]
-    assert max(row_excess(wedge, nothing)) < 3
-    assert row_excess(banded, nothing)[0] > 10
-    assert row_excess(banded.T, nothing)[1] > 10
+    seamless = nothing[0], nothing[0]
+    assert max(row_excess(wedge, nothing, seamless)) < 3
+    assert row_excess(banded, nothing, seamless)[0] > 10
+    assert row_excess(banded.T, nothing, seamless)[1] > 10
+
+
+def test_two_pictures_of_different_brightness_beside_each_other_are_no_bands() -> None:
+    chance = np.random.default_rng(2)
+    mean = chance.normal(0, 1, (64, 64)).astype(np.float32)
+    mean[:, 30:] += 2
+    nothing = np.zeros(mean.shape, bool)
+    seam = np.arange(64) == 30
+    assert row_excess(mean, nothing, (nothing[0], nothing[0]))[1] > 10
+    assert max(row_excess(mean, nothing, (nothing[0], seam))) < 3
+    banded = mean + chance.normal(0, 1, 64).astype(np.float32)
+    assert row_excess(banded, nothing, (nothing[0], seam))[1] > 10, "bands beside a seam are still bands"

@@ -1,5 +1,7 @@
 """What is kept of a tile: by patch, by line, and of the stored grid."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -65,3 +67,28 @@ def test_values_beyond_half_precision_do_not_overflow() -> None:
     looks = empty_looks(1, 4, 0)
     look_at_tile(looks, 0, np.full((64, 64), 1e9, np.float32), 4, stored_range(0.0, 1e-9, 32))
     assert np.isfinite(looks.mean).all()
+
+
+@given(seed=st.integers(0, 999), axis=st.sampled_from([0, 1]), whole=st.booleans())
+def test_lines_are_what_their_definition_says(seed: int, axis: int, whole: bool) -> None:
+    """A part of a larger array, as of a tile with a margin; grey values are whole or lie between."""
+    seen = np.random.default_rng(seed).normal(100, 5, (80, 80))
+    core = (np.rint(seen) if whole else seen).astype(np.float32)[8:72, 8:72]
+    across = np.diff(core, axis=axis).astype(np.float64)
+    step, sign = np.abs(across).mean(axis=1 - axis), np.sign(across).mean(axis=1 - axis)
+    ratios = np.concatenate([[1.0], step / np.median(step)]).reshape(4, 16)
+    signs = np.abs(np.concatenate([[0.0], sign])).reshape(4, 16)
+    steps, strongest = line_steps(core, axis, 4, alike=2**-10)
+    np.testing.assert_allclose(steps, ratios.max(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(np.abs(strongest), signs.max(axis=1), atol=1e-6 if whole else 0.04)
+
+
+def test_threads_that_look_at_once_see_what_one_sees() -> None:
+    tiles = np.random.default_rng(0).normal(100, 20, (64, 64, 64)).astype(np.float32)
+    one, many = empty_looks(64, 4, 0), empty_looks(64, 4, 0)
+    for place, tile in enumerate(tiles):
+        look_at_tile(one, place, tile, 4, RANGE)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda place: look_at_tile(many, place, tiles[place], 4, RANGE), range(64)))
+    for name, array in one.arrays().items():
+        np.testing.assert_array_equal(many.arrays()[name], array)

@@ -1,0 +1,48 @@
+"""Opaque specks: told from dark tissue by how many cells are as dark as the darkest."""
+
+import numpy as np
+import pytest
+
+from ultraread.datasets.quality.overview import specks
+
+Cells = tuple[np.ndarray, np.ndarray]
+
+
+def _tissue(chance: np.random.Generator) -> Cells:
+    """Simulated: mean and darkest part of 64 x 64 cells, with ever fewer cells the darker they are."""
+    mean = chance.normal(0, 0.5, (64, 64))
+    return mean.astype(np.float32), (mean - chance.gamma(4, 0.2, mean.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("count", [15, 100, 800])
+def test_few_and_many_specks_are_told_alike(count: int) -> None:
+    chance = np.random.default_rng(count)
+    mean, darkest = _tissue(chance)
+    at = np.unravel_index(chance.choice(mean.size, count, replace=False), mean.shape)
+    darkest[at] = darkest.min() + chance.normal(0, 0.02, count)
+    found = specks(mean, darkest, np.zeros(mean.shape, bool))
+    assert found[at].mean() > 0.7
+    assert found.sum() < 1.2 * count
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_tissue_has_none_however_dark_some_of_it_is(seed: int) -> None:
+    mean, darkest = _tissue(np.random.default_rng(seed))
+    assert not specks(mean, darkest, np.zeros(mean.shape, bool)).any()
+
+
+def test_what_is_dark_without_an_edge_is_no_speck() -> None:
+    """A cell that is dark all over: a granule larger than a patch, a fold, a grid bar."""
+    mean, darkest = _tissue(np.random.default_rng(0))
+    mean[10:14, 10:40] = darkest[10:14, 10:40] = darkest.min()
+    assert not specks(mean, darkest, np.zeros(mean.shape, bool)).any()
+
+
+def test_what_another_artefact_explains_is_not_looked_at() -> None:
+    mean, darkest = _tissue(np.random.default_rng(0))
+    darkest[10:14, 10:40] = darkest.min()
+    taken = np.zeros(mean.shape, bool)
+    assert specks(mean, darkest, taken).sum() >= 60
+    taken[8:16, 8:42] = True
+    assert not specks(mean, darkest, taken).any()
+    assert not specks(mean, darkest, np.ones_like(taken)).any()
