@@ -13,7 +13,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from ultraread.datasets.formats.emd_stack import Stack
+from ultraread.datasets.formats.emd_stack import FILTERS, Stack, check_filters
 from ultraread.datasets.formats.limits import MAX_STORED_TILE_PX
 from ultraread.datasets.formats.pixel_kinds import bit_depth_of, handed_on_as
 from ultraread.datasets.formats.raw_planes import MAX_PLANES
@@ -25,7 +25,6 @@ from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideFormat, S
 from ultraread.datasets.stored_file import StoredFile
 from ultraread.errors import (
     InputRefused,
-    SlideCodecUnsupported,
     SlideDamaged,
     SlideExternalRef,
     SlideNotAnImage,
@@ -39,8 +38,6 @@ from ultraread.errors import (
 MAX_DEPTH = 32
 MAX_OBJECTS = 20_000
 CHUNK_CACHE_BYTES = 64 * 2**20
-FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
-"""Those that h5py always has; every other one would be loaded from wherever HDF5 looks for plug-ins."""
 
 
 class EmdSlide:
@@ -138,6 +135,8 @@ def _objects(group: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, 
         if isinstance(link, h5py.SoftLink):
             continue
         below, where = group[name], f"{path}/{name}" if path else name
+        if isinstance(below, h5py.Dataset) and (below.external or below.is_virtual):
+            raise SlideExternalRef("what a dataset holds lies in other files")
         yield where, below
         if isinstance(below, h5py.Group):
             yield from _objects(below, where, depth + 1)
@@ -161,15 +160,10 @@ def _pictures(stacks: Sequence[Stack]) -> list[Stack]:
 
 
 def _check(stack: Stack) -> None:
-    """Hold a dataset to what may be opened: in this file, of a known kind, in chunks of bounded size."""
+    """Hold a dataset to what may be opened: of a known kind, in chunks of bounded size."""
     dataset = stack.dataset
-    if dataset.external or dataset.is_virtual:
-        raise SlideExternalRef("the pixels lie in other files")
     handed_on_as(dataset.dtype)
-    filters = dataset.id.get_create_plist()
-    for number in range(filters.get_nfilters()):
-        if filters.get_filter(number)[0] not in FILTERS:
-            raise SlideCodecUnsupported(f"HDF5 filter {filters.get_filter(number)[0]} is not decoded here")
+    check_filters(dataset)
     if min(stack.size.width, stack.size.height) < 2:
         raise SlideNotAnImage("a spectrum or a line scan")
     if stack.sections > MAX_PLANES:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ultraread.datasets.formats.emd_stack import Stack
+from ultraread.datasets.formats.emd_stack import Stack, beside
 from ultraread.datasets.formats.tags import flattened, number_in
 from ultraread.datasets.formats.units import nm_per, refuse_unless_of_space
 from ultraread.datasets.scale import ScaleOrigin, StatedScale
@@ -61,7 +61,7 @@ def _axis(objects: Mapping[str, Any], path: str, length: int) -> tuple[str, floa
         return "", 0.0
     if values.shape not in ((length,), (2,), (1,)):
         raise SlideDamaged("an axis is longer or shorter than the image")
-    first = np.asarray(values[:2], np.float64)
+    first = np.asarray(beside(values, slice(2)), np.float64)
     step = float(first[1] - first[0]) if len(first) > 1 else 0.0
     return _text(values.attrs.get("units", "")), abs(step)
 

@@ -1,5 +1,6 @@
 """EMD of NCEM and Velox: what h5py wrote, what rosettasciio reads, and what HDF5 must not do."""
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ultraread.errors import (
     SlideExternalRef,
     SlideNotAnImage,
     SlidePixelFormat,
+    SlideTooLarge,
 )
 
 
@@ -139,4 +141,25 @@ def test_filters_that_hdf5_would_load_from_elsewhere_are_refused(tmp_path: Path)
         made = h5py.h5d.create(group.id, b"data", h5py.h5t.STD_U8LE, space, kind)
         made.write_direct_chunk((0, 0), imagecodecs.zstd_encode(PICTURE.tobytes()))
     with pytest.raises(SlideCodecUnsupported):
+        open_slide(path)
+
+
+@pytest.mark.parametrize("name", ["Data/Image/other/Text", "Features/note", "dim1"])
+def test_nothing_beside_the_pixels_lies_in_another_file_either(name: str, tmp_path: Path) -> None:
+    other = tmp_path / "secret.txt"
+    other.write_bytes(b"Jane Doe" * 100)
+    path = write_velox(tmp_path / "simulated.emd", STACK, 4.6e-9)
+    with h5py.File(path, "a") as file:
+        file.create_dataset(name, (1,), dtype="S100", external=[(str(other), 0, 100)])
+    with pytest.raises(SlideExternalRef):
+        open_slide(path)
+
+
+@pytest.mark.parametrize("declared", [1, 2**28])
+def test_a_text_that_unpacks_to_far_more_than_it_takes_is_refused(declared: int, tmp_path: Path) -> None:
+    path = write_velox(tmp_path / "simulated.emd", STACK, 4.6e-9)
+    with h5py.File(path, "a") as file:
+        text = file.create_dataset("note", (1,), dtype=f"S{declared}", chunks=(1,), compression="gzip")
+        text.id.write_direct_chunk((0,), zlib.compress(bytes(2**28)))
+    with pytest.raises(SlideTooLarge):
         open_slide(path)
