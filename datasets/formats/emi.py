@@ -1,19 +1,22 @@
 """EMI of TIA: XML inside of a binary file says who and how; the pixels are in the SER files beside it."""
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
 from ultraread.datasets.formats.tags import number_in
 from ultraread.datasets.slide import Acquisition, Modality, Tag
 from ultraread.datasets.stored_file import StoredFile
+from ultraread.errors import SlideTooLarge
 
 EMI_MAGIC = b"JK\x00\x02"
-OBJECT = re.compile(rb"<ObjectInfo>.*?</ObjectInfo>", re.DOTALL)
+OBJECT_BEGINS, OBJECT_ENDS = b"<ObjectInfo>", b"</ObjectInfo>"
 MAX_EMI_BYTES = 256 * 2**20
 """An EMI file repeats the pixels as they were shown, so it is as large as its SER file."""
 BLOCK_BYTES = 4 * 2**20
 MAX_OBJECT_BYTES = 2**20
+MAX_OBJECTS_BYTES = 16 * 2**20
+"""Of all objects of a file, each of which is a few kilobytes for one SER file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,10 @@ class Emi:
 
 
 def read_emi(file: StoredFile) -> Emi:
-    """Return what its objects say; damaged XML says nothing, because no pixel depends on it."""
+    """Return what its objects say; damaged XML says nothing, because no pixel depends on it.
+
+    Raises SlideTooLarge.
+    """
     tags = [tag for found in _objects(file) for tag in _tags_of(found)]
     says = {tag.name: tag.value for tag in reversed(tags)}
     voltage = number_in(says.get("ExperimentalConditions.MicroscopeConditions.AcceleratingVoltage"))
@@ -54,8 +60,20 @@ def _objects(file: StoredFile) -> list[bytes]:
     found: dict[int, bytes] = {}
     for start in range(0, min(file.size, MAX_EMI_BYTES), BLOCK_BYTES):
         block = file.read_at(start, BLOCK_BYTES + MAX_OBJECT_BYTES)
-        found.update({start + each.start(): each[0] for each in OBJECT.finditer(block)})
+        found.update({start + at: text for at, text in _objects_in(block)})
+        if sum(map(len, found.values())) > MAX_OBJECTS_BYTES:
+            raise SlideTooLarge("more objects than an EMI file has")
     return [found[at] for at in sorted(found)]
+
+
+def _objects_in(block: bytes) -> Iterator[tuple[int, bytes]]:
+    """From each beginning to the next end, and where it begins: each byte is looked at once."""
+    end = 0
+    while (begin := block.find(OBJECT_BEGINS, end)) >= 0:
+        end = block.find(OBJECT_ENDS, begin) + len(OBJECT_ENDS)
+        if end < len(OBJECT_ENDS):
+            return
+        yield begin, block[begin:end]
 
 
 def _tags_of(stored: bytes) -> list[Tag]:

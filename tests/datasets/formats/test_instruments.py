@@ -173,6 +173,20 @@ def _described(folder: Path) -> tuple[str, list[str]]:
         return str(slide.info.format), [image.stored_as for image in slide.info.images]
 
 
+def test_an_emi_file_of_unended_objects_is_looked_through_once(tmp_path: Path) -> None:
+    path = tmp_path / "simulated.emi"
+    path.write_bytes(b"JK\0\2" + b"<ObjectInfo>" * 300_000)  # more than an hour where each is sought an end
+    with pytest.raises(SlideNotAnImage):
+        open_slide(path)
+
+
+def test_an_emi_file_of_more_objects_than_there_are_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "simulated.emi"
+    path.write_bytes(b"JK\0\2" + b"<ObjectInfo><a>b</a></ObjectInfo>" * 600_000)
+    with pytest.raises(SlideTooLarge):
+        open_slide(path)
+
+
 def test_an_emi_file_without_pixels_is_refused_and_one_of_diffraction_too(tmp_path: Path) -> None:
     emi = write_emi(tmp_path / "grid.emi", {"Mode": "TEM uP SA Zoom Diffraction"})
     with pytest.raises(SlideNotAnImage):
