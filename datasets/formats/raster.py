@@ -16,6 +16,10 @@ from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideFormat, S
 from ultraread.datasets.stored_file import StoredFile
 from ultraread.errors import SlideDamaged, SlidePixelFormat, SlideTooLarge, SlideTruncated, SlideTypeMismatch
 
+MAX_BYTES_PER_PX = 8
+"""Four channels of 16 bit; no codec makes them longer by more than the room for tags."""
+ROOM_FOR_TAGS_BYTES = 64 * 2**20
+
 
 class RasterSlide:
     """One decoded PNG or JPEG. Their resolution fields serve printing and are never a scale."""
@@ -23,6 +27,8 @@ class RasterSlide:
     def __init__(self, stored: StoredFile, kind: SlideFormat) -> None:
         with stored.stream() as stream:
             size = _checked_size(stream)
+        if stored.size > size[0] * size[1] * MAX_BYTES_PER_PX + ROOM_FOR_TAGS_BYTES:
+            raise SlideTooLarge(f"{stored.size:,} bytes for {size[1]} x {size[0]} px")
         whole = stored.read_at(0, stored.size)
         stored.close()
         self._pixels = _decode(whole, kind)

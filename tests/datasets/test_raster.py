@@ -1,5 +1,6 @@
 """PNG and JPEG are read by their bytes, with every bit that they hold, or refused."""
 
+import os
 from pathlib import Path
 
 import imagecodecs
@@ -12,7 +13,7 @@ from simulated import simulated_colours, simulated_tissue
 from ultraread.datasets.geometry import BoxPx, whole
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.slide import Pixels
-from ultraread.errors import SlidePixelFormat, SlideTruncated, SlideTypeMismatch
+from ultraread.errors import SlidePixelFormat, SlideTooLarge, SlideTruncated, SlideTypeMismatch
 
 GREY = simulated_tissue(300, 200)
 
@@ -86,4 +87,11 @@ def test_a_few_first_bytes_are_no_image(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "slide.png"
     path.write_bytes(content)
     with pytest.raises((SlideTypeMismatch, SlideTruncated)):
+        open_slide(path)
+
+
+def test_a_file_far_longer_than_its_picture_is_refused_unread(tmp_path: Path) -> None:
+    path = simulated.write_png(tmp_path / "slide.png", GREY)
+    os.truncate(path, 2**30)
+    with pytest.raises(SlideTooLarge):
         open_slide(path)
