@@ -9,14 +9,16 @@ from typing import BinaryIO
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_partial
+from pydicom.filereader import read_dataset, read_partial, read_preamble
 from pydicom.tag import BaseTag
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from ultraread.datasets.slide import Acquisition, Tag
 from ultraread.errors import DicomInvalid
 
 PER_FRAME_GROUPS = 0x52009230
 """From here on a slide holds one item a tile, its offsets and its pixels."""
+META_GROUP = 0x0002
 GEOMETRY_GROUPS = (0x0002, 0x0028, 0x0048, 0x5200)
 BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "AT"})
 MAX_TAGS = 10_000
@@ -35,11 +37,27 @@ def silent() -> Iterator[None]:
 
 
 def header_of(stream: BinaryIO) -> Dataset:
-    """All that stands before the frames. Raises DicomInvalid."""
+    """All that stands before the frames. Raises DicomInvalid; also where the data set is deflated.
+
+    pydicom inflates such a data set whole, without a bound.
+    """
     try:
+        _refuse_deflated(stream)
         return read_partial(stream, _is_of_frames)
+    except DicomInvalid:
+        raise
     except Exception as failure:  # pydicom raises many kinds for damaged elements; the remedy is one
         raise DicomInvalid(f"the DICOM header cannot be read ({type(failure).__name__})") from failure
+
+
+def _refuse_deflated(stream: BinaryIO) -> None:
+    read_preamble(stream, force=False)
+    described = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag.group != META_GROUP)
+    if described.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        raise DicomInvalid(
+            "the data set is deflated as a whole", "Export it without compression of the header."
+        )
+    stream.seek(0)
 
 
 def tags_of(header: Dataset) -> tuple[Tag, ...]:

@@ -8,6 +8,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from simulated import cut_off, halved, simulated_colours, simulated_tissue
 from simulated_wide import MARKED_NAME, write_dicom_slide, write_secondary_capture
 
@@ -15,7 +16,7 @@ from ultraread.datasets.geometry import BoxPx, SizePx, whole
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.scale import ScaleOrigin
 from ultraread.datasets.slide import Slide, SlideFormat, TileUnreadable
-from ultraread.errors import InputRefused
+from ultraread.errors import DicomInvalid, InputRefused
 
 GREY = simulated_tissue(300, 200)
 
@@ -170,3 +171,12 @@ def test_nothing_of_a_refused_file_is_logged(tmp_path: Path, capfd: pytest.Captu
         open_slide(folder)
     told = capfd.readouterr()
     assert "MARKED" not in told.out + told.err
+
+
+def test_a_deflated_data_set_is_refused_before_it_is_inflated(tmp_path: Path) -> None:
+    plain = pydicom.dcmread(write_secondary_capture(tmp_path / "plain.dcm", GREY))
+    plain.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    path = tmp_path / "deflated.dcm"
+    plain.save_as(path)
+    with pytest.raises(DicomInvalid, match="deflated"):
+        open_slide(path)
