@@ -31,6 +31,8 @@ from ultraread.errors import FormatCannotHold, RequestInvalid, ScaleMissing
 
 NM_PER_MM = 1e6
 ENCODERS = 2
+LARGEST_FRAME_TIMES = 2
+"""Room for a frame of JPEG-LS, in its pixels' bytes: noise becomes longer, not shorter."""
 PIXEL_DATA = b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff"
 """Tag, kind and undefined length."""
 ITEM, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\0\0\0\0"
@@ -96,7 +98,7 @@ def _encoder(info: ImageInfo) -> Callable[[Any], bytes]:
         rgb = [(0, 0)] * (tile.ndim - 2)
         whole = np.pad(tile, [(0, TILE_PX - tile.shape[0]), (0, TILE_PX - tile.shape[1]), *rgb])
         if info.samples_per_px == 1:
-            return bytes(imagecodecs.jpegls_encode(whole))
+            return bytes(imagecodecs.jpegls_encode(whole, out=LARGEST_FRAME_TIMES * whole.nbytes))
         return bytes(imagecodecs.jpeg2k_encode(whole, level=0, reversible=True, codecformat="j2k"))
 
     return encode

@@ -92,6 +92,13 @@ def test_pixels_and_depth_survive_dicom(tmp_path: Path, kind: str) -> None:
         assert info.scales[0].x_nm_per_px == pytest.approx(4.6)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_noise_that_no_codec_makes_smaller_survives_dicom(tmp_path: Path, kind: type[np.uint8]) -> None:
+    noise = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (600, 600), kind, endpoint=True)
+    converted(write_tiff(tmp_path / "a.tif", noise, nm_per_px=4.6), tmp_path / "dicom", DICOM)
+    assert np.array_equal(pixels_of(tmp_path / "dicom"), noise)
+
+
 @pytest.mark.parametrize(
     ("pixels", "nm_per_px", "code"),
     [(KINDS["float32"], 4.6, "format_cannot_hold"), (GREY, None, "slide_no_pixel_size")],
