@@ -309,7 +309,8 @@ def _ome(*images: tuple[float, str]) -> str:
         f'PhysicalSizeXUnit="nm" PhysicalSizeY="{nm}" PhysicalSizeYUnit="nm">{lies}</Pixels></Image>'
         for n, (nm, lies) in enumerate(images)
     )
-    return f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{UUIDS[0]}">{told}</OME>'
+    schema = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    return f'<OME xmlns="{schema}" UUID="urn:uuid:{UUIDS[0]}">{told}</OME>'
 
 
 UUIDS = ("00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002")
