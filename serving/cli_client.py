@@ -108,6 +108,8 @@ def submit(
             "identity": _identity_body(identity, identity_reason),
         }
         filed = _file(client, slides, record)
+        if not as_json:
+            _tell_records(filed)
         read = client.request_read(
             slide_ids=None if case is not None else [str(slide["id"]) for slide in filed],
             case_id=case,
@@ -119,8 +121,8 @@ def submit(
         )
         if wait:
             read = _follow(client, read["id"])
-        for slide in filed:
-            typer.echo(f"Record: ultraread records show {slide['scan_record_id']}", err=True)
+        if as_json:  # a refusal is the only thing on stderr then
+            _tell_records(filed)
         typer.echo(f"Then: ultraread fetch {read['id']} --out FOLDER", err=True)
         _tell(read, as_json)
 
@@ -159,6 +161,12 @@ def cancel(read_id: ReadId, url: Url = LOCAL_URL, as_json: options.AsJson = Fals
         read = client.cancel(read_id)
     told = "" if read["state"] in EXIT_STATUS else ", stop requested"
     typer.echo(json.dumps(read) if as_json else f"{read['id']}: {read['state']}{told}")
+
+
+def _tell_records(filed: Sequence[Json]) -> None:
+    """Before a read is asked for: where it is refused, the records are there all the same."""
+    for slide in filed:
+        typer.echo(f"Record: ultraread records show {slide['scan_record_id']}", err=True)
 
 
 def _instrument_body(microscope: str, camera: str, magnification: float | None) -> Json | None:

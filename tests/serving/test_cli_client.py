@@ -133,7 +133,11 @@ def test_a_slide_that_may_not_be_read_is_refused_with_its_code_and_stays_filed(
 ) -> None:
     refused = ultraread("submit", field, "--url", server.url)
     assert refused.status == 3
-    assert refused.err.startswith("error[slide_no_pixel_size]: ")
+    record, error = refused.err.splitlines()[:2]
+    assert error.startswith("error[slide_no_pixel_size]: ")
+    *show, record_id = record.removeprefix("Record: ultraread ").split()
+    assert ultraread(*show, record_id, "--url", server.url).status == 0, "the record that is there"
+    assert ultraread("submit", field, "--url", server.url, "--json").problem["code"] == "slide_no_pixel_size"
 
 
 def test_a_read_is_cancelled_and_ends_with_status_8(server: Server, field: Path) -> None:
