@@ -4,6 +4,7 @@ import re
 
 from ultraread.datasets.identity.found import IdentityKind
 from ultraread.datasets.identity.words import (
+    IDENTIFIERS,
     KINDS,
     NAMESPACE,
     QUANTITIES,
@@ -65,6 +66,8 @@ def kind_of_tag(name: str, value: str) -> IdentityKind | None:
 
 def kind_of_burnt_in(text: str) -> IdentityKind | None:
     """What text in pixels gives away; None where it is a length, a magnification or technical words."""
+    if any(_is_joined_number(word) for word in words_of(text)):
+        return kind_of_value(text) or IdentityKind.NUMBER
     if all(_is_plain_word(word) or _MAGNIFICATION.fullmatch(word) for word in words_of(text)):
         return IdentityKind.DATE if DATE.search(text) or TIME.search(text) else None
     return kind_of_value(text) or IdentityKind.TEXT
@@ -103,6 +106,8 @@ def is_listed(name: str) -> bool:
 
 
 def _is_technical(name: str, value: str) -> bool:
+    if name in IDENTIFIERS:
+        return False
     if value.startswith(STANDARD_UIDS) and _UID.fullmatch(value):
         return True
     if all(NAMESPACE.fullmatch(word) for word in value.split()):
@@ -142,6 +147,11 @@ def _measure(word: str) -> bool:
 def _is_long(word: str) -> bool:
     """A whole number of many digits; fractions and powers of ten are measured, not given to anybody."""
     return re.fullmatch(rf"\D*\d{{{LONG_NUMBER},}}\D*", word) is not None
+
+
+def _is_joined_number(word: str) -> bool:
+    """`007-12-34`: short numbers that together are a long one."""
+    return "-" in word and _is_long(word.replace("-", ""))
 
 
 def _kind_of_name(name: str) -> IdentityKind | None:

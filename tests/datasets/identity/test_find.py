@@ -44,6 +44,8 @@ def test_a_technical_tag_is_told_of_nobody(name: str, value: str) -> None:
     [
         ("Artist", "supervisor", Kind.OPERATOR),
         ("PatientName", "Doe^Jane", Kind.NAME),
+        ("PatientID", "4711", Kind.NAME),
+        ("Operator", "Falcon", Kind.OPERATOR),
         ("DateTime", "2024:01:31 10:00:00", Kind.DATE),
         ("ImageWidth", "2024-01-31", Kind.DATE),
         ("Software", "Jane's own", Kind.TEXT),
@@ -67,7 +69,9 @@ def test_a_length_or_a_magnification_in_pixels_is_told_of_nobody(text: str) -> N
     assert kind_of_burnt_in(text) is None
 
 
-@pytest.mark.parametrize("text", ["Name: A1--0024", "S24-1234", "Doe, Jane", "2024-01-31 10:22", "471123"])
+@pytest.mark.parametrize(
+    "text", ["Name: A1--0024", "S24-1234", "Doe, Jane", "2024-01-31 10:22", "471123", "007-12-34"]
+)
 def test_any_other_text_in_pixels_is_held(text: str) -> None:
     assert kind_of_burnt_in(text) is not None
 
