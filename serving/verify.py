@@ -19,13 +19,14 @@ from ultraread.serving.findings import digest_of
 from ultraread.serving.results.case import CASE_FILE
 
 STEP_PX = 1024
-OF_A_RESULT = ("provenance.json", "findings.json")
+PROVENANCE, SCAN_RECORD = "provenance.json", "scan_record.json"
+OF_A_RESULT = (PROVENANCE, "findings.json")
 
 
 def verify(path: Path) -> list[str]:
     """Return what was confirmed, one line each. Raises IntegrityFailed naming all that is damaged."""
     if path.suffix == ".json":
-        return [_verify_digest(path)]
+        return [_verify_record(path) if path.name == SCAN_RECORD else _verify_digest(path)]
     if not path.is_dir() or _is_slide(path):
         return _verify_slide(path)
     folders = [path] if any((path / name).is_file() for name in OF_A_RESULT) else _result_folders(path)
@@ -63,7 +64,7 @@ def _result_folders(path: Path) -> list[Path]:
 
 def _verify_result(folder: Path) -> list[str]:
     """Every file against provenance.json; that and the findings against their own digests."""
-    provenance = _confirmed(folder / "provenance.json")
+    provenance = _confirmed(folder / PROVENANCE)
     wrong = [
         name
         for name, sha256 in provenance["files"].items()
@@ -75,6 +76,16 @@ def _verify_result(folder: Path) -> list[str]:
         f"{folder.name}: {len(provenance['files'])} files as written",
         _verify_digest(folder / "findings.json"),
     ]
+
+
+def _verify_record(path: Path) -> str:
+    """The record of a result folder carries no digest of its own: provenance.json has it."""
+    if not path.with_name(PROVENANCE).is_file():
+        return _verify_digest(path)
+    stated = _confirmed(path.with_name(PROVENANCE))["files"].get(path.name)
+    if not path.is_file() or sha256_of_file(path) != stated:
+        raise IntegrityFailed(f"{path.parent.name}/{path.name} is missing or not what {PROVENANCE} says")
+    return f"{path.parent.name}/{path.name}: as {PROVENANCE} says"
 
 
 def _verify_digest(path: Path) -> str:

@@ -8,6 +8,7 @@ import rfc8785
 from simulated import simulated_tissue
 from simulated_wide import write_dicom_slide, write_ome_zarr
 
+from ultraread.datasets.digest import sha256_of_file
 from ultraread.datasets.slide_address import address_of
 from ultraread.datasets.slide_digest import digest_slide
 from ultraread.errors import IntegrityFailed
@@ -80,3 +81,17 @@ def test_a_damaged_chunk_of_an_ome_zarr_is_named(tmp_path: Path) -> None:
     (slide / "0/1.1").write_bytes(b"\xa5" * 500)
     with pytest.raises(IntegrityFailed, match="image 0"):
         verify(slide)
+
+
+def test_the_scan_record_of_a_result_is_held_against_its_provenance(tmp_path: Path) -> None:
+    record = tmp_path / "one/scan_record.json"
+    record.parent.mkdir()
+    record.write_text('{"accession": null}\n')
+    _write(tmp_path / "one/provenance.json", {"files": {record.name: sha256_of_file(record)}})
+    assert verify(record) == ["one/scan_record.json: as provenance.json says"]
+    record.write_text('{"accession":null}\n')
+    with pytest.raises(IntegrityFailed, match="not what provenance"):
+        verify(record)
+    record.unlink()
+    with pytest.raises(IntegrityFailed, match="missing"):
+        verify(record)
