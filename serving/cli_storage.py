@@ -80,7 +80,7 @@ def backup(
         f"{report.copied} files of {report.copied_bytes} bytes are new"
     )
     typer.echo(json.dumps(asdict(report)) if as_json else told)
-    _fail_for([f"not backed up, no good copy is left: {path}" for path in report.damaged])
+    _fail_for([f"damaged here, and not good in the backup: {path}" for path in report.damaged])
 
 
 def restore(

@@ -1,7 +1,7 @@
 """Back up an installation while it works: one moment of the database, then the files that it names."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +16,7 @@ from ultraread.errors import IntegrityFailed, NotFound, StorageFull, UltraReadEr
 from ultraread.models.card import CARD_FILE
 from ultraread.serving.model_files import ModelFiles
 from ultraread.serving.storage.copying import bytes_of
-from ultraread.serving.storage.house import House, adopt, files_of
+from ultraread.serving.storage.house import SECOND_FOLDERS, House, adopt, files_of
 from ultraread.serving.storage.manifest import (
     DATABASE,
     MLFLOW,
@@ -28,10 +28,11 @@ from ultraread.serving.storage.manifest import (
     write_manifest,
 )
 from ultraread.serving.storage.places import refuse_same_place
+from ultraread.serving.storage.record_target import RecordTable
 from ultraread.serving.storage.scrub import state_of
 from ultraread.serving.storage.slide_store import pieces_of
 from ultraread.serving.storage.target import StoredName, Target, digest_at
-from ultraread.serving.store.engine import open_store
+from ultraread.serving.store.engine import Store, open_store
 from ultraread.serving.store.stored import all_stored
 from ultraread.serving.store.tables import CopyPlace, CopyState, ModelVersionRow, StoredKind, StoredRow
 
@@ -66,7 +67,8 @@ class Backup:
     def make(self, start: Callable[[int], Note]) -> BackupReport:
         """Back up everything; `start` hears the bytes in all, and returns who hears the progress.
 
-        Files without a good copy are left out and named in the report and in the snapshot.
+        Files without a good copy are left out and named in report and snapshot; so is a record that
+        is damaged in the database, which a scrub repairs.
         """
         for first in (self.house.settings.slides_place, str(self.house.settings.data_dir)):
             refuse_same_place(first, self.target.url, "The backup")
@@ -74,6 +76,7 @@ class Backup:
         report, files = BackupReport(new_name()), list[BackedUp]()
         with TemporaryDirectory(prefix=".backup-", dir=self.house.settings.data_dir) as folder:
             moment = _Moment(self.house, Path(folder))
+            report.damaged += moment.damaged_records
             note = start(moment.size)
             for source in moment.sources():
                 self._keep(source, files, report)
@@ -138,6 +141,7 @@ class _Moment:
         with closing(store), store.reading() as session:
             self._stored = list(all_stored(session))
             self._models = list(session.scalars(select(ModelVersionRow)))
+            self.damaged_records = list(_damaged_records(store, self._stored))
         _leave_one_file(folder / DATABASE)
         if (mlflow := house.settings.data_dir / MLFLOW).is_file():
             _copy_database(mlflow, folder / MLFLOW)
@@ -176,6 +180,14 @@ class _Moment:
         for row in self._models:
             registered = {"model.onnx": row.onnx_sha256, CARD_FILE: row.card_sha256}
             yield from _of_folder(files.path(row.name, row.version), f"models/{row.ref}", registered)
+
+
+def _damaged_records(store: Store, stored: Sequence[StoredRow]) -> Iterator[str]:
+    """Records come along in the database, damaged ones as they are: that has to be told."""
+    records = [row for row in stored if row.kind == StoredKind.RECORD]
+    for file in [file for row in records for file in files_of(row)]:
+        if state_of(RecordTable(store), file) is not CopyState.GOOD:
+            yield f"{SECOND_FOLDERS[StoredKind.RECORD]}/{file.name}"
 
 
 def _of_folder(

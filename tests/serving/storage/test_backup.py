@@ -10,7 +10,7 @@ import httpx
 import pytest
 from object_store import ObjectStore
 from serving_api import served
-from sqlalchemy import select
+from sqlalchemy import select, text
 from working_house import WorkingHouse, working_house
 
 from ultraread.errors import IntegrityFailed, NotFound, OutputExists, RequestInvalid
@@ -194,6 +194,16 @@ def test_a_slide_without_a_good_copy_is_named_and_all_else_backed_up(tmp_path: P
         told_at_restore, settings = restored(target_at(str(tmp_path / "backup")), tmp_path / "data")
         assert told_at_restore.missing == report.damaged
         assert (settings.slides_dir / good / "0.tif").is_file()
+
+
+def test_a_record_that_is_damaged_in_the_database_is_named(tmp_path: Path) -> None:
+    with working_house(tmp_path / "a") as working:
+        working.file()
+        with working.house.store.writing() as session:
+            session.execute(text("UPDATE scan_records SET record = record || ' '"))
+            (record,) = session.scalars(select(ScanRecordRow.id))
+        report = backed_up(working.house, target_at(str(tmp_path / "backup")))
+        assert report.damaged == [f"records/{record}/1.json"]
 
 
 def test_a_damaged_first_copy_is_backed_up_from_the_second(tmp_path: Path) -> None:
