@@ -107,9 +107,9 @@ RULES = MappingProxyType(
             ),
             Rule(
                 Artefact.PRECIPITATE, "precipitate",
-                "many patches hold something sharp that is as dark as the darkest, and few that is nearly so",
-                "dense deposits, virus, granules, synaptic densities", DENSE, 2.5,
-                "times as many patches at the dark end as next to it", TUNED,
+                "specks with an edge, far darker than tissue, or as dark as the darkest with few nearly so",
+                "dense deposits, virus, granules, synaptic densities", DENSE, 2.8,
+                "spans from 25th percentile to median, below the 25th", TUNED,
             ),
             Rule(
                 Artefact.HOLE, "holes and tears", "patches far brighter than all others, and smooth",

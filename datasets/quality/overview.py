@@ -20,16 +20,17 @@ RIBBON_LENGTH, LONGEST_RIBBON_CELLS = 0.6, 48
 """Of the image's shorter side; in cells."""
 RIBBON_CLIP_SD = 2.5
 RIBBON_INSIDE = 0.95
-SPECK_CONTRAST = 75
-"""Percentile of cells by how much darker their darkest part is than they are: those above hold an edge."""
-FLOOR = 0.05
-"""Percentile of the darkest parts that counts as the dark end: a single cell below is no end."""
-SPECK_WIDTHS = (0.05, 0.1, 0.2)
+SPECK_CONTRAST = 2.0
+"""Interquartile ranges above the upper quartile by which a speck is darker than its own cell."""
+DARK_END = 0.05
+"""Percentile of the darkest parts: a single cell below is no end."""
+PILE_WIDTHS = (0.05, 0.1, 0.2)
 """Of what lies between the dark end and the median: how alike opaque things are, the more noise the less."""
-SPECK_REACH = 1.5
+PILE_REACH = 1.5
 """Widths from the dark end on that are masked: specks that fill no block are a little less dark."""
-BY_CHANCE = 2
-"""Cells that are added to those next to the dark end, so that a few against none make no pile."""
+PILE_TIMES, BY_CHANCE = 2.5, 2
+"""How many cells make a pile: so many times those next to it and BY_CHANCE, so that four against none do not.
+Chosen on generator A, as the limits of the table."""
 LEAST_SPECKS = 0.001
 """Of the cells, four of a 1,024 px field: one dark spot is a granule as well as dirt."""
 
@@ -101,25 +102,38 @@ def _turned_back(ribbon: Mask, degrees: float, shape: tuple[int, ...]) -> Mask:
 
 
 def specks(mean: Floats, darkest: Floats, taken: Mask) -> Mask:
-    """Cells that hold something opaque with a sharp edge: as dark as the darkest, and darker than the cell.
+    """Cells that hold something with a sharp edge that is far darker than tissue, or opaque.
 
-    What lets no electrons through is all equally dark, so that its cells pile up at the dark end, with few
-    that are nearly so. Of tissue, however dark, there are more cells the less dark they are. To compare the
-    two counts needs no level to be darker than, which many specks would shift.
+    The quartile and the median, which tell how dark tissue is, stay where they are while specks lie in less
+    than a quarter of the cells.
     """
     free = ~taken
     if not free.any():
         return np.zeros_like(taken)
     contrast = mean - darkest
-    sharp = free & (contrast > np.percentile(contrast[free], SPECK_CONTRAST))
-    floor, middle = (float(each) for each in np.percentile(darkest[free], (FLOOR, 50)))
-    below = (darkest - floor) / max(middle - floor, 1e-3)
-    for width in SPECK_WIDTHS:
-        at_end, next_to = sharp & (below <= width), sharp & (below > width) & (below <= 2 * width)
-        is_pile = at_end.sum() >= RULES[Artefact.PRECIPITATE].limit * (next_to.sum() + BY_CHANCE)
-        if is_pile and at_end.sum() >= LEAST_SPECKS * mean.size:
-            return np.asarray(sharp & (below <= SPECK_REACH * width))
-    return np.zeros_like(taken)
+    _, high, spread = quartiles(contrast[free])
+    low, middle = (float(each) for each in np.percentile(darkest[free], (25, 50)))
+    dark = darkest < low - RULES[Artefact.PRECIPITATE].limit * (middle - low) - 1e-3
+    found = free & dark & (contrast > high + SPECK_CONTRAST * spread)
+    if found.sum() < LEAST_SPECKS * mean.size:
+        found = np.zeros_like(taken)
+    return np.asarray(found | _pile(darkest, free & (contrast > high)))
+
+
+def _pile(darkest: Floats, sharp: Mask) -> Mask:
+    """Cells of those with a sharp edge that are as dark as the darkest, where few are nearly so.
+
+    What lets no electrons through is all equally dark, so that its cells pile up at the dark end. Of tissue,
+    even of one that is as dark, there are more cells the less dark they are.
+    """
+    end, middle = (float(each) for each in np.percentile(darkest, (DARK_END, 50)))
+    above = (darkest - end) / max(middle - end, 1e-3)
+    for width in PILE_WIDTHS:
+        at_end, next_to = (int((sharp & (above <= times * width)).sum()) for times in (1, 2))
+        is_pile = at_end >= PILE_TIMES * (next_to - at_end + BY_CHANCE)
+        if is_pile and at_end >= LEAST_SPECKS * darkest.size:
+            return np.asarray(sharp & (above <= PILE_REACH * width))
+    return np.zeros_like(sharp)
 
 
 def clipped(share: Floats) -> Mask:

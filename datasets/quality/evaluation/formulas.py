@@ -69,14 +69,15 @@ def fold(grey: Floats, strength: float, chance: Chance) -> tuple[Floats, Mask]:
 
 
 def precipitate(grey: Floats, count: float, chance: Chance) -> tuple[Floats, Mask]:
-    """Black discs with a radius of 3 to 7 px."""
-    mask = np.zeros(grey.shape, bool)
+    """Discs with a radius of 3 to 7 px, each of which lets its own share of the beam through, up to 30 %."""
+    through = np.ones(grey.shape, np.float32)
     y, x = np.mgrid[0 : grey.shape[0], 0 : grey.shape[1]]
     for _ in range(int(count)):
         row, column = (int(chance.integers(0, side)) for side in grey.shape)
-        mask |= np.square(y - row) + np.square(x - column) < chance.uniform(3, 7) ** 2
+        disc = np.square(y - row) + np.square(x - column) < chance.uniform(3, 7) ** 2
+        through = np.where(disc, np.minimum(through, chance.uniform(0, 0.3)), through)
     black = min(float(grey.min()), float(grey.mean() - 3.5 * grey.std()))
-    return as_stored(np.where(mask, black, grey).astype(np.float32)), mask
+    return as_stored(black + (grey - black) * through), through < 1
 
 
 def hole(grey: Floats, radius_px: float, chance: Chance) -> tuple[Floats, Mask]:
