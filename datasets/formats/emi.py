@@ -9,7 +9,6 @@ from ultraread.datasets.slide import Acquisition, Modality, Tag
 from ultraread.datasets.stored_file import StoredFile
 from ultraread.errors import SlideTooLarge
 
-EMI_MAGIC = b"JK\x00\x02"
 OBJECT_BEGINS, OBJECT_ENDS = b"<ObjectInfo>", b"</ObjectInfo>"
 MAX_EMI_BYTES = 256 * 2**20
 """An EMI file repeats the pixels as they were shown, so it is as large as its SER file."""
