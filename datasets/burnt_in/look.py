@@ -160,6 +160,11 @@ def _noted(look: Look, note: Callable[[int], None]) -> Look:
     return look
 
 
+def is_looked_at(image: ImageInfo) -> bool:
+    """False for an image too large to be looked at: see MAX_LOOK_PX."""
+    return _level(image) is not None
+
+
 def _level(image: ImageInfo) -> int | None:
     return next((n for n, size in enumerate(image.levels) if size.area_px <= MAX_LOOK_PX), None)
 
