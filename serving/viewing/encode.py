@@ -41,7 +41,7 @@ def encoded(pixels: NDArray[np.uint8], finish: Finish) -> bytes:
     """The file's bytes; colours keep their full resolution (4:4:4): thin stained lines carry meaning."""
     if finish.grey and pixels.ndim == 3:
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))
-    turned = np.ascontiguousarray(np.rot90(pixels, -finish.quarter_turns))
+    turned = np.rot90(pixels, -finish.quarter_turns).copy()  # strides of a picture one pixel wide are odd
     if finish.format is PictureFormat.PNG:
         return cast(bytes, imagecodecs.png_encode(turned, level=PNG_LEVEL))
     return cast(bytes, imagecodecs.jpeg_encode(turned, level=JPEG_QUALITY, subsampling="444"))
