@@ -107,9 +107,9 @@ RULES = MappingProxyType(
             ),
             Rule(
                 Artefact.PRECIPITATE, "precipitate",
-                "specks with an edge, far darker than tissue, or as dark as the darkest with few nearly so",
-                "dense deposits, virus, granules, synaptic densities", DENSE, 2.8,
-                "spans from 25th percentile to median, below the 25th", TUNED,
+                "specks darker than nearly all patches, in patches not dark; or many that are equally dark",
+                "dense deposits, virus, granules, synaptic densities", DENSE, 1.0,
+                "spans from 5th to 25th percentile, below the 5th", TUNED,
             ),
             Rule(
                 Artefact.HOLE, "holes and tears", "patches far brighter than all others, and smooth",

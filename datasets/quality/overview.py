@@ -20,8 +20,10 @@ RIBBON_LENGTH, LONGEST_RIBBON_CELLS = 0.6, 48
 """Of the image's shorter side; in cells."""
 RIBBON_CLIP_SD = 2.5
 RIBBON_INSIDE = 0.95
-SPECK_CONTRAST = 2.0
-"""Interquartile ranges above the upper quartile by which a speck is darker than its own cell."""
+SPECK_CONTRAST = 1.0
+"""Interquartile ranges above the upper quartile by which a speck is darker than its own patch."""
+MANY_SPECKS = 1.4
+"""Times the limit, of the span from 10th to 40th percentile: for fields where specks fill the darkest 5 %."""
 DARK_END = 0.05
 """Percentile of the darkest parts: a single cell below is no end."""
 PILE_WIDTHS = (0.05, 0.1, 0.2)
@@ -102,29 +104,22 @@ def _turned_back(ribbon: Mask, degrees: float, shape: tuple[int, ...]) -> Mask:
 
 
 def specks(mean: Floats, darkest: Floats, taken: Mask) -> Mask:
-    """Cells that hold something with a sharp edge that is far darker than tissue, or opaque.
-
-    The quartile and the median, which tell how dark tissue is, stay where they are while specks lie in less
-    than a quarter of the cells.
-    """
-    free = ~taken
-    if not free.any():
-        return np.zeros_like(taken)
+    """Cells whose darkest part is far darker than that of others, and than the cell itself; or opaque ones."""
+    few, some, many, most = (float(each) for each in np.percentile(darkest, (5, 10, 25, 40)))
+    limit = RULES[Artefact.PRECIPITATE].limit
+    dark = darkest < max(few - limit * (many - few), some - MANY_SPECKS * limit * (most - some)) - 1e-3
     contrast = mean - darkest
-    _, high, spread = quartiles(contrast[free])
-    low, middle = (float(each) for each in np.percentile(darkest[free], (25, 50)))
-    dark = darkest < low - RULES[Artefact.PRECIPITATE].limit * (middle - low) - 1e-3
-    found = free & dark & (contrast > high + SPECK_CONTRAST * spread)
-    if found.sum() < LEAST_SPECKS * mean.size:
-        found = np.zeros_like(taken)
-    return np.asarray(found | _pile(darkest, free & (contrast > high)))
+    _, high, spread = quartiles(contrast)
+    sharp = contrast > high + SPECK_CONTRAST * spread
+    return np.asarray(((dark & sharp) | _pile(darkest, (contrast > high) & ~taken)) & ~taken)
 
 
 def _pile(darkest: Floats, sharp: Mask) -> Mask:
     """Cells of those with a sharp edge that are as dark as the darkest, where few are nearly so.
 
     What lets no electrons through is all equally dark, so that its cells pile up at the dark end. Of tissue,
-    even of one that is as dark, there are more cells the less dark they are.
+    even of one that is as dark, there are more cells the less dark they are. So many specks are told that
+    move every percentile which others could be held against.
     """
     end, middle = (float(each) for each in np.percentile(darkest, (DARK_END, 50)))
     above = (darkest - end) / max(middle - end, 1e-3)
