@@ -81,6 +81,11 @@ def is_out_of_domain(coverage: Coverage, card: ModelCard) -> bool:
     return coverage.tiles_out_of_domain > card.out_of_domain.max_flagged_fraction * coverage.tiles_scored
 
 
+def is_assessable(coverage: Coverage, card: ModelCard) -> bool:
+    """Whether enough was looked at, and does not look strange to the model."""
+    return coverage.fraction >= card.abstention.min_coverage_fraction and not is_out_of_domain(coverage, card)
+
+
 def findings_of(
     images: Sequence[TalliedImage],
     card: ModelCard,
@@ -96,11 +101,12 @@ def findings_of(
     return tuple(make.finding(index, one) for index, one in enumerate(card.classes))
 
 
-def field_entry(image: TalliedImage, card: ModelCard, seed: int) -> FieldEntry:
-    """One field of a case: its coverage, and its measurements where it has scored tiles."""
-    bootstrap = Bootstrap(image.sums, seed)
+def field_entry(image: TalliedImage, card: ModelCard, scope: Scope, seed: int) -> FieldEntry:
+    """One field of a case: its coverage, and its measurements where the model may speak of it."""
+    bootstrap, coverage = Bootstrap(image.sums, seed), coverage_of([image], card)
     measurements = {}
-    if bootstrap.groups and card.outputs.patch_map is not None:
+    is_told = scope.in_scope and bool(bootstrap.groups) and is_assessable(coverage, card)
+    if is_told and card.outputs.patch_map is not None:
         make = _Measurer(card, bootstrap, _worst_tolerance([image]), "ranges")
         measurements = {
             one.code: make.measurements(index) if bootstrap.is_told(index) else ()
@@ -109,7 +115,7 @@ def field_entry(image: TalliedImage, card: ModelCard, seed: int) -> FieldEntry:
     return FieldEntry(
         slide_sha256=image.slide_sha256,
         image=image.image,
-        coverage=coverage_of([image], card),
+        coverage=coverage,
         measurements=measurements,
         quality=tuple(quality_note(note) for note in image.notes),
     )
@@ -205,11 +211,9 @@ class _FindingMaker:
         """The card's thresholds decide; out of scope, hardly covered, masked and strange come first."""
         if not self.scope.in_scope:
             return Assertion.OUT_OF_SCOPE
-        if score is None or self.coverage.fraction < self.card.abstention.min_coverage_fraction:
+        if score is None or not is_assessable(self.coverage, self.card):
             return Assertion.NOT_ASSESSED
         if is_suppressed(self.images, index, self.coverage, self.card):
-            return Assertion.NOT_ASSESSED
-        if is_out_of_domain(self.coverage, self.card):
             return Assertion.NOT_ASSESSED
         threshold = self.card.threshold(code)
         if score.value >= threshold.present:

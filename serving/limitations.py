@@ -6,10 +6,12 @@ from ultraread.datasets.admission import AdmittedImage
 from ultraread.datasets.burnt_in.look import is_looked_at
 from ultraread.datasets.geometry import whole
 from ultraread.datasets.quality.artefacts import RULES, UNSEEN, Action
+from ultraread.datasets.scale import ScaleOrigin
 from ultraread.models.card import ModelCard
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.aggregate import Scope, is_out_of_domain, is_suppressed, left_fraction
 from ultraread.serving.findings import Coverage
+from ultraread.serving.read_slide import PreparedSlide
 from ultraread.serving.tally import TalliedImage
 
 ALWAYS = (
@@ -33,6 +35,10 @@ UNSEEN_TEXT = (
     "Burnt-in text, names and scale bars were not looked for in images of more than 64 megapixels that have "
     "no smaller level."
 )
+UNCALIBRATED = (
+    "There are calibration records, and none is of the instrument that the files name: the scale was not "
+    "checked against them."
+)
 MAX_SCALES = 5
 ONE_IMAGE = (
     "Intervals come from resampling ranges of one image: narrower than the truth, because its ranges share "
@@ -44,12 +50,13 @@ def limitations_of(
     model: ModelFolder,
     scope: Scope,
     coverage: Coverage,
-    images: Sequence[AdmittedImage],
-    light: int,
-    tallied: Sequence[TalliedImage] = (),
-    contrast_confirmed: str = "",
+    slides: Sequence[PreparedSlide],
+    tallied: Sequence[TalliedImage],
 ) -> tuple[str, ...]:
-    """Every sentence that applies, general ones first. `light` is the number of light micrographs."""
+    """Every sentence that applies, general ones first."""
+    images = [image.admitted for slide in slides for image in slide.images]
+    light = sum(len(slide.out_of_scope) for slide in slides)
+    contrast_confirmed = next((slide.request.contrast_confirmed for slide in slides), "")
     card, said = model.card, [*ALWAYS, *_of_quality(model.card, coverage, tallied)]
     if model.uses_twin:
         said.append(TWIN)
@@ -65,11 +72,21 @@ def limitations_of(
         said.append(f"The file does not state its modality; it was read as {card.modality.upper()}.")
     said += _of_strangeness(card, coverage)
     said += _of_scales(images)
+    if any(_is_uncalibrated(slide) for slide in slides):
+        said.append(UNCALIBRATED)
     if not all(is_looked_at(image.info) for image in images):
         said.append(UNSEEN_TEXT)
     if images:
         said.append(_of_specimen(card, scope))
     return (*said, *card.limitations)
+
+
+def _is_uncalibrated(slide: PreparedSlide) -> bool:
+    calibrations = slide.request.calibrations
+    has_records = calibrations is not None and bool(calibrations.records)
+    return has_records and any(
+        image.admitted.scale.origin != ScaleOrigin.CALIBRATION_RECORD for image in slide.images
+    )
 
 
 def _of_quality(card: ModelCard, coverage: Coverage, tallied: Sequence[TalliedImage]) -> list[str]:

@@ -60,4 +60,5 @@ def _opened(part: SlideAddress, number: int, open_one: Callable[[SlideAddress], 
     try:
         return open_one(part)
     except InputRefused as refused:
-        raise type(refused)(f"file {number + 1} of the folder: {refused.what}", refused.remedy) from refused
+        remedy = f"{refused.remedy} Or move that file out of the folder; hidden files and notes are left out."
+        raise type(refused)(f"file {number + 1} of the folder: {refused.what}", remedy) from refused

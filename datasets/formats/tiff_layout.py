@@ -211,6 +211,8 @@ def _check_layout(plane: StoredPlane, file_bytes: int) -> None:
     if declared and not any(0 < offset < file_bytes for offset in plane.offsets):
         raise SlideTruncated("all pixel data lie beyond the end of the file")
     if declared > MAX_DECLARED_PER_HELD_BYTE * file_bytes:
+        if any(offset >= file_bytes for offset in plane.offsets):
+            raise SlideTruncated(f"the file holds {file_bytes:,} of the {declared:,} bytes that it declares")
         raise SlideTooLarge(f"the header declares {declared:,} bytes; the file holds {file_bytes:,}")
 
 

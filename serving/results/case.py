@@ -38,13 +38,10 @@ def case_findings(
     every = [image for slide in slides for image in slide.images]
     repeated = repeated_fields(every)
     images = [image for place, image in enumerate(every) if place not in repeated]
-    admitted = [image.admitted for slide in slides for image in slide.prepared.images]
     seed = seed_of(model.card.sha256, *(slide.prepared.digest.sha256 for slide in slides))
     scope = scope_of(specimen, model.card, len(images))
-    light = sum(len(slide.prepared.out_of_scope) for slide in slides)
-    confirmed = next((slide.prepared.request.contrast_confirmed for slide in slides), "")
     coverage = coverage_of(images, model.card, sum(one.tiles_planned for one in failed))
-    limitations = limitations_of(model, scope, coverage, admitted, light, images, confirmed)
+    limitations = limitations_of(model, scope, coverage, [slide.prepared for slide in slides], images)
     missing = (MISSING_FIELDS.format(count=len(failed)),) if failed else ()
     partial = bool(failed) or any(slide.findings.state == "partial" for slide in slides)
     return CaseFindings(

@@ -124,15 +124,7 @@ def slide_findings(prepared: PreparedSlide, images: list[TalliedImage]) -> Slide
         coverage=coverage,
         quality=tuple(quality_note(note) for image in images for note in image.notes),
         findings=findings_of(images, model.card, scope, coverage, seed, in_case=False),
-        limitations=limitations_of(
-            model,
-            scope,
-            coverage,
-            [i.admitted for i in prepared.images],
-            len(prepared.out_of_scope),
-            images,
-            request.contrast_confirmed,
-        ),
+        limitations=limitations_of(model, scope, coverage, [prepared], images),
     )
 
 
@@ -168,11 +160,12 @@ def clear(folder: Path) -> None:
 
 def _concluded(prepared: PreparedSlide, images: list[TalliedImage]) -> ConcludedSlide:
     card, seed = prepared.model.card, seed_of(prepared.digest.sha256, prepared.model.card.sha256)
+    scope = scope_of(prepared.request.specimen, card, len(images))
     return ConcludedSlide(
         prepared,
         slide_findings(prepared, images),
         tuple(image.condensed() for image in images),
-        tuple(field_entry(image, card, seed) for image in images),
+        tuple(field_entry(image, card, scope, seed) for image in images),
     )
 
 

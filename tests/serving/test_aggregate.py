@@ -50,6 +50,14 @@ def test_a_specimen_that_the_model_was_not_made_for_is_out_of_scope() -> None:
         assert (finding.score, finding.measurements, finding.evidence) == (None, (), ())
 
 
+def test_a_field_of_a_case_tells_no_figures_that_its_findings_withhold() -> None:
+    image = tallied(plan_of(128, 128))
+    assert field_entry(image, CARD, SIMULATED, seed=0).measurements
+    assert field_entry(image, CARD, scope_of("human kidney", CARD, 1), seed=0).measurements == {}
+    hardly_covered = tallied(plan_of(256, 256), status=lambda tile: FAILED if tile.index >= 7 else SCORED)
+    assert field_entry(hardly_covered, CARD, SIMULATED, seed=0).measurements == {}
+
+
 def test_without_an_image_of_the_models_kind_every_finding_is_out_of_scope() -> None:
     assert {finding.assertion for finding in _findings()} == {Assertion.OUT_OF_SCOPE}
 
@@ -116,7 +124,7 @@ def test_a_case_weighs_its_fields_by_area() -> None:
     assert (fraction.n, fraction.n_of) == (2, "fields")
     assert fraction.ci95 == (25.0, 50.0)
     assert coverage_of([small, large], CARD).tiles_planned == 4
-    fields = [field_entry(image, CARD, seed=0) for image in (small, large)]
+    fields = [field_entry(image, CARD, SIMULATED, seed=0) for image in (small, large)]
     assert [field.measurements["T-BRIGHT"][0].value for field in fields] == [25.0, 50.0]
     assert [field.measurements["T-BRIGHT"][0].n_of for field in fields] == ["ranges", "ranges"]
 
@@ -165,4 +173,4 @@ def test_what_the_card_derives_stands_at_the_class_that_its_formula_names_first(
     assert (ratio.name, ratio.unit, ratio.n_of) == ("ratio", "1", "ranges")
     assert ratio.value == rounded((0.5 / 0.75) ** 0.5)
     assert ratio.method == "sqrt(dark / (dark + bright)); Chomiak and Hu 2009"
-    assert field_entry(images[0], card, seed=0).measurements["T-DARK"][2] == ratio
+    assert field_entry(images[0], card, SIMULATED, seed=0).measurements["T-DARK"][2] == ratio
