@@ -60,6 +60,17 @@ def mask(api: FastAPI, slide: str, **box: int) -> None:
         find(session, SlideRow, slide).identity = {"policy": "strip", "reason": "", "found": found}
 
 
+def test_a_slide_whose_pixels_were_never_searched_for_names_is_not_shown(
+    api: FastAPI, http: httpx.Client, tmp_path: Path
+) -> None:
+    filed = str(file_over_http(http, write_tiff(tmp_path / "old.tif", TISSUE, 4.0))["id"])
+    with api.state.service.store.writing() as session:
+        find(session, SlideRow, filed).identity = None
+    for address in (f"/v1/slides/{filed}/images/0/thumbnail", f"/iiif/3/{filed}-0/full/max/0/default.jpg"):
+        refused = http.get(address)
+        assert (refused.status_code, refused.json()["code"]) == (422, "identity_present")
+
+
 def test_deep_zoom_leads_from_its_descriptor_to_every_tile(http: httpx.Client, slide: str) -> None:
     answer = http.get(f"/v1/slides/{slide}/images/0.dzi")
     assert answer.headers["content-type"].startswith("application/xml")
