@@ -11,7 +11,7 @@ from ultraread.datasets.scan_record.record import ScanRecord
 from ultraread.datasets.scan_record.statement import Statement
 from ultraread.models.promotion import Alias
 from ultraread.serving.model_registry import Standing
-from ultraread.serving.store.records import stored_name
+from ultraread.serving.store.stored_name import stored_name
 from ultraread.serving.store.tables import ReadRow, SlideRow
 
 LONGEST_FILE_NAME = 200

@@ -98,9 +98,7 @@ def _named(session: Session, told: Json) -> list[Json]:
         ).one()
         if nameless(there) == told["slide"]["files"]:
             return there
-    kept = find_stored(session, StoredKind.SLIDE, told["slide_id"]).files
-    names = [file["name"].rpartition("/")[2] for file in kept]
-    return [{"name": name, **file} for name, file in zip(names, told["slide"]["files"], strict=True)]
+    return list(told["slide"]["files"])
 
 
 def _as_written(session: Session, row: ScanRecordRow) -> bytes:

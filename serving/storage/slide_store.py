@@ -8,7 +8,7 @@ from ultraread.datasets.slide_address import FileAddress, SlideAddress
 from ultraread.serving.settings import Settings
 from ultraread.serving.storage.places import target_at
 from ultraread.serving.storage.target import PIECE_BYTES, Folder, StoredName, Target
-from ultraread.serving.store.records import stored_name
+from ultraread.serving.store.stored_name import stored_name
 from ultraread.serving.store.tables import Json, SlideRow
 
 

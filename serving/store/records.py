@@ -1,9 +1,7 @@
 """What is filed: cases, slides and their scan records; and lists of rows, paged by cursor."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Generic, TypeVar
 
 from sqlalchemy import select
@@ -18,8 +16,6 @@ from ultraread.serving.store.stored import expired_among
 from ultraread.serving.store.tables import CaseRow, Json, ReadRow, ScanRecordRow, SlideRow, StoredKind
 
 Row = TypeVar("Row", CaseRow, SlideRow, ScanRecordRow, ReadRow)
-
-_PLAIN_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 
 _WORDS = {CaseRow: "case", SlideRow: "slide", ScanRecordRow: "scan record", ReadRow: "read"}
 
@@ -123,12 +119,6 @@ def pinned_specimens(session: Session, read: ReadRow) -> list[str]:
     """The specimens that were stated when the read was asked for: a record may be changed since."""
     pinned: list[str] | None = read.request.get("specimens")
     return specimens_of(session, read.slide_ids) if pinned is None else pinned
-
-
-def stored_name(index: int, name: str) -> str:
-    """What a slide's file is called on disk (`0.tif`): names may identify patients, and paths get logged."""
-    suffix = Path(name).suffix.lower()
-    return f"{index}{suffix}" if _PLAIN_SUFFIX.fullmatch(suffix) else f"{index}"
 
 
 def scan_record_of(session: Session, slide_id: str) -> ScanRecordRow | None:

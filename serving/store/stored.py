@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from ultraread.errors import NotFound, StorageExpired
 from ultraread.serving.store.clock import utc_in, utc_now
+from ultraread.serving.store.stored_name import stored_name
 from ultraread.serving.store.tables import (
     CopyPlace,
     CopyRow,
@@ -80,8 +81,8 @@ def slide_told(session: Session, slide_id: str) -> Json:
 
 
 def nameless(files: Sequence[Json]) -> list[Json]:
-    """[{sha256, bytes}]: names of a slide's files may identify somebody."""
-    return [{name: file[name] for name in ("sha256", "bytes")} for file in files]
+    """[{name, sha256, bytes}] with the names by which the files are kept: their own may identify somebody."""
+    return [{**file, "name": stored_name(n, file["name"])} for n, file in enumerate(files)]
 
 
 def record_file(session: Session, row: ScanRecordRow) -> Json:

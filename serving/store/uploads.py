@@ -14,7 +14,7 @@ from sqlalchemy import delete, update
 
 from ultraread.errors import NotFound, StorageFull, UploadChecksumMismatch, UploadConflict, UploadTooLarge
 from ultraread.serving.store.engine import Store
-from ultraread.serving.store.records import stored_name
+from ultraread.serving.store.stored_name import stored_name
 from ultraread.serving.store.tables import UploadRow
 
 

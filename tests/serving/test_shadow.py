@@ -30,7 +30,8 @@ from ultraread.serving.store import outbox, shadows
 from ultraread.serving.store.engine import open_store
 from ultraread.serving.store.ids import new_id
 from ultraread.serving.store.jobs import Jobs, NewRead
-from ultraread.serving.store.records import NewSlide, file_slide, stored_name
+from ultraread.serving.store.records import NewSlide, file_slide
+from ultraread.serving.store.stored_name import stored_name
 from ultraread.serving.store.tables import ReadRow, ShadowReadRow
 
 SCALE = {"nm_per_px": 4.6, "tolerance": 0.05, "reason": "as Dr Example said"}

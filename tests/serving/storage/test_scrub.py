@@ -149,6 +149,7 @@ def test_a_flipped_byte_is_repaired_from_the_second_copy(doubled: WorkingHouse, 
         "format = 'tifg'",
         "sha256 = replace(sha256, 'a', 'b') || 'c'",
         "files = replace(files, '\"bytes\": ', '\"bytes\": 1')",
+        "files = replace(files, '.tif', '.tix')",
         "files = 'no list'",
     ],
 )

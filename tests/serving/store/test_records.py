@@ -13,8 +13,8 @@ from ultraread.serving.store.records import (
     page,
     record_in_case,
     slides_of_case,
-    stored_name,
 )
+from ultraread.serving.store.stored_name import stored_name
 from ultraread.serving.store.tables import ReadRow, ScanRecordRow, SlideRow
 
 
