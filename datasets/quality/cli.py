@@ -11,9 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ultraread.datasets.scale import StatedScale, operator_scale
+from ultraread.datasets.slide_address import SlidePlace, place_of
 from ultraread.errors import OutputExists, RequestInvalid
 
 if TYPE_CHECKING:
+    from ultraread.datasets.burnt_in.look import Look
     from ultraread.datasets.quality.assess import ImageQuality
     from ultraread.datasets.slide import ImageInfo
 
@@ -21,14 +24,26 @@ AtNm = Annotated[
     float | None,
     typer.Option("--at-nm-per-px", help="Look at this scale; without it, at the slide's own pixels."),
 ]
+NmPerPx = Annotated[
+    float | None,
+    typer.Option("--nm-per-px", help="Pixel size of the slide in nm, where the file states none."),
+]
+Reason = Annotated[str, typer.Option("--reason", help="Where a stated pixel size is from.")]
 Masks = Annotated[
     Path | None, typer.Option("--masks", help="New folder for a picture of each artefact, white where it is.")
 ]
 
 
 def quality(
-    slide: Annotated[Path, typer.Argument(help="A slide of any format.")],
+    slide: Annotated[
+        SlidePlace,
+        typer.Argument(
+            help="An image file, a folder of them, or an s3:// address.", parser=place_of, metavar="SLIDE"
+        ),
+    ],
     at_nm_per_px: AtNm = None,
+    nm_per_px: NmPerPx = None,
+    reason: Reason = "",
     masks: Masks = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
@@ -37,8 +52,8 @@ def quality(
     Example: ultraread quality field.tif --masks field-masks
     """
     if masks is not None and masks.exists():
-        raise OutputExists(f"{masks} exists")
-    found = examine(slide, at_nm_per_px)
+        raise OutputExists(f"{masks} exists", "Choose another --masks, or move the old folder away.")
+    found = examine(slide, at_nm_per_px, _stated(at_nm_per_px, nm_per_px, reason))
     told = [_told(one, contrast) for one, contrast in found]
     if masks is not None:
         _write_masks(masks, [one for one, _ in found])
@@ -50,8 +65,13 @@ def quality(
         _print(called(slide), told)
 
 
-def examine(path: Path, at_nm_per_px: float | None = None) -> "list[tuple[ImageQuality, Any]]":
-    """Quality and contrast of each grey image of a slide; images that repeat an earlier one are marked."""
+def examine(
+    place: SlidePlace, at_nm_per_px: float | None = None, stated: StatedScale | None = None
+) -> "list[tuple[ImageQuality, Any]]":
+    """Quality and contrast of each grey image of a slide; images that repeat an earlier one are marked.
+
+    An image's pixel size, for `at_nm_per_px`, is chosen from its tags, its burnt-in bars and `stated`.
+    """
     from ultraread.datasets.admission import modality_of
     from ultraread.datasets.burnt_in.look import look_at
     from ultraread.datasets.open_slide import open_slide
@@ -60,24 +80,39 @@ def examine(path: Path, at_nm_per_px: float | None = None) -> "list[tuple[ImageQ
     from ultraread.datasets.slide import Modality
     from ultraread.datasets.slide_address import address_of
 
-    with open_slide(address_of(path)) as slide:
+    with open_slide(address_of(place)) as slide:
         images = [one for one in slide.info.images if modality_of(slide, one) is not Modality.SEMITHIN_LIGHT]
+        looks = [look_at(slide, image) for image in images]
         found = [
-            survey(slide, image, _zoom(image, at_nm_per_px), look_at(slide, image).boxes) for image in images
+            survey(slide, image, _zoom(image, look, at_nm_per_px, stated), look.boxes)
+            for image, look in zip(images, looks, strict=True)
         ]
     marked = marked_repeats([one for one, _ in found])
     return [(one, contrast) for one, (_, contrast) in zip(marked, found, strict=True)]
 
 
-def _zoom(image: "ImageInfo", at_nm_per_px: float | None) -> float:
-    """Raises ScaleMissing where a scale is asked for and the file states none."""
+def _stated(at_nm_per_px: float | None, nm_per_px: float | None, reason: str) -> StatedScale | None:
+    """Raises RequestInvalid for a pixel size without a reason or a use, and for a reason alone."""
+    if nm_per_px is None and not reason:
+        return None
+    if nm_per_px is None or at_nm_per_px is None:
+        raise RequestInvalid(
+            "a pixel size is needed for --at-nm-per-px only",
+            "Give --at-nm-per-px, --nm-per-px and --reason together.",
+        )
+    return operator_scale(nm_per_px, reason)
+
+
+def _zoom(image: "ImageInfo", look: "Look", at_nm_per_px: float | None, stated: StatedScale | None) -> float:
+    """Raises ScaleMissing where a scale is asked for and nothing states the image's, and ScalesDisagree."""
     from ultraread.datasets.scale import choose_scale
 
     if at_nm_per_px is None:
         return 1.0
     if at_nm_per_px <= 0:
         raise RequestInvalid("--at-nm-per-px must be above 0", "Give a pixel size in nm.")
-    return at_nm_per_px / choose_scale(image.scales).nm_per_px
+    found = [*image.scales, *(scale for scale in (look.scale, stated) if scale)]
+    return at_nm_per_px / choose_scale(found).nm_per_px
 
 
 def _told(quality: "ImageQuality", contrast: Any) -> dict[str, Any]:  # noqa: ANN401  # loaded late

@@ -104,7 +104,7 @@ def _turned_back(ribbon: Mask, degrees: float, shape: tuple[int, ...]) -> Mask:
 
 
 def specks(mean: Floats, darkest: Floats, taken: Mask) -> Mask:
-    """Cells whose darkest part is far darker than that of others, and than the cell itself; or opaque ones."""
+    """Cells whose darkest part is far darker than that of others and than the cell itself, or opaque ones."""
     few, some, many, most = (float(each) for each in np.percentile(darkest, (5, 10, 25, 40)))
     limit = RULES[Artefact.PRECIPITATE].limit
     dark = darkest < max(few - limit * (many - few), some - MANY_SPECKS * limit * (most - some)) - 1e-3
