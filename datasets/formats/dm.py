@@ -123,8 +123,15 @@ def _refuse_unless_picture(shape: tuple[int, ...], units: tuple[str, ...], says:
         raise SlideNotAnImage("a spectrum at every point")
     if len(shape) == 3 and shape[2] > MAX_PLANES:
         raise SlideTooLarge(f"{shape[2]:,} sections")
-    if "Diffraction" in kind:
+    if "Diffraction" in kind or (not any(map(nm_per, units[:2])) and _is_made_of_diffraction(says)):
         raise SlideNotAnImage("a diffraction pattern")
+
+
+def _is_made_of_diffraction(says: dict[str, Value]) -> bool:
+    """`Imaging Mode` where nothing scans; a scanning microscope always shows its camera diffraction."""
+    info = "ImageTags.Microscope Info."
+    is_scanned = _modality(says) is Modality.STEM or says.get(f"{info}Operation Mode") == "SCANNING"
+    return not is_scanned and "DIFF" in str(says.get(f"{info}Imaging Mode", "")).upper()
 
 
 def _data(says: dict[str, Value]) -> tuple[LongArray, np.dtype[Any]]:

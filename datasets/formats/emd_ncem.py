@@ -8,17 +8,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ultraread.datasets.formats.emd_stack import Stack, beside
+from ultraread.datasets.formats.emd_stack import MAX_BESIDE_BYTES, Stack, beside
 from ultraread.datasets.formats.tags import flattened, number_in
 from ultraread.datasets.formats.units import nm_per, refuse_unless_of_space
 from ultraread.datasets.scale import ScaleOrigin, StatedScale
 from ultraread.datasets.slide import Acquisition, SlideFormat, Tag
-from ultraread.errors import SlideDamaged, SlideNotAnImage
+from ultraread.errors import SlideDamaged, SlideNotAnImage, SlideTooLarge
 
 FORMAT = SlideFormat.EMD_NCEM
 IMAGE_GROUP = 1
 KV_PER_VOLT = 1e-3
+UNEVEN = 0.01
+"""Part of a step: what is left of axes that are stored in single precision, and a tolerance of scales."""
 
 
 def stacks(objects: Mapping[str, Any]) -> list[Stack]:
@@ -55,15 +58,24 @@ def _stack(objects: Mapping[str, Any], path: str, acquisition: Acquisition) -> S
 
 
 def _axis(objects: Mapping[str, Any], path: str, length: int) -> tuple[str, float]:
-    """Unit and step of an axis; the step is that between its first two values. Raises SlideDamaged."""
+    """Unit and step of an axis, 0 where it is uneven or unknown. Raises SlideDamaged, SlideTooLarge."""
     values = objects.get(path)
     if values is None:
         return "", 0.0
     if values.shape not in ((length,), (2,), (1,)):
         raise SlideDamaged("an axis is longer or shorter than the image")
-    first = np.asarray(beside(values, slice(2)), np.float64)
-    step = float(first[1] - first[0]) if len(first) > 1 else 0.0
-    return _text(values.attrs.get("units", "")), abs(step)
+    if values.nbytes > MAX_BESIDE_BYTES:
+        raise SlideTooLarge("an axis of more values than an image has pixels in a row")
+    return _text(values.attrs.get("units", "")), _step(np.asarray(beside(values, slice(None)), np.float64))
+
+
+def _step(values: NDArray[np.float64]) -> float:
+    """The mean step, of which no single one may differ by more than UNEVEN; 0 where one does."""
+    if len(values) < 2:
+        return 0.0
+    mean = float(values[-1] - values[0]) / (len(values) - 1)
+    is_even = bool((np.abs(np.diff(values) - mean) <= UNEVEN * abs(mean)).all())
+    return abs(mean) if is_even else 0.0
 
 
 def _scales(axes: list[tuple[str, float]]) -> tuple[StatedScale, ...]:

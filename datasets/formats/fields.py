@@ -28,6 +28,7 @@ class FieldsSlide:
             format=SlideFormat.FIELDS,
             images=tuple(replace(image, index=n) for n, (_, image) in enumerate(self._images)),
             tags=tuple(tag for slide in self._slides for tag in slide.info.tags),
+            left_out=tuple(dict.fromkeys(name for slide in self._slides for name in slide.info.left_out)),
         )
 
     def read_box(self, image: int, level: int, box: BoxPx) -> Pixels:

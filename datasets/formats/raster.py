@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ultraread.datasets.formats.limits import MAX_STORED_TILE_PX, is_whole_jpeg
-from ultraread.datasets.formats.raster_tags import tags_of_raster
+from ultraread.datasets.formats.orientation import refuse_turned
+from ultraread.datasets.formats.raster_tags import orientation_of, tags_of_raster
 from ultraread.datasets.geometry import BoxPx, SizePx
-from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideFormat, SlideInfo, Tag
+from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideFormat, SlideInfo
 from ultraread.datasets.stored_file import StoredFile
 from ultraread.errors import SlideDamaged, SlidePixelFormat, SlideTooLarge, SlideTruncated, SlideTypeMismatch
 
@@ -34,7 +35,10 @@ class RasterSlide:
         self._pixels = _decode(whole, kind)
         if self._pixels.shape[:2] != size:  # libjpeg gives up without a word, with a picture of 0 x 0
             raise SlideDamaged("the picture is not of the size that its header says")
-        self.info = SlideInfo(kind, (_describe(self._pixels, kind),), _tags(whole, kind))
+        with _header(BytesIO(whole)) as header:
+            refuse_turned(orientation_of(header))
+            tags = tags_of_raster(header, whole, kind)
+        self.info = SlideInfo(kind, (_describe(self._pixels, kind),), tags)
 
     def read_box(self, image: int, level: int, box: BoxPx) -> Pixels:
         return self._pixels[box.y : box.bottom, box.x : box.right]
@@ -73,15 +77,6 @@ def _header(stream: BinaryIO) -> Image.Image:
     return Image.open(stream, formats=("PNG", "JPEG"))
 
 
-def _tags(stored: bytes, kind: SlideFormat) -> tuple[Tag, ...]:
-    """No pixel depends on them, so damaged ones are left out."""
-    try:
-        with _header(BytesIO(stored)) as header:
-            return tags_of_raster(header, stored, kind)
-    except Exception:  # Pillow raises five kinds for damaged EXIF
-        return ()
-
-
 def _decode(stored: bytes, kind: SlideFormat) -> Pixels:
     decode = imagecodecs.png_decode if kind == SlideFormat.PNG else imagecodecs.jpeg_decode
     if kind == SlideFormat.JPEG and not is_whole_jpeg(stored):
@@ -96,8 +91,10 @@ def _decode(stored: bytes, kind: SlideFormat) -> Pixels:
 
 
 def _without_alpha(pixels: np.ndarray, kind: SlideFormat) -> Pixels:
-    """Drop the alpha channel that a PNG may have; four channels of a JPEG are inks, and refused."""
+    """Drop the alpha of a PNG that hides nothing, and refuse any other; so are the inks of a JPEG."""
     if kind == SlideFormat.PNG and pixels.ndim == 3 and pixels.shape[2] in (2, 4):
+        if (pixels[..., -1] != np.iinfo(pixels.dtype).max).any():
+            raise SlidePixelFormat("pixels are partly transparent")
         pixels = pixels[..., :-1]
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]

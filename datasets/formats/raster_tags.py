@@ -19,9 +19,25 @@ JPEG_SEGMENTS_OF_TEXT = (0xFE, *range(0xE0, 0xF0))
 
 def tags_of_raster(header: Image.Image, stored: bytes, kind: SlideFormat) -> tuple[Tag, ...]:
     """EXIF under its own names, and the printable texts of every other part that is no picture."""
-    exif = {ExifTags.TAGS.get(code, str(code)): value for code, value in header.getexif().items()}
     texts = _png_texts(stored) if kind == SlideFormat.PNG else _jpeg_texts(stored)
-    return (*flattened(exif, "Exif"), *texts)
+    return (*_exif(header), *texts)
+
+
+def orientation_of(header: Image.Image) -> object:
+    """What EXIF, or XMP in its place, says; None where neither does, or EXIF is damaged."""
+    try:
+        return header.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # Pillow raises five kinds for damaged EXIF
+        return None
+
+
+def _exif(header: Image.Image) -> tuple[Tag, ...]:
+    """No pixel depends on it, so damaged EXIF is left out; its printable texts are found as any others."""
+    try:
+        found = {ExifTags.TAGS.get(code, str(code)): value for code, value in header.getexif().items()}
+        return tuple(flattened(found, "Exif"))
+    except Exception:  # Pillow raises five kinds for it
+        return ()
 
 
 def _png_texts(stored: bytes) -> Iterator[Tag]:

@@ -17,7 +17,7 @@ from ultraread.datasets.formats.pixel_kinds import bit_depth_of
 from ultraread.datasets.formats.segment_cache import SegmentCache
 from ultraread.datasets.formats.stored_tiles import assemble
 from ultraread.datasets.formats.tiff_layout import StoredPlane, check_ifds, check_planes, plane_of, planes_in
-from ultraread.datasets.formats.tiff_pixels import JPEG_CODINGS, Transparent
+from ultraread.datasets.formats.tiff_pixels import JPEG_CODINGS, Transparent, stored_as
 from ultraread.datasets.formats.tiff_scale import scales_of_series
 from ultraread.datasets.formats.tiff_tags import acquisition_of, format_of, modality_of, tags_of
 from ultraread.datasets.geometry import BoxPx, SizePx
@@ -166,7 +166,7 @@ def _describe_image(
         modality=stated or (Modality.TEM if pixels.samples == 1 else Modality.SEMITHIN_LIGHT),
         modality_is_stated=stated is not None,
         scales=scales,
-        stored_as=np.dtype(cast(np.dtype[np.generic], key.dtype)).name,
+        stored_as=stored_as(key),
         compression=COMPRESSION(key.compression).name.lower(),
         stored_tile=None if is_whole else SizePx(*levels[0].step),
         acquisition=acquisition,

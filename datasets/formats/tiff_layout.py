@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import BinaryIO
 
-from tifffile import COMPRESSION, TiffPage, TiffPageSeries
+from tifffile import COMPRESSION, TiffFrame, TiffPage, TiffPageSeries
 
 from ultraread.datasets.formats.limits import MAX_STORED_TILE_PX
+from ultraread.datasets.formats.orientation import ORIENTATION_TAG, refuse_turned
 from ultraread.datasets.formats.tiff_pixels import TiffPixels, pixels_of
 from ultraread.datasets.geometry import SizePx
 from ultraread.errors import (
@@ -88,9 +89,17 @@ def plane_of(level: TiffPageSeries, number: int) -> StoredPlane:
     key = page.keyframe if page else None
     if page is None or key is None:
         raise SlideTruncated("a plane that the header declares is missing")
+    refuse_turned(_whole(page, key).tags.valueof(ORIENTATION_TAG))
     behind_last = max(0, number - len(level.pages) + 1) * key.nbytes
     offsets, counts = tuple(offset + behind_last for offset in page.dataoffsets), tuple(page.databytecounts)
     return StoredPlane(key, offsets, counts, page.jpegtables, pixels_of(key))
+
+
+def _whole(page: TiffPage | TiffFrame, key: TiffPage) -> TiffPage:
+    """The page with all its tags: tifffile parses later ones in part, and ImageJ leaves some out."""
+    if isinstance(page, TiffPage):
+        return page
+    return key if page.is_virtual else page.aspage()
 
 
 def check_planes(levels: list[StoredPlane], file_bytes: int) -> None:

@@ -22,6 +22,8 @@ COLOURS_OF = {
     PHOTOMETRIC.YCBCR: 3,
 }
 PHOTOMETRIC_TAG = 262
+PACKED_BITS = (10, 12, 14)
+"""Of cameras, handed on as uint16 with the stored values, as if they had been written with 16 bits."""
 ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
 
 
@@ -66,11 +68,31 @@ def pixels_of(key: TiffPage) -> TiffPixels:
     return TiffPixels(colours, handed_on_as(stored), inverted, has_alpha)
 
 
+def stored_as(key: TiffPage) -> str:
+    """The kind of a page's pixels in numpy's words, and `uint12` for integers that are packed."""
+    dtype = _stored_dtype(key)
+    return f"uint{key.bitspersample}" if key.bitspersample in PACKED_BITS else dtype.name
+
+
 def _stored_dtype(key: TiffPage) -> np.dtype[Any]:
     if key.dtype is None:
         raise SlidePixelFormat("pixels of no known kind")
-    handed_on_as(np.dtype(key.dtype))
-    return np.dtype(key.dtype)
+    dtype = np.dtype(key.dtype)
+    handed_on_as(dtype)
+    if not _has_declared_bits(key, dtype):
+        raise SlidePixelFormat(f"{dtype.name} of {key.bitspersample} bits")
+    return dtype
+
+
+def _has_declared_bits(key: TiffPage, dtype: np.dtype[Any]) -> bool:
+    """Whether values fill their kind: grey of 4 bits would be shown as 8 bit with nothing above 15.
+
+    The values of a palette are places in it, so their bits do not matter.
+    """
+    bits = key.bitspersample
+    if key.photometric == PHOTOMETRIC.PALETTE or bits == 8 * dtype.itemsize:
+        return True
+    return dtype == np.uint16 and bits in PACKED_BITS
 
 
 def _colours(key: TiffPage) -> int:

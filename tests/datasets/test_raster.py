@@ -7,7 +7,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import simulated
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from simulated import simulated_colours, simulated_tissue
 
 from ultraread.datasets.geometry import BoxPx, whole
@@ -35,10 +35,48 @@ def test_png_keeps_every_bit(pixels: simulated.Array, tmp_path: Path) -> None:
         np.testing.assert_array_equal(slide.read_box(0, 0, BoxPx(9, 8, 7, 6)), pixels[8:14, 9:16])
 
 
-def test_alpha_is_left_out(tmp_path: Path) -> None:
-    with_alpha = np.dstack([simulated_colours(60, 40), np.full((40, 60), 128, np.uint8)])
-    path = simulated.write_png(tmp_path / "slide.png", with_alpha)
-    np.testing.assert_array_equal(_all_pixels(path), simulated_colours(60, 40))
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_alpha_that_hides_nothing_is_dropped_and_any_other_refused(kind: type, tmp_path: Path) -> None:
+    colours = simulated_colours(60, 40).astype(kind)
+    alpha = np.full((40, 60), np.iinfo(kind).max, kind)
+    path = simulated.write_png(tmp_path / "slide.png", np.dstack([colours, alpha]))
+    np.testing.assert_array_equal(_all_pixels(path), colours)
+    alpha[0, 0] -= 1
+    for pixels in (np.dstack([colours, alpha]), np.dstack([colours[..., 0], alpha])):
+        with pytest.raises(SlidePixelFormat, match="transparent"):
+            open_slide(simulated.write_png(path, pixels))
+
+
+def test_a_colour_that_a_png_declares_transparent_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "slide.png"
+    Image.fromarray(GREY).save(path, transparency=int(GREY[0, 0]))
+    with pytest.raises(SlidePixelFormat, match="transparent"):
+        open_slide(path)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_a_picture_that_is_stored_turned_or_mirrored_is_refused(kind: str, tmp_path: Path) -> None:
+    path, exif = tmp_path / f"slide.{kind}", Image.Exif()
+    for orientation in (2, 6, 8):
+        exif[274] = orientation
+        Image.fromarray(GREY).save(path, exif=exif)
+        with pytest.raises(SlidePixelFormat, match=f"orientation {orientation}"):
+            open_slide(path)
+    exif[274] = 1
+    Image.fromarray(GREY).save(path, exif=exif)
+    assert _all_pixels(path).shape == GREY.shape
+
+
+def test_texts_are_found_beside_damaged_exif(tmp_path: Path) -> None:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Author", "SIMULATED OPERATOR")
+    Image.fromarray(GREY).save(tmp_path / "slide.png", pnginfo=texts, exif=b"no EXIF at all")
+    Image.fromarray(GREY).save(
+        tmp_path / "slide.jpg", comment="SIMULATED OPERATOR", exif=b"Exif\0\0no EXIF at all"
+    )
+    for path in tmp_path.iterdir():
+        with open_slide(path) as slide:
+            assert "SIMULATED OPERATOR" in {tag.value for tag in slide.info.tags}
 
 
 def test_jpeg_holds_what_other_decoders_find_in_it(tmp_path: Path) -> None:

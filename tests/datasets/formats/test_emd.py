@@ -39,6 +39,17 @@ def test_an_emd_file_of_ncem_holds_what_was_written(
     assert "SIMULATED OPERATOR" in {tag.value for tag in read(path)[0].tags}
 
 
+@pytest.mark.parametrize("values", [[0, 4.6, *range(10, 158)], [*np.arange(149) * 4.6, 1000.0]])
+def test_an_uneven_axis_states_no_scale(values: list[float], tmp_path: Path) -> None:
+    path = write_ncem(tmp_path / "simulated.emd", PICTURE, 4.6)
+    with h5py.File(path, "a") as file:
+        file["data/picture/dim2"][:] = np.asarray(values)
+    assert first(path).scales == ()
+    with h5py.File(path, "a") as file:
+        file["data/picture/dim2"][:] = np.arange(150, dtype=np.float32) * np.float32(4.6)
+    assert first(path).scales[0].x_nm_per_px == pytest.approx(4.6)
+
+
 @pytest.mark.parametrize("options", [{}, {"chunks": (90, 150, 1)}, {"chunks": True, "compression": "gzip"}])
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "int16", "int32", "float32"])
 def test_each_frame_of_a_velox_file_is_an_image(kind: str, options: dict[str, bool], tmp_path: Path) -> None:

@@ -74,6 +74,18 @@ def test_a_spectrum_at_every_point_is_no_image(tmp_path: Path) -> None:
         open_slide(write_dm(tmp_path / "simulated.dm4", STACK, units=("nm", "nm", "eV")))
 
 
+def test_a_pattern_without_units_is_known_by_the_mode_of_its_microscope(tmp_path: Path) -> None:
+    path = tmp_path / "simulated.dm4"
+    for mode in ("DIFFRACTION", "EFTEM DIFFRACTION"):
+        says = {"Microscope Info": {"Imaging Mode": mode, "Illumination Mode": "TEM"}}
+        with pytest.raises(SlideNotAnImage, match="diffraction"):
+            open_slide(write_dm(path, PICTURE, units=("", ""), image_tags=says))
+    scanned = {"Imaging Mode": "DIFFRACTION", "Illumination Mode": "STEM NANOPROBE"}
+    for told in (scanned, {"Imaging Mode": "MAG1", "Illumination Mode": "TEM"}):
+        write_dm(path, PICTURE, units=("", ""), image_tags={"Microscope Info": told})
+        assert first(path).scales == ()
+
+
 def test_packed_colours_of_dm_are_refused(tmp_path: Path) -> None:
     path = write_dm(tmp_path / "colours.dm4", PICTURE.astype(np.int32), thumbnail=False)
     stored = path.read_bytes()

@@ -46,6 +46,14 @@ def test_an_aperio_slide_is_one_image_of_all_levels(tmp_path: Path) -> None:
         assert slide.info.left_out == ("thumbnail", "label", "macro")
 
 
+def test_a_folder_tells_what_is_left_out_of_its_files(tmp_path: Path) -> None:
+    for name in ("a.svs", "b.svs"):
+        write_svs(tmp_path / name, COLOURS)
+    with open_slide(tmp_path) as slide:
+        assert (slide.info.format, len(slide.info.images)) == (SlideFormat.FIELDS, 2)
+        assert slide.info.left_out == ("thumbnail", "label", "macro")
+
+
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_pixels_of_an_aperio_slide_are_those_of_tiffslide(tmp_path: Path, level: int) -> None:
     path = write_svs(tmp_path / "a.svs", COLOURS)

@@ -71,6 +71,58 @@ def test_integers_that_fit_neither_8_nor_16_bits_are_handed_on_as_floats(kind: s
     np.testing.assert_array_equal(found, handed_on(stored))
 
 
+@pytest.mark.parametrize("bits", [2, 4, 6, 9])
+def test_grey_of_bits_that_do_not_fill_their_kind_is_refused(bits: int, tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "few.tif", GREY.astype(np.uint16 if bits > 8 else np.uint8))
+    _declare_bits(path, bits)
+    with pytest.raises(SlidePixelFormat, match=f"of {bits} bits"):
+        open_slide(path)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_packed_bits_of_cameras_are_told_and_keep_their_values(bits: int, tmp_path: Path) -> None:
+    import imagecodecs
+
+    stored = GREY.astype(np.uint16) * 4 + 3
+    packed = b"".join(imagecodecs.packints_encode(row, bits) for row in stored)
+    path = write_tiff(tmp_path / "packed.tif", stored, tile=None, rowsperstrip=GREY.shape[0])
+    with tifffile.TiffFile(path) as file:
+        offset, tag = file.pages.first.dataoffsets[0], file.pages.first.tags["StripByteCounts"]
+    _write_at(path, tag.valueoffset, struct.pack("<I", len(packed)))
+    _write_at(path, offset, packed)
+    _declare_bits(path, bits)
+    info, found = _open(path)
+    assert (info.images[0].stored_as, info.images[0].bit_depth) == (f"uint{bits}", 16)
+    np.testing.assert_array_equal(found, stored)
+
+
+def _declare_bits(path: Path, bits: int) -> None:
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages.first.tags["BitsPerSample"].overwrite(bits)
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_picture_that_is_stored_turned_or_mirrored_is_refused(orientation: int, tmp_path: Path) -> None:
+    path = _turned(tmp_path / "turned.tif", orientation)
+    with pytest.raises(SlidePixelFormat, match=f"orientation {orientation}"):
+        open_slide(path)
+
+
+def test_a_later_page_that_is_turned_is_refused_and_an_upright_one_opens(tmp_path: Path) -> None:
+    with pytest.raises(SlidePixelFormat, match="orientation 3"):
+        open_slide(_turned(tmp_path / "turned.tif", 1, 1, 3))
+    np.testing.assert_array_equal(_open(_turned(tmp_path / "upright.tif", 1, 1))[1], GREY)
+
+
+def _turned(path: Path, *orientations: int) -> Path:
+    with tifffile.TiffWriter(path, ome=len(orientations) > 1) as writer:
+        for each in orientations:
+            writer.write(
+                GREY, photometric="minisblack", contiguous=False, extratags=[(274, 3, 1, each, True)]
+            )
+    return path
+
+
 @pytest.mark.parametrize("pixels", [GREY[..., None], COLOURS], ids=["grey", "colours"])
 def test_alpha_that_hides_nothing_is_dropped(pixels: Array, tmp_path: Path) -> None:
     path = _with_alpha(tmp_path / "alpha.tif", pixels, np.full(GREY.shape, 255, np.uint8))
