@@ -13,14 +13,12 @@ import typer
 from ultraread.datasets.identity.found import IdentityPolicy
 from ultraread.datasets.identity.policy import PolicyOption, PolicyReason, identity_stated
 from ultraread.datasets.scale import DEFAULT_TOLERANCE, StatedScale
-from ultraread.datasets.slide_address import SlideAddress, SlidePlace, address_of
-from ultraread.datasets.stored_file import is_remote
-from ultraread.errors import InputRefused, UrlNotAllowed
+from ultraread.errors import RequestInvalid, UltraReadError
 from ultraread.serving import cli_options as options
 from ultraread.serving.record_words import record_of_file, with_options
 
 if TYPE_CHECKING:
-    from ultraread.serving.client import Client
+    from ultraread.serving.client import Client, Filed
 
 Url = Annotated[str, typer.Option("--url", envvar="ULTRAREAD_URL", help="Where the service answers.")]
 ReadId = Annotated[str, typer.Argument(help="The read's id, as `submit` printed it.")]
@@ -75,20 +73,26 @@ def submit(
     microscope: options.Microscope = "",
     camera: options.Camera = "",
     magnification: options.Magnification = None,
+    no_read: Annotated[bool, typer.Option("--no-read", help="File only; no read is requested.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the read to its end.")] = False,
     url: Url = LOCAL_URL,
     as_json: options.AsJson = False,
 ) -> None:
     """File slides with a running service and request a read; prints the read's id.
 
-    A slide that may not be read stays filed and viewable. Several slides are one read.
+    A slide that may not be read stays filed and viewable. Several slides are one read. With --no-read slides
+    are filed only, and the ids of slides and records are printed.
 
     Example: ultraread submit a.tif b.tif --case C-17 --nm-per-px 4.6 --reason "calibrated" --wait
     """
     from ultraread.serving.client import Client
+    from ultraread.serving.sending import send
 
     stated = options.stated_scale(nm_per_px, reason, tolerance)
     box = options.parse_region(region)
+    instrument = _instrument_body(microscope, camera, magnification)
+    if no_read and any((model, stated, box, instrument, contrast_confirmed, wait)):
+        raise RequestInvalid("--no-read with options of a read", "Leave out one or the other.")
     fields = {
         "accession": accession,
         "primary_procedure": primary_procedure,
@@ -100,29 +104,31 @@ def submit(
         "digitized.capture_mode": capture_mode,
         "digitized.purpose": purpose,
     }
+    record = with_options(record_of_file(record_file), fields)
+    record |= {"identity": _identity_body(identity, identity_reason)}
+    filed: list[Filed] = []
     with Client(url) as client:
         if case is not None:
             client.ensure_case(case)
-        record = with_options(record_of_file(record_file), fields) | {
-            "case_id": case,
-            "identity": _identity_body(identity, identity_reason),
-        }
-        filed = _file(client, slides, record)
-        if not as_json:
-            _tell_records(filed)
-        read = client.request_read(
-            slide_ids=None if case is not None else [str(slide["id"]) for slide in filed],
-            case_id=case,
-            model=model,
-            region=asdict(box) if box else None,
-            scale=_scale_body(stated),
-            instrument=_instrument_body(microscope, camera, magnification),
-            contrast_confirmed=contrast_confirmed or None,
-        )
+        with _told_where_refused(filed, record, as_json):
+            send(client, slides, record | {"case_id": case}, filed.append)
+            if no_read:
+                _tell_not_applied(filed, record)
+                _tell_filed(filed, as_json)
+                return
+            read = client.request_read(
+                slide_ids=None if case is not None else [str(one.slide["id"]) for one in filed],
+                case_id=case,
+                model=model,
+                region=asdict(box) if box else None,
+                scale=_scale_body(stated),
+                instrument=instrument,
+                contrast_confirmed=contrast_confirmed or None,
+            )
+        _tell_records(filed)
+        _tell_not_applied(filed, record)
         if wait:
             read = _follow(client, read["id"])
-        if as_json:  # a refusal is the only thing on stderr then
-            _tell_records(filed)
         typer.echo(f"Then: ultraread fetch {read['id']} --out FOLDER", err=True)
         _tell(read, as_json)
 
@@ -163,10 +169,50 @@ def cancel(read_id: ReadId, url: Url = LOCAL_URL, as_json: options.AsJson = Fals
     typer.echo(json.dumps(read) if as_json else f"{read['id']}: {read['state']}{told}")
 
 
-def _tell_records(filed: Sequence[Json]) -> None:
-    """Before a read is asked for: where it is refused, the records are there all the same."""
-    for slide in filed:
-        typer.echo(f"Record: ultraread records show {slide['scan_record_id']}", err=True)
+@contextmanager
+def _told_where_refused(filed: Sequence["Filed"], record: Json, as_json: bool) -> Iterator[None]:
+    """What was filed before a refusal is there all the same; with --json it is told on stdout."""
+    try:
+        yield
+    except (UltraReadError, KeyboardInterrupt):
+        if as_json and filed:
+            _tell_filed(filed, as_json)
+        elif not as_json:
+            _tell_records(filed)
+            _tell_not_applied(filed, record)
+        raise
+
+
+def _tell_filed(filed: Sequence["Filed"], as_json: bool) -> None:
+    """Ids in the order of the arguments, on stdout."""
+    ids = [
+        {
+            "slide_id": one.slide["id"],
+            "scan_record_id": one.slide["scan_record_id"],
+            "was_there": not one.is_new,
+        }
+        for one in filed
+    ]
+    lines = "\n".join(f"slide {each['slide_id']}, record {each['scan_record_id']}" for each in ids)
+    typer.echo(json.dumps({"filed": ids}) if as_json else lines)
+
+
+def _tell_records(filed: Sequence["Filed"]) -> None:
+    """By the place among the arguments: names may identify somebody."""
+    for number, (slide, _) in enumerate(filed, start=1):
+        record = f"ultraread records show {slide['scan_record_id']}"
+        typer.echo(f"Slide {number} is {slide['id']}: {record}", err=True)
+
+
+def _tell_not_applied(filed: Sequence["Filed"], record: Json) -> None:
+    """A slide that the case has stays as it is: what was stated of it now is nowhere."""
+    is_stated = any(value is not None for value in record.values())
+    for number, (slide, is_new) in enumerate(filed, start=1):
+        record_id = slide["scan_record_id"]
+        change = f"; what you stated was not applied: `ultraread records set {record_id} FIELD=VALUE`"
+        if not is_new:
+            there = f"Slide {number}: already filed in this case as record {record_id}"
+            typer.echo(there + (change if is_stated else ""), err=True)
 
 
 def _instrument_body(microscope: str, camera: str, magnification: float | None) -> Json | None:
@@ -184,45 +230,6 @@ def _scale_body(stated: StatedScale | None) -> Json | None:
 def _identity_body(policy: IdentityPolicy | None, reason: str) -> Json | None:
     stated = identity_stated(policy, reason)
     return {"policy": stated.policy, "reason": stated.reason or None} if stated.is_stated else None
-
-
-def _file(client: "Client", slides: Sequence[SlidePlace], record: Json) -> list[Json]:
-    """Upload and file each slide, one of several files whole; nothing is sent unless all are there."""
-    addresses = [_local(slide) for slide in slides]
-    with options.progress_bars() as progress:
-        task = progress.add_task("filing", total=sum(map(_bytes, addresses)))
-        filed = []
-        for number, address in enumerate(addresses, start=1):
-            uploads = []
-            for file in address.files:
-                uploads.append(client.upload(Path(file.location), file_name=file.name))
-                progress.advance(task, Path(file.location).stat().st_size)
-            with _of_slide(number, len(slides)):
-                filed.append(client.file_slide(uploads, **record))
-        return filed
-
-
-def _local(slide: SlidePlace) -> SlideAddress:
-    """The files of a slide. Raises SlideNotFound, and UrlNotAllowed for those of an object store."""
-    address = address_of(slide)
-    if any(is_remote(file.location) for file in address.files):
-        raise UrlNotAllowed(
-            "a slide in an object store is not sent", "Read it there: ultraread read s3://..."
-        )
-    return address
-
-
-def _bytes(address: SlideAddress) -> int:
-    return sum(Path(file.location).stat().st_size for file in address.files)
-
-
-@contextmanager
-def _of_slide(number: int, slides: int) -> Iterator[None]:
-    """Say which slide was refused, by its place: its name may identify somebody."""
-    try:
-        yield
-    except InputRefused as refused:
-        raise type(refused)(f"slide {number} of {slides}: {refused.what}", refused.remedy) from refused
 
 
 def _follow(client: "Client", read_id: str) -> Json:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import httpx
 
@@ -35,6 +35,13 @@ BytesSent = Callable[[int, int], None]
 """Called with bytes sent and bytes in all."""
 Changed = Callable[[Json], None]
 """Called with the read whenever it changed."""
+
+
+class Filed(NamedTuple):
+    """A slide as the service has it; `is_new` is False where its case had it already, as it stays."""
+
+    slide: Json
+    is_new: bool
 
 
 class Client:
@@ -62,7 +69,14 @@ class Client:
 
     def file_slide(self, upload_ids: Sequence[str], **stated: Json | str | None) -> Json:
         """File uploads as one slide; `stated`: case_id, identity, and the fields of the scan record."""
-        return self._post("/v1/slides", _given(stated) | {"upload_ids": list(upload_ids)})
+        return self.file_or_find(upload_ids, **stated).slide
+
+    def file_or_find(self, upload_ids: Sequence[str], **stated: Json | str | None) -> Filed:
+        """The same, with whether it was filed now; of a slide that its case has, nothing is applied."""
+        body = _given(stated) | {"upload_ids": list(upload_ids)}
+        with _coded_failures():
+            response = self._http.post("/v1/slides", json=body)
+            return Filed(_answer(response), response.status_code == httpx.codes.CREATED)
 
     def slide(self, slide_id: str) -> Json:
         """The slide as it is filed."""

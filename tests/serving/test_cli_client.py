@@ -135,9 +135,59 @@ def test_a_slide_that_may_not_be_read_is_refused_with_its_code_and_stays_filed(
     assert refused.status == 3
     record, error = refused.err.splitlines()[:2]
     assert error.startswith("error[slide_no_pixel_size]: ")
-    *show, record_id = record.removeprefix("Record: ultraread ").split()
-    assert ultraread(*show, record_id, "--url", server.url).status == 0, "the record that is there"
-    assert ultraread("submit", field, "--url", server.url, "--json").problem["code"] == "slide_no_pixel_size"
+    of, _, words = record.partition(": ultraread ")
+    shown = ultraread(*words.split(), "--url", server.url)
+    assert shown.status == 0, "the record that is there"
+    assert f"slide_id: {of.removeprefix('Slide 1 is ')}" in shown.out.splitlines()
+    told = ultraread("submit", field, "--url", server.url, "--json")
+    assert told.problem["code"] == "slide_no_pixel_size"
+    (filed,) = told.printed["filed"]
+    assert ultraread("records", "show", filed["scan_record_id"], "--url", server.url).status == 0
+
+
+def test_slides_are_filed_without_a_read_in_the_order_of_the_arguments(
+    server: Server, field: Path, tmp_path: Path
+) -> None:
+    other = write_tiff(tmp_path / "other.tif", simulated_tissue(128, 96))
+    words = ("submit", field, other, "--no-read", "--block", "A1", "--url", server.url)
+    reads = httpx.get(f"{server.url}/v1/reads").json()["items"]
+    plain = ultraread(*words)
+    filed = ultraread(*words, "--json").printed["filed"]
+    assert httpx.get(f"{server.url}/v1/reads").json()["items"] == reads
+    for told, width in zip(filed, (256, 128), strict=True):
+        slide = httpx.get(f"{server.url}/v1/slides/{told['slide_id']}").json()
+        assert slide["images"][0]["width_px"] == width
+        record = httpx.get(f"{server.url}/v1/scan-records/{told['scan_record_id']}").json()
+        assert (record["slide_id"], record["block"]) == (told["slide_id"], "A1")
+    assert plain.status == 0
+    assert [line.split()[0] for line in plain.out.splitlines()] == ["slide", "slide"]
+
+
+@pytest.mark.parametrize("option", [("--wait",), STATED, ("--region", "0,0,64,64"), ("--camera", "CCD")])
+def test_without_a_read_there_are_no_options_of_one(
+    server: Server, field: Path, option: tuple[object, ...]
+) -> None:
+    refused = ultraread("submit", field, "--no-read", *option, "--url", server.url)
+    assert (refused.status, "--no-read with options of a read" in refused.err) == (2, True)
+
+
+def test_what_is_stated_of_a_slide_that_its_case_has_is_told_as_not_applied(
+    server: Server, field: Path
+) -> None:
+    words = ("submit", field, "--case", "C-again", *STATED, "--url", server.url, "--json")
+    first = ultraread(*words, "--accession", "S26-1")
+    assert "already filed" not in first.err
+    again = ultraread(*words, "--accession", "S26-2", "--primary-procedure", "88348")
+    assert (again.status, again.printed["slide_ids"]) == (0, first.printed["slide_ids"])
+    record_id = first.err.partition("ultraread records show ")[2].split()[0]
+    there = f"already filed in this case as record {record_id}"
+    change = f"`ultraread records set {record_id} FIELD=VALUE`"
+    assert f"{there}; what you stated was not applied: {change}\n" in again.err
+    record = httpx.get(f"{server.url}/v1/scan-records/{record_id}").json()
+    assert (record["accession"], record["primary_procedure"], record["revision"]) == ("S26-1", None, 1)
+    assert f"{there}\n" in ultraread(*words).err, "nothing was stated"
+    refused = ultraread("submit", field, "--case", "C-again", "--block", "B", "--url", server.url)
+    assert (refused.status, f"{there}; what you stated was not applied" in refused.err) == (3, True)
 
 
 def test_a_read_is_cancelled_and_ends_with_status_8(server: Server, field: Path) -> None:
