@@ -132,7 +132,8 @@ def _admit_image(
     check_scale_range(scale, demands.min_nm_per_px, demands.max_nm_per_px)
     part = region or whole(image.size)
     if not part.lies_in(image.size):
-        raise RegionInvalid(f"{part} does not lie in {image.size.width} x {image.size.height} px")
+        told = f"region {part.x},{part.y} {part.width} x {part.height} px"
+        raise RegionInvalid(f"{told} does not lie in {image.size.width} x {image.size.height} px")
     zoom = demands.nominal_nm_per_px / scale.nm_per_px
     _refuse_too_small(part, zoom, demands.tile_px)
     _refuse_nonfinite(slide, image)

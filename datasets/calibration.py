@@ -109,7 +109,10 @@ def read_calibrations(text: str) -> tuple[CalibrationRecord, ...]:
     """Parse a CSV file with the columns of CalibrationRecord. Raises CalibrationInvalid, by row."""
     rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), strict=True, restkey="more")
     try:
-        missing = set(COLUMNS) - set(rows.fieldnames or ())
+        named = rows.fieldnames or ()
+        if len(named) == 1 and any(other in named[0] for other in ";\t"):
+            raise CalibrationInvalid("columns have to be separated by commas")
+        missing = set(COLUMNS) - set(named)
         if missing:
             raise CalibrationInvalid(f"columns are missing: {', '.join(sorted(missing))}")
         return checked_calibrations(list(rows), first_row=2)
@@ -180,6 +183,9 @@ def _checked(row: Any, number: int) -> CalibrationRecord:  # noqa: ANN401  # wha
 def _in_words(failure: ValidationError) -> Iterator[str]:
     for error in failure.errors():
         column = ".".join(str(part) for part in error["loc"])
+        if error["type"].startswith("date_"):
+            yield f"{column} has to be YYYY-MM-DD"
+            continue
         yield f"{column}{': ' if column else ''}{error['msg'].removeprefix('Value error, ')}"
 
 

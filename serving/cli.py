@@ -83,6 +83,8 @@ def read(
         )
         outcomes, findings = _read_all(reader, slides, as_json)
     _tell(outcomes, case, findings, as_json)
+    if not as_json:
+        _tell_renamed(outcomes)
     status = max((outcome.exit_status for outcome in outcomes), default=0)
     raise typer.Exit(status)
 
@@ -186,6 +188,14 @@ def _tell(
         where = [f"Case file: {outcomes[0].folder.parent / 'case.json'}"]
         title = f"case {case}: {sum(not one.error_code for one in findings.fields)} fields"
         print_findings(console, findings.model_dump(mode="json"), title, scale, where)
+
+
+def _tell_renamed(outcomes: "Sequence[SlideOutcome]") -> None:
+    """Which argument became which folder where its name is not shown: by its place, since it may identify."""
+    for number, one in enumerate(outcomes, start=1):
+        if one.called != one.slide.name:
+            where = one.folder if one.concluded else one.called
+            typer.echo(f"argument {number} of {len(outcomes)} -> {where}", err=True)
 
 
 def _told(outcome: "SlideOutcome") -> dict[str, Any]:

@@ -20,11 +20,22 @@ CalibrationsFile = Annotated[
         "--calibrations", help="CSV of calibration records; `docs/guides/scale.md` has the columns."
     ),
 ]
+
+
+def day_of(text: str) -> dt.date:
+    """YYYY-MM-DD as a day. Raises RequestInvalid where it is none."""
+    try:
+        return dt.datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=dt.UTC).date()
+    except ValueError as failure:
+        raise RequestInvalid(f"--as-of {text} is no day", "It has to be YYYY-MM-DD.") from failure
+
+
 AsOf = Annotated[
-    dt.datetime | None,
+    dt.date | None,
     typer.Option(
         "--as-of",
-        formats=["%Y-%m-%d"],
+        parser=day_of,
+        metavar="YYYY-MM-DD",
         help="Day by which records count where an image does not tell its own; without it, today.",
     ),
 ]
@@ -63,7 +74,8 @@ def listed(url: Url = LOCAL_URL, as_json: options.AsJson = False) -> None:
 
     with Client(url) as client:
         found = client.calibrations()
-    typer.echo(json.dumps(found) if as_json else "\n".join(_line(one["record"]) for one in found))
+    lines = [_line(one["record"]) for one in found] or ["no calibration records"]
+    typer.echo(json.dumps(found) if as_json else "\n".join(lines))
 
 
 def records_in(file: Path) -> "tuple[CalibrationRecord, ...]":
@@ -72,12 +84,14 @@ def records_in(file: Path) -> "tuple[CalibrationRecord, ...]":
 
     try:
         return read_calibrations(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as failure:
+        raise CalibrationInvalid(f"there is no file {file}", "Check the path.") from failure
     except (OSError, UnicodeDecodeError) as failure:
         raise CalibrationInvalid(f"{file} cannot be read as text", "Check the path.") from failure
 
 
 def calibrations_stated(
-    file: Path | None, as_of: dt.datetime | None, instrument: options.StatedInstrumentOptions
+    file: Path | None, as_of: dt.date | None, instrument: options.StatedInstrumentOptions
 ) -> "Calibrations | None":
     """What a local read may use; None without records. Raises CalibrationInvalid, RequestInvalid."""
     from ultraread.datasets.calibration import Calibrations, StatedInstrument
@@ -89,8 +103,7 @@ def calibrations_stated(
                 "an instrument or a day is stated without --calibrations", "Name the file of records."
             )
         return None
-    day = as_of.date() if as_of else dt.datetime.now(dt.UTC).date()
-    return Calibrations(records_in(file), day, stated)
+    return Calibrations(records_in(file), as_of or dt.datetime.now(dt.UTC).date(), stated)
 
 
 def _line(record: dict[str, Any]) -> str:

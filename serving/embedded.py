@@ -37,9 +37,9 @@ def running(settings: Settings) -> Iterator[str]:
     share_of_replica(settings)
     check_memory(settings)
     require_service()
-    models = _prove_models(settings)
     port = settings.port or _free_port(settings.host)
     _refuse_taken_port(settings.host, port)
+    models = _prove_models(settings)
     _prepare_environment()
     import ray
     from ray import serve

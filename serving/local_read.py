@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,12 @@ class LocalReader:
     start_bar: StartBar = field(default=lambda name, tiles: lambda done: None)
 
     def read(self, slides: Sequence[SlidePlace]) -> Iterator[SlideOutcome]:
-        """Yield each slide's outcome as it ends: one bad slide never ends a batch."""
-        _make_folder(self.out)
+        """Yield each slide's outcome as it ends: one bad slide never ends a batch.
+
+        Raises Unavailable where `out` cannot be written to. It is made when something is written into it.
+        """
+        _refuse_unwritable(self.out)
+        was_there = self.out.exists()
         tiles: dict[str, int] = {}
         for slide, named in zip(slides, name_slides(slides, self.identity), strict=True):
             outcome = SlideOutcome(slide, self.out / named.folder, named.called)
@@ -97,6 +102,8 @@ class LocalReader:
                 planned = 0 if is_extra else tiles.get(sha256_if_there(slide), 0)
                 outcome = replace(outcome, error=_coded(failure), tiles_planned=planned)
             yield outcome
+        if not was_there:
+            _drop_if_empty(self.out)
 
     def conclude_case(self, outcomes: Sequence[SlideOutcome]) -> CaseFindings | None:
         """Write case.json over the slides that gave a result; None where none did."""
@@ -220,14 +227,16 @@ def _found_again(prepared: PreparedSlide, store: RangeStore, final: Path, worksp
     return concluded
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as failure:
-        if failure.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise StorageFull(f"there is no room for {folder}") from failure
-        raise Unavailable(
-            f"{folder} cannot be made ({failure.strerror})", "Choose another --out."
-        ) from failure
-    if not os.access(folder, os.W_OK):
+def _refuse_unwritable(folder: Path) -> None:
+    """Raise Unavailable unless results can be written there; nothing is made by asking."""
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.exists(place))
+    if there == folder and not os.access(folder, os.W_OK):
         raise Unavailable(f"{folder} cannot be written to", "Choose another --out.")
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise Unavailable(f"{folder} cannot be made", "Choose another --out.")
+
+
+def _drop_if_empty(folder: Path) -> None:
+    """What was made for a read that was refused after it had begun."""
+    with suppress(OSError):
+        folder.rmdir()

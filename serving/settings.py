@@ -241,7 +241,11 @@ def _file_values(config: Path | None) -> dict[str, Any]:
         return {}
     try:
         values = tomllib.loads(config.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as failure:
-        raise RequestInvalid(f"{config} cannot be read as TOML: {failure}") from failure
+    except FileNotFoundError as failure:
+        raise RequestInvalid(f"there is no file {config}", "Check --config.") from failure
+    except OSError as failure:
+        raise RequestInvalid(f"{config} cannot be read ({failure.strerror})", "Check --config.") from failure
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as failure:
+        raise RequestInvalid(f"{config} is no TOML: {failure}", "Correct the file.") from failure
     stated = {name.upper() for name in os.environ}
     return {name: value for name, value in values.items() if ENVIRONMENT_PREFIX + name.upper() not in stated}

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -20,13 +22,30 @@ from ultraread.serving.cli_records import app as records
 from ultraread.serving.cli_storage import backup, restore, storage, verify
 from ultraread.training.cli import calibrate, cross_validate, evaluate, export, leave_one_out, train
 
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"ultraread {version('ultraread')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="AI-assisted second read of digitized EM slides. Research use only: it suggests, never diagnoses.",
 )
+
+
+@app.callback()
+def ultraread(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """AI-assisted second read of digitized EM slides. Research use only: it suggests, never diagnoses."""
+
+
 for command in (read, info, verify, serve, submit, status, fetch, cancel, doctor, backup, restore):
     app.command()(command)
 app.command()(convert)

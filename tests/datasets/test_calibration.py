@@ -45,7 +45,7 @@ def test_a_csv_file_is_read_row_by_row() -> None:
         ("0.016", "1.6", "row 2: tolerance"),
         ("5.962", "0", "row 2: nm_per_px"),
         ("5.962", "nan", "row 2: nm_per_px"),
-        ("2026-01-05,cat", "05.01.2026,cat", "row 2: date"),
+        ("2026-01-05,cat", "05.01.2026,cat", "row 2: date has to be YYYY-MM-DD"),
         ("2027-01-05", "2025-01-05", "row 2: expires before its date"),
         ("JEM-1400,Veleta,6500", ",Veleta,6500", "row 2: microscope"),
         ("A. Keller", "A. Keller,more", "row 2: more"),
@@ -59,6 +59,12 @@ def test_a_file_that_cannot_be_trusted_is_refused_with_its_row(was: str, becomes
     with pytest.raises(CalibrationInvalid) as refused:
         read_calibrations(CSV.replace(was, becomes, 1))
     assert what in refused.value.what
+
+
+@pytest.mark.parametrize("other", [";", "\t"])
+def test_a_file_without_commas_is_told_as_that(other: str) -> None:
+    with pytest.raises(CalibrationInvalid, match="columns have to be separated by commas"):
+        read_calibrations(CSV.replace(",", other))
 
 
 @pytest.mark.parametrize("text", ["", CSV.splitlines()[0]])
