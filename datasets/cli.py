@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import asdict
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -38,7 +38,8 @@ def info(slide: SlideArgument, as_json: AsJson = False) -> None:
 
     console = Console()
     console.print(_of_slide(escape(called(slide)), told))
-    console.print(_of_images(told["images"]))
+    for numbers, image in _kinds_of(told["images"]):
+        console.print(_of_images(numbers, image))
 
 
 def describe(slide: SlidePlace | str) -> dict[str, Any]:
@@ -107,23 +108,30 @@ def _of_slide(name: str, told: dict[str, Any]) -> Table:
     return table
 
 
-def _of_images(images: list[dict[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
-    for column in ("image", "size (px)", "levels", "pixels", "stored", "modality"):
-        table.add_column(column)
-    for column in ("nm/px", "from"):
-        table.add_column(column, no_wrap=True)
-    for image in images:
-        table.add_row(
-            str(image["index"]),
-            f"{image['width_px']} x {image['height_px']}",
-            str(len(image["levels"])),
-            f"{image['bit_depth']} bit, {'RGB' if image['samples_per_px'] == 3 else 'grey'}",
-            _stored(image),
-            f"{image['modality']} ({'stated' if image['modality_is_stated'] else 'taken'})",
-            "\n".join(_scale(scale) for scale in image["scales"]) or "none",
-            "\n".join(scale["origin"] for scale in image["scales"]),
-        )
+def _kinds_of(images: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """One for each run of images that differ in nothing, with their numbers: `0-19`."""
+    kinds = []
+    for _, group in groupby(images, key=lambda image: image | {"index": None}):
+        run = list(group)
+        first, last = run[0]["index"], run[-1]["index"]
+        kinds.append((str(first) if first == last else f"{first}-{last}", run[0]))
+    return kinds
+
+
+def _of_images(numbers: str, image: dict[str, Any]) -> Table:
+    """Names beside values, which wrap and are never cut."""
+    table = Table(title=f"image {numbers}", title_justify="left", show_header=False, box=None)
+    table.add_column()
+    table.add_column(overflow="fold")
+    levels = f"{len(image['levels'])} level{'s' if len(image['levels']) > 1 else ''}"
+    table.add_row("size", f"{image['width_px']} x {image['height_px']} px, {levels}")
+    table.add_row("pixels", f"{image['bit_depth']} bit, {'RGB' if image['samples_per_px'] == 3 else 'grey'}")
+    table.add_row("stored", _stored(image))
+    table.add_row("modality", f"{image['modality']} ({'stated' if image['modality_is_stated'] else 'taken'})")
+    for scale in image["scales"]:
+        table.add_row("nm/px", f"{_scale(scale)}, {scale['origin']}")
+    if not image["scales"]:
+        table.add_row("nm/px", "none")
     return table
 
 

@@ -39,12 +39,7 @@ def ls(
 
     with Client(url) as client:
         found = [one for one in _all(client) if case in {None, one["case_id"]}]
-    rows = [
-        f"{one['id']}  {one['case_id'] or '-'}  {one['slide_id']}  {one['accession'] or '-'}  "
-        f"{one['digitized']['object'] or '-'}"
-        for one in found
-    ]
-    typer.echo(json.dumps(found) if as_json else "\n".join(rows))
+    typer.echo(json.dumps(found) if as_json else "\n".join(_listed(found)))
 
 
 @app.command()
@@ -193,6 +188,18 @@ def billing(record_id: RecordId, url: Url = LOCAL_URL, as_json: options.AsJson =
     with Client(url) as client:
         support = client.billing_support(record_id)
     typer.echo(json.dumps(support) if as_json else _support_lines(support))
+
+
+def _listed(records: list[Json]) -> list[str]:
+    """A line a record under a heading, never wrapped: an id that is broken cannot be typed."""
+    if not records:
+        return ["no scan records"]
+    rows = [["record", "case", "slide", "accession", "digitized"]]
+    for one in records:
+        known = one["id"], one["case_id"], one["slide_id"], one["accession"], one["digitized"]["object"]
+        rows.append([value or "-" for value in known])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def _all(client: "Client") -> Iterator[Json]:

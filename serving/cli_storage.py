@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import DownloadColumn
+from rich.table import Table
 
 from ultraread.datasets.stored_file import is_remote
 from ultraread.errors import IntegrityFailed, NotFound, RequestInvalid, StorageUnreachable
-from ultraread.models.cli import wrapping_table
 from ultraread.serving import cli_options as options
 
 if TYPE_CHECKING:
@@ -294,7 +296,8 @@ def _opened(config: Path | None, data_dir: Path | None) -> "Iterator[House]":
 
     settings = load_settings(config, data_dir=data_dir)
     if not settings.database_file.is_file():
-        raise NotFound("there is no installation in this data folder", "Name it with --data-dir or --config.")
+        where = settings.data_dir
+        raise NotFound(f"there is no installation in {where}", "Name another by --data-dir or --config.")
     store = open_store(settings.database_url)
     try:
         yield House(settings, store)
@@ -326,6 +329,8 @@ def _tell_scrub(report: "ScrubReport", wrong: Sequence[str], as_json: bool) -> N
     for damage in report.damages:
         typer.echo(str(damage))
     typer.echo(f"{report.copies} copies, {report.files} files, {report.bytes} bytes read")
+    if not (report.damages or report.unreached or wrong):
+        typer.echo("no damage found")
 
 
 def _tell_ids(done: str, ids: Sequence[str], as_json: bool) -> None:
@@ -333,10 +338,18 @@ def _tell_ids(done: str, ids: Sequence[str], as_json: bool) -> None:
 
 
 def _print_listed(listed: Sequence[dict[str, Any]]) -> None:
-    table = wrapping_table("kind", "id", "bytes", "copies", "kept until", "held")
+    """In 80 columns: what can be typed again, and days, are never broken."""
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for column in ("kind", "id", "bytes", "kept until (UTC)"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("copies, holds", overflow="fold")
     for one in listed:
-        copies = ", ".join(f"{place} {copy['state']}" for place, copy in one["copies"].items())
-        until = "expired" if one["expired"] else one["retain_until"] or "for ever"
-        held = one["legal_hold"]["why"] if one["legal_hold"] else ""
-        table.add_row(one["kind"], one["id"], str(one["bytes"]), copies, until, held)
+        until = "expired" if one["expired"] else (one["retain_until"] or "for ever")[:16].replace("T", " ")
+        table.add_row(one["kind"], one["id"], str(one["bytes"]), until, escape("\n".join(_copies(one))))
     Console().print(table)
+
+
+def _copies(one: dict[str, Any]) -> list[str]:
+    """State of each copy, and why somebody holds them."""
+    held = [f"held: {one['legal_hold']['why']}"] if one["legal_hold"] else []
+    return [*(f"{place} {copy['state']}" for place, copy in one["copies"].items()), *held]

@@ -108,7 +108,7 @@ def verify_backup(target: Target) -> list[str]:
     """Read every file of every snapshot again; return what was confirmed. Raises IntegrityFailed."""
     names = snapshots(target)
     if not names:
-        raise NotFound("there is no snapshot", "Name the place that `ultraread backup` wrote to.")
+        raise NotFound(f"there is no backup at {target.url}", "Name where `ultraread backup` wrote to.")
     confirmed, wrong, known = [], list[str](), dict[str, bool]()
     for name in names:
         manifest = read_manifest(target, name)

@@ -78,8 +78,10 @@ def snapshots(target: Target) -> list[str]:
 def read_manifest(target: Target, name: str | None = None) -> Manifest:
     """A snapshot's list; without a name, the newest. Raises NotFound, IntegrityFailed."""
     there = snapshots(target)
-    if not there or name not in (None, *there):
-        raise NotFound("there is no such snapshot", f"There are: {', '.join(there) or 'none'}.")
+    if not there:
+        raise NotFound(f"there is no backup at {target.url}", "Name where `ultraread backup` wrote to.")
+    if name not in (None, *there):
+        raise NotFound("there is no such snapshot", f"There are: {', '.join(there)}.")
     name = name or there[-1]
     data = b"".join(target.pieces(_path(name)))
     body = _confirmed(data, name)

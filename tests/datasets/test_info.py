@@ -56,6 +56,28 @@ def test_people_are_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "instrument_tag" in told
 
 
+def test_in_80_columns_nothing_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    told = ultraread("info", write_svs(tmp_path / "a.svs", simulated_colours(600, 400))).out
+    assert "…" not in told
+    for words in ("uint8, jpeg, 240 x 240", "semithin_light (taken)", "250 ± 5 %, instrument_tag"):
+        assert words in told
+
+
+def test_images_that_are_alike_are_told_once(tmp_path: Path) -> None:
+    folder = tmp_path / "fields"
+    folder.mkdir()
+    for number in range(12):
+        write_tiff(folder / f"{number}.tif", simulated_tissue(64, 64, seed=number), 4.6)
+    write_tiff(folder / "12.tif", simulated_tissue(64, 32), 4.6)
+    told = ultraread("info", folder).out
+    assert [line.split() for line in told.splitlines() if line.startswith("image ")] == [
+        ["image", "0-11"],
+        ["image", "12"],
+    ]
+    assert told.count("4.6 ± 5 %") == 2
+
+
 def test_every_scale_is_told_with_its_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     told = ultraread("info", write_ome_tiff(tmp_path / "a.ome.tif", simulated_tissue(64, 64), 4.6)).out

@@ -76,13 +76,19 @@ def test_submit_states_the_record_by_a_file_and_options_over_it(
     options = ("--accession", "SIM-9", "--purpose", "research", "--block", "B7", "--digitized", "grid")
     sent = ultraread("submit", field, "--record", stated, *options, *SCALE, "--url", url, "--json")
     assert sent.status == 0, sent.err
-    record_id = sent.err.partition("records show ")[2].split()[0]
+    record_id = sent.err.partition("ultraread records show ")[2].split()[0]
     told = client.scan_record(record_id)
     assert (told["accession"], told["block"], told["digitized"]["object"]) == ("SIM-9", "B7", "grid")
     assert (told["digitized"]["purpose"], told["digitized"]["operator"]) == ("research", "Simulated Operator")
     assert told["interpretation"]["place"] == "Simulated Laboratory"
     listed = ultraread("records", "ls", "--url", url).out.splitlines()
-    assert listed[0].split() == [record_id, "-", told["slide_id"], "SIM-9", "grid"]
+    assert listed[0].split() == ["record", "case", "slide", "accession", "digitized"]
+    assert listed[1].split() == [record_id, "-", told["slide_id"], "SIM-9", "grid"]
+
+
+def test_where_there_are_no_records_a_list_says_so(url: str) -> None:
+    assert ultraread("records", "ls", "--case", "nobody's", "--url", url).out == "no scan records\n"
+    assert ultraread("calibrations", "ls", "--url", url).out == "no calibration records\n"
 
 
 @pytest.mark.parametrize("text", ["no json", "[1]"])

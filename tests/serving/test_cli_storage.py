@@ -46,7 +46,24 @@ def test_everything_is_listed_with_its_copies(working: WorkingHouse) -> None:
     listed = ultraread("storage", "ls", "--json").printed
     assert {one["kind"]: one["id"] for one in listed} == ids(working)
     assert {copy["state"] for one in listed for copy in one["copies"].values()} == {"good"}
-    assert "second good" in ultraread("storage", "ls").out.replace("\n", "")
+
+
+def test_in_80_columns_no_id_and_no_day_is_broken(
+    working: WorkingHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    slide = ids(working)["slide"]
+    ultraread("storage", "hold", slide, "--why", "order 12 of the [legal] department")
+    with working.house.store.reading() as session:
+        until = {row.kind: row.retain_until for row in all_stored(session)}["slide"]
+    told = ultraread("storage", "ls").out
+    assert max(map(len, told.splitlines())) <= 80
+    (line,) = [line for line in told.splitlines() if slide in line]
+    assert until is not None
+    assert until[:16].replace("T", " ") in line
+    assert "first good" in line
+    assert "second good" in told
+    assert "[legal]" in told
 
 
 def test_what_is_stored_is_verified_by_its_id(working: WorkingHouse) -> None:
@@ -62,7 +79,9 @@ def test_a_damaged_slide_is_named_by_verify_and_scrub_and_mended_by_repair(worki
     for words in (["verify", slide], ["storage", "scrub"]):
         done = ultraread(*words)
         assert (done.status, named in done.err) == (7, True)
+    assert "no damage found" not in ultraread("storage", "scrub").out
     assert ultraread("storage", "scrub", "--repair").status == 0
+    assert ultraread("storage", "scrub").out.endswith("no damage found\n")
     assert ultraread("verify", slide).status == 0
 
 
@@ -124,6 +143,9 @@ def test_a_flipped_byte_of_a_backup_ends_a_restore_with_7(working: WorkingHouse,
 def test_a_folder_without_an_installation_is_told(tmp_path: Path) -> None:
     done = ultraread("storage", "ls", "--data-dir", tmp_path / "none", "--json")
     assert (done.status, done.problem["code"]) == (2, "not_found")
+    assert str(tmp_path / "none") in done.problem["detail"]
+    restored = ultraread("restore", tmp_path / "bakcup", "--data-dir", tmp_path / "none")
+    assert f"there is no backup at {tmp_path / 'bakcup'}" in restored.err
     assert not (tmp_path / "none").exists()
 
 
