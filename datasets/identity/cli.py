@@ -9,6 +9,7 @@ import typer
 
 from ultraread.datasets.identity.found import IdentityItem, IdentityPolicy
 from ultraread.datasets.identity.policy import IdentityStatement
+from ultraread.datasets.slide_address import SlidePlace, address_of, place_of
 from ultraread.errors import RequestInvalid
 
 if TYPE_CHECKING:
@@ -16,8 +17,13 @@ if TYPE_CHECKING:
 
 
 def deidentify(
-    slide: Annotated[Path, typer.Argument(help="The slide: a file or a folder.")],
-    out: Annotated[Path, typer.Argument(help="OME-TIFF to write; its name is yours to choose.")],
+    slide: Annotated[
+        SlidePlace,
+        typer.Argument(
+            help="An image file, a folder of them, or an s3:// address.", parser=place_of, metavar="SLIDE"
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(help="OME-TIFF to write (.ome.tif); its name is yours to choose.")],
     policy: Annotated[
         IdentityPolicy, typer.Option("--policy", help="strip, or refuse where anything is found.")
     ] = IdentityPolicy.STRIP,
@@ -34,7 +40,6 @@ def deidentify(
     Example: ultraread deidentify field.tif clean.ome.tif
     """
     from ultraread.datasets.identity.deidentify import deidentify as write_copy
-    from ultraread.datasets.slide_address import address_of
 
     if policy == IdentityPolicy.KEEP:
         raise RequestInvalid("a copy that keeps identity is none", "`ultraread convert` writes such copies.")
@@ -58,6 +63,14 @@ def _told(item: IdentityItem, show_masked: bool) -> dict[str, Any]:
 
 
 def _print(out: Path, done: "Deidentified", found: list[dict[str, Any]]) -> None:
+    if found:
+        _print_found(found)
+    else:
+        typer.echo("In the original nothing was found.")
+    typer.echo(f"{out}: {done.images} images, searched again: nothing found.")
+
+
+def _print_found(found: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -66,7 +79,7 @@ def _print(out: Path, done: "Deidentified", found: list[dict[str, Any]]) -> None
         "kind",
         "image",
         "box (px)",
-        *(("value, masked",) if found and "masked_value" in found[0] else ()),
+        *(("value, masked",) if "masked_value" in found[0] else ()),
     )
     table = Table(*columns, title="Found in the original", title_justify="left")
     for each in found:
@@ -76,4 +89,3 @@ def _print(out: Path, done: "Deidentified", found: list[dict[str, Any]]) -> None
             each["where"], each["kind"], image, box, *([each["masked_value"]] if len(columns) > 4 else [])
         )
     Console().print(table)
-    typer.echo(f"{out}: {done.images} images, searched again: nothing found.")

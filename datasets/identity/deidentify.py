@@ -15,8 +15,9 @@ from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.scale import StatedScale
 from ultraread.datasets.slide import ImageInfo, Slide
 from ultraread.datasets.slide_address import SlideAddress, address_of
-from ultraread.errors import IdentityRemains, OutputExists
+from ultraread.errors import IdentityRemains, OutputExists, RequestInvalid
 
+SUFFIXES = {".tif", ".tiff"}
 ROUNDS = 3
 """Copies that are made before it is given up: OCR may read beside a mask what it missed before."""
 
@@ -33,9 +34,15 @@ class Deidentified:
 def deidentify(address: SlideAddress, out: Path, stated: IdentityStatement) -> Deidentified:
     """Write an OME-TIFF without identity to `out`, open it again and search it.
 
-    Raises OutputExists; IdentityPresent under policy `refuse`; IdentityRemains where something is found in
-    the copy, which is not kept then; the InputRefused that says why the slide cannot be opened or written.
+    Raises RequestInvalid where the name says another format; OutputExists; IdentityPresent under policy
+    `refuse`; IdentityRemains where something is found in the copy, which is not kept then; the InputRefused
+    that says why the slide cannot be opened or written.
     """
+    if out.suffix.lower() not in SUFFIXES:
+        raise RequestInvalid(
+            f"the copy is an OME-TIFF, and {out.suffix or 'no suffix'} says otherwise",
+            "End its name in .ome.tif.",
+        )
     if out.exists():
         raise OutputExists(f"{out.name} exists", "Choose another name, or move the old file away.")
     with open_slide(address) as slide:

@@ -15,7 +15,7 @@ from ultraread.datasets.identity.found import IdentityPolicy
 from ultraread.datasets.identity.policy import STRIP_BY_DEFAULT, IdentityStatement
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.slide_address import address_of
-from ultraread.errors import IdentityPresent, OutputExists
+from ultraread.errors import IdentityPresent, OutputExists, RequestInvalid
 
 
 def test_pixels_and_scale_are_the_original_s_but_under_the_masks(tmp_path: Path) -> None:
@@ -44,6 +44,14 @@ def test_an_existing_file_is_not_written_over(tmp_path: Path) -> None:
     slide = write_tiff(tmp_path / "field.tif", simulated_tissue(300, 200), NM_PER_PX)
     with pytest.raises(OutputExists):
         deidentify(address_of(slide), slide, STRIP_BY_DEFAULT)
+
+
+@pytest.mark.parametrize("name", ["copy.png", "copy", "copy.ome.zarr"])
+def test_a_name_of_another_format_is_refused(name: str, tmp_path: Path) -> None:
+    slide = write_tiff(tmp_path / "field.tif", simulated_tissue(300, 200), NM_PER_PX)
+    with pytest.raises(RequestInvalid, match="OME-TIFF"):
+        deidentify(address_of(slide), tmp_path / name, STRIP_BY_DEFAULT)
+    assert not (tmp_path / name).exists()
 
 
 def test_refuse_writes_a_copy_only_where_nothing_is_found(tmp_path: Path) -> None:
