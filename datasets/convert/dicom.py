@@ -5,11 +5,8 @@ pydicom writes the header, and frames follow it one by one: wsidicom's own write
 for an encoder, so that its memory grows with the slide.
 """
 
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
-from itertools import count
 from pathlib import Path
 from shutil import copyfileobj
 from struct import pack
@@ -25,6 +22,7 @@ from pydicom.valuerep import DSfloat
 from ultraread.datasets.convert.pyramid import levels_of, tiles_of
 from ultraread.datasets.convert.source import TILE_PX, SourceImage, TellRows
 from ultraread.datasets.geometry import SizePx
+from ultraread.datasets.own_texts import uids_of
 from ultraread.datasets.scale import StatedScale
 from ultraread.datasets.slide import ImageInfo
 from ultraread.errors import FormatCannotHold, RequestInvalid, ScaleMissing
@@ -81,14 +79,8 @@ def _refuse_unfit(image: SourceImage) -> StatedScale:
 
 
 def _uids(told: str) -> Callable[[], UID]:
-    """UIDs of ISO/IEC 9834-8 (root 2.25) that follow from what is written: the same slide, the same bytes."""
-    numbers = count()
-
-    def next_uid() -> UID:
-        digest = sha256(f"{told} {next(numbers)}".encode()).digest()
-        return UID(f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}")
-
-    return next_uid
+    uids = uids_of(told)
+    return lambda: UID(next(uids))
 
 
 def _encoder(info: ImageInfo) -> Callable[[Any], bytes]:

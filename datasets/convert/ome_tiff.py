@@ -11,6 +11,7 @@ from ultraread.datasets.convert.pyramid import colour_axis, levels_of, stored_ki
 from ultraread.datasets.convert.source import TILE_PX, SourceImage, TellRows, pyramid_sizes
 from ultraread.datasets.convert.targets import Compression
 from ultraread.datasets.formats.tiff_scale import SCALE_NAMESPACE
+from ultraread.datasets.own_texts import SOURCE_SHA256
 from ultraread.datasets.slide import ImageInfo
 from ultraread.errors import FormatCannotHold
 
@@ -108,7 +109,7 @@ def _needs_bigtiff(images: Sequence[SourceImage]) -> bool:
 
 def _add_image(root: ElementTree.Element, number: int, image: SourceImage) -> None:
     info = image.info
-    element = ElementTree.SubElement(root, "Image", {"ID": f"Image:{number}", "Name": f"image {info.index}"})
+    element = ElementTree.SubElement(root, "Image", {"ID": f"Image:{number}"})
     pixels = ElementTree.SubElement(element, "Pixels", _pixels_attributes(number, image))
     samples = str(info.samples_per_px)
     ElementTree.SubElement(pixels, "Channel", {"ID": f"Channel:{number}:0", "SamplesPerPixel": samples})
@@ -144,7 +145,7 @@ def _add_annotation(notes: ElementTree.Element, number: int, image: SourceImage,
 
 
 def _told(image: SourceImage, sha256: str) -> dict[str, str]:
-    told = {"source_sha256": sha256, "source_image": str(image.info.index)}
+    told = {SOURCE_SHA256: sha256, "source_image": str(image.info.index)}
     if image.scale is None:
         return told
     scale = {

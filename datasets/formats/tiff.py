@@ -136,9 +136,9 @@ def _planes_by_image_and_level(file: TiffFile) -> list[list[StoredPlane]]:
 
 def _describe(file: TiffFile, images: list[list[StoredPlane]]) -> SlideInfo:
     scales = [
-        scales_of_series(file, number)
+        scale
         for number, series in pictures_of(file)
-        for _ in range(planes_in(series.levels[0]))
+        for scale in [scales_of_series(file, number)] * planes_in(series.levels[0])
     ]
     for levels in images:
         check_planes(levels, file.filehandle.size)

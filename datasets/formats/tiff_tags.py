@@ -74,7 +74,7 @@ def _ome(file: TiffFile) -> Iterator[Tag]:
     except ElementTree.ParseError as failure:
         raise SlideTruncated("the OME-XML cannot be read") from failure
     for element in root.iter():
-        name = f"OME.{element.tag.rpartition('}')[2]}"
+        name = f"OME.{element.attrib.get('K') or element.tag.rpartition('}')[2]}"  # K of its MapAnnotation
         yield from flattened(element.text, name)
         yield from flattened(dict(element.attrib), name)
 

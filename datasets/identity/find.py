@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from ultraread.datasets.burnt_in.look import BurntInText, Look
 from ultraread.datasets.geometry import BoxPx, SizePx
@@ -15,9 +16,13 @@ from ultraread.datasets.identity.judged_text import (
 )
 from ultraread.datasets.identity.names import find_in_names, identity_words
 from ultraread.datasets.identity.tag_values import values_of
+from ultraread.datasets.own_texts import own_uids
 from ultraread.datasets.slide import Acquisition, ImageInfo, SlideInfo, Tag
 from ultraread.datasets.slide_address import SlideAddress
 
+DERIVATION_DESCRIPTION = "DerivationDescription"
+MOST_COPIES = 1000
+"""Derivations of one slide whose UIDs are computed; a folder holds one for each copy."""
 MARGIN_PX = 4
 """OCR draws its boxes along the letters; this much more, or a quarter of their height, covers them wholly."""
 _DICOM_TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),\s?([0-9A-Fa-f]{4})\)?")
@@ -50,13 +55,22 @@ def names_of(slide: SlideAddress) -> list[str]:
 
 def _in_tags(tags: Sequence[Tag]) -> Iterator[IdentityItem]:
     """Each tag counts once for each kind that it gives away."""
+    own = _own_uids(tags)
     for number, tag in enumerate(tags):
         told = set()
         for part in values_of(tag):
+            if part.value in own:
+                continue
             kind, where = kind_of_tag(_last_part(part.name), part.value), _place(tag, part, number)
             if kind is not None and (where, kind, part.value) not in told:
                 told.add((where, kind, part.value))
                 yield IdentityItem(where, kind, value=part.value)
+
+
+def _own_uids(tags: Sequence[Tag]) -> frozenset[str]:
+    """Those that follow from what a DICOM copy of ours says of itself."""
+    said = dict.fromkeys(tag.value for tag in tags if _last_part(tag.name) == DERIVATION_DESCRIPTION)
+    return frozenset(uid for value in islice(said, MOST_COPIES) for uid in own_uids(value))
 
 
 def _in_acquisitions(images: Sequence[ImageInfo]) -> Iterator[IdentityItem]:

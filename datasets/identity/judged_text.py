@@ -4,6 +4,7 @@ import re
 
 from ultraread.datasets.identity.found import IdentityKind
 from ultraread.datasets.identity.words import (
+    GENERIC,
     IDENTIFIERS,
     KINDS,
     NAMESPACE,
@@ -14,9 +15,12 @@ from ultraread.datasets.identity.words import (
     UNITS,
     WORDS,
 )
+from ultraread.datasets.own_texts import DERIVATION, SHA256, SOURCE_SHA256
 
 LONG_NUMBER = 5
 """Digits from which a number can be an accession or record number; those of years and fields have fewer."""
+BURNT_IN_NUMBER = 4
+"""Digits from which a number in pixels can be an accession number, where no unit says what it measures."""
 LONGEST_VALUE = 4096
 """Characters of a value that is judged by its form; a longer one is held as text without a look at it."""
 LONGEST_WORD = 40
@@ -26,6 +30,12 @@ TRUTHS = ("true", "false", "yes", "no", "none", "null")
 _NUMBER = re.compile(r"[-+±]?\d*\.?\d+(?:e[-+]?\d+)?", re.IGNORECASE)
 _MEASURE = re.compile(r"[-+±~]?(\d*[.,]?\d+(?:e[-+]?\d+)?)([a-zµμå°%]*)", re.IGNORECASE)
 _MAGNIFICATION = re.compile(r"[x\xd7]\d{1,3}(?:[.,]?\d{3})?k?|\d{1,3}(?:[.,]?\d{3})?k?[x\xd7]", re.IGNORECASE)
+_INITIALS = re.compile(
+    r"(?<!\d)(?<!\d )\b[A-Z]\.?[ ,]+[A-Z][a-z]{2,}|\b[A-Z]\.[A-Z]?\.?[A-Z][a-z]{2,}"
+    r"|\b[A-Z][a-z]{2,}, ?[A-Z]\b|\b[A-Z][a-z]{2,} [A-Z]\."
+)
+"""`K. Falcon`, `K Falcon`, `K.Falcon`, `Falcon, K`, `Falcon K.`: people are called by known words, too."""
+_TIMES = ("x", "\xd7")
 _VERSION = re.compile(r"v?\d+(?:\.\d+)+(?:[a-z]+\d*)?", re.IGNORECASE)
 _BREAK = re.compile(r"[\s,;|/=()\[\]{}<>:\"'#&*@]+")
 _UID = re.compile(r"[0-2](?:\.\d+){4,}")
@@ -66,8 +76,10 @@ def kind_of_tag(name: str, value: str) -> IdentityKind | None:
 
 def kind_of_burnt_in(text: str) -> IdentityKind | None:
     """What text in pixels gives away; None where it is a length, a magnification or technical words."""
-    if any(_is_joined_number(word) for word in words_of(text)):
+    if any(_is_joined_number(word) for word in words_of(text)) or _holds_bare_number(words_of(text)):
         return kind_of_value(text) or IdentityKind.NUMBER
+    if _INITIALS.search(text):
+        return IdentityKind.NAME
     if all(_is_plain_word(word) or _MAGNIFICATION.fullmatch(word) for word in words_of(text)):
         return IdentityKind.DATE if DATE.search(text) or TIME.search(text) else None
     return kind_of_value(text) or IdentityKind.TEXT
@@ -108,13 +120,27 @@ def is_listed(name: str) -> bool:
 def _is_technical(name: str, value: str) -> bool:
     if name in IDENTIFIERS:
         return False
-    if value.startswith(STANDARD_UIDS) and _UID.fullmatch(value):
-        return True
-    if all(NAMESPACE.fullmatch(word) for word in value.split()):
+    if name in GENERIC:
+        return _is_measured(words_of(value))
+    if _is_our_own(name, value) or _is_standard(value):
         return True
     if any(not found[0].isdigit() for found in DATE.finditer(value)) and name not in SOFTWARE:
         return False
     return all(_allows(name, word) for word in words_of(value))
+
+
+def _is_standard(value: str) -> bool:
+    """A UID that DICOM itself defines, or the namespaces of OME."""
+    if value.startswith(STANDARD_UIDS) and _UID.fullmatch(value):
+        return True
+    return all(NAMESPACE.fullmatch(word) for word in value.split())
+
+
+def _is_our_own(name: str, value: str) -> bool:
+    """What `convert` wrote about pixels and scale."""
+    if name == plain_name(SOURCE_SHA256):
+        return SHA256.fullmatch(value) is not None
+    return name == "derivationdescription" and DERIVATION.fullmatch(value) is not None
 
 
 def _allows(name: str, word: str) -> bool:
@@ -147,6 +173,23 @@ def _measure(word: str) -> bool:
 def _is_long(word: str) -> bool:
     """A whole number of many digits; fractions and powers of ten are measured, not given to anybody."""
     return re.fullmatch(rf"\D*\d{{{LONG_NUMBER},}}\D*", word) is not None
+
+
+def _is_measured(words: list[str]) -> bool:
+    """`11.5 nm`, `11.5nm`: one number with its unit."""
+    found = _MEASURE.fullmatch("".join(words)) if len(words) <= 2 else None
+    return found is not None and found[2].lower() in UNITS
+
+
+def _holds_bare_number(words: list[str]) -> bool:
+    """Whether a number of BURNT_IN_NUMBER digits or more stands without a unit behind it, or x beside it."""
+    between = zip(["", *words], words, [*words[1:], ""], strict=False)
+    return any(
+        re.fullmatch(rf"\d{{{BURNT_IN_NUMBER},}}", word)
+        and before.lower() not in _TIMES
+        and after.lower() not in {*UNITS, *_TIMES}
+        for before, word, after in between
+    )
 
 
 def _is_joined_number(word: str) -> bool:

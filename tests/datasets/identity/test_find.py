@@ -1,19 +1,25 @@
 """Tags, names and pixels: what is technical passes, all else is held and told without its value."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from simulated import simulated_tissue, write_tiff
 
 from ultraread.datasets.burnt_in.look import BurntInBar, BurntInText, Look
+from ultraread.datasets.convert.slide import Wanted, convert
+from ultraread.datasets.convert.targets import Target
 from ultraread.datasets.corpora import fetch
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.identity.find import find_identity, names_of
 from ultraread.datasets.identity.found import Identity, IdentityKind, IdentityPolicy
 from ultraread.datasets.identity.judged_text import kind_of_burnt_in, kind_of_tag
 from ultraread.datasets.open_slide import open_slide
+from ultraread.datasets.own_texts import uids_of
+from ultraread.datasets.scale import operator_scale
 from ultraread.datasets.slide import Acquisition, ImageInfo, Modality, SlideInfo, Tag
-from ultraread.datasets.slide_address import FileAddress, SlideAddress
+from ultraread.datasets.slide_address import FileAddress, SlideAddress, address_of
 
 Kind = IdentityKind
 BOX = BoxPx(10, 20, 100, 16)
@@ -33,6 +39,11 @@ BOX = BoxPx(10, 20, 100, 16)
         ("schemaLocation", "http://www.openmicroscopy.org/Schemas/OME/2016-06"),
         ("Private gain", "0.8213455"),
         ("Artist", "\0\0"),
+        ("name", "11.5 nm"),
+        ("Label", "2um"),
+        ("SoftwareVersions", "UltraRead"),
+        ("source_sha256", "9" * 64),
+        ("DerivationDescription", f"source sha256 {'a' * 64}, image 0; nm/px from ome, tolerance 0.05"),
     ],
 )
 def test_a_technical_tag_is_told_of_nobody(name: str, value: str) -> None:
@@ -56,6 +67,14 @@ def test_a_technical_tag_is_told_of_nobody(name: str, value: str) -> None:
         ("anything", "1.2.826.0.1.77.3", Kind.UID),
         ("anything", "some words", Kind.TEXT),
         ("Software", "schema http://example.org/jane", Kind.ADDRESS),
+        ("name", "Falcon Leo", Kind.TEXT),
+        ("Label", "Falcon", Kind.TEXT),
+        ("comment", "1234", Kind.TEXT),
+        ("Title", "11.5", Kind.TEXT),
+        ("Description", "image 1234 nm", Kind.TEXT),
+        ("source_sha256", "9" * 63, Kind.NUMBER),
+        ("sha256", "a" * 64, Kind.TEXT),
+        ("DerivationDescription", f"source sha256 {'a' * 64}, image 0; nm/px from Jane", Kind.TEXT),
     ],
 )
 def test_everything_else_is_held(name: str, value: str, kind: IdentityKind) -> None:
@@ -63,14 +82,48 @@ def test_everything_else_is_held(name: str, value: str, kind: IdentityKind) -> N
 
 
 @pytest.mark.parametrize(
-    "text", ["2 um", "500 nm", "x12,000", "11.50kx", "HV=80.0kV", "Direct Mag: 12000x", "AMT Camera System"]
+    "text",
+    [
+        "2 um",
+        "500 nm",
+        "x12,000",
+        "11.50kx",
+        "HV=80.0kV",
+        "Direct Mag: 12000x",
+        "AMT Camera System",
+        "1500 nm",
+        "x 6500",
+        "6500 x",
+        "2048 x 2048",
+        "HV 5000 V",
+        "80.00 kV",
+        "6500 X Direct",
+    ],
 )
 def test_a_length_or_a_magnification_in_pixels_is_told_of_nobody(text: str) -> None:
     assert kind_of_burnt_in(text) is None
 
 
 @pytest.mark.parametrize(
-    "text", ["Name: A1--0024", "S24-1234", "Doe, Jane", "2024-01-31 10:22", "471123", "007-12-34"]
+    "text",
+    [
+        "Name: A1--0024",
+        "S24-1234",
+        "Doe, Jane",
+        "2024-01-31 10:22",
+        "471123",
+        "007-12-34",
+        "1234",
+        "Mag 1234",
+        "0024 kV 1234",
+        "K. Falcon",
+        "K.Falcon",
+        "K Falcon",
+        "Falcon, K.",
+        "Falcon, K",
+        "Falcon K.",
+        "kV 1234-5",
+    ],
 )
 def test_any_other_text_in_pixels_is_held(text: str) -> None:
     assert kind_of_burnt_in(text) is not None
@@ -87,6 +140,33 @@ def test_documents_in_tags_are_judged_value_by_value() -> None:
         places = find_identity(_info(Tag("ImageDescription", text)), (), ()).places
         assert any(place in {"tag LastName", "tag User", "tag operator"} for place in places), text
         assert not any(word in place for place in places for word in ("SizeX", "Defocus", "width", "AppMag"))
+
+
+@pytest.mark.parametrize("target", Target)
+def test_a_copy_of_ours_shows_nobody_and_uids_of_others_do(target: Target, tmp_path: Path) -> None:
+    slide = write_tiff(tmp_path / "grid.tif", simulated_tissue(700, 600), 4.6)
+    copy = tmp_path / "copy.ome.tif"
+    convert(address_of(slide), copy, Wanted(target=target), lambda _: lambda _: None)
+    with open_slide(copy) as opened:
+        info = opened.info
+    assert find_identity(info, (), ()).found == ()
+    other = Tag("(0020,000D) StudyInstanceUID", "2.25.214443945989071270655230420797585227204")
+    assert find_identity(replace(info, tags=(*info.tags, other)), (), ()).places == ("tag (0020,000D)",)
+
+
+def test_uids_count_where_the_file_only_says_that_it_is_a_copy() -> None:
+    derivation = Tag("(0008,2111) DerivationDescription", f"source sha256 {'a' * 64}, image 0")
+    uid = Tag("(0020,000D) StudyInstanceUID", next(uids_of("another slide")))
+    assert find_identity(_info(derivation, uid), (), ()).places == ("tag (0020,000D)",)
+
+
+def test_a_reason_that_somebody_stated_for_a_scale_is_still_judged(tmp_path: Path) -> None:
+    for target in Target:
+        slide = write_tiff(tmp_path / f"{target}.tif", simulated_tissue(700, 600))
+        wanted = Wanted(target=target, stated_scale=operator_scale(4.6, "as Falcon said"))
+        convert(address_of(slide), tmp_path / target, wanted, lambda _: lambda _: None)
+        with open_slide(tmp_path / target) as opened:
+            assert find_identity(opened.info, (), ()).found != ()
 
 
 def test_a_name_that_no_format_knows_is_told_by_its_place_only() -> None:
