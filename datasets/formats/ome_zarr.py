@@ -1,17 +1,17 @@
 """OME-Zarr 0.4 (zarr v2) and 0.5 (zarr v3): a folder, or the files of one in a store, read chunk by chunk.
 
-zarr decodes. What it is asked to decode is held to `DECODED_HERE` first: zarr v2 knows filters that run code.
+zarr decodes. How arrays are coded is held to what `zarr_codecs` knows first, and each chunk to its size.
 """
 
-import json
 import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
+from math import prod
 from pathlib import PurePosixPath
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import zarr
@@ -20,13 +20,13 @@ from ultraread.datasets.formats.limits import MAX_STORED_TILE_PX
 from ultraread.datasets.formats.pixel_kinds import bit_depth_of, converted, handed_on_as
 from ultraread.datasets.formats.segment_cache import SegmentCache
 from ultraread.datasets.formats.stored_tiles import assemble
+from ultraread.datasets.formats.zarr_codecs import CodedChunks, Coding, coding_of, json_mapping, mapping
 from ultraread.datasets.formats.zarr_files import ZarrFiles, flattened
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.scale import ScaleOrigin, StatedScale
 from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideFormat, SlideInfo, Tag
 from ultraread.datasets.slide_address import SlideAddress, natural_order
 from ultraread.errors import (
-    SlideCodecUnsupported,
     SlideDamaged,
     SlidePixelFormat,
     SlidePyramidInvalid,
@@ -41,12 +41,11 @@ NM_PER_UNIT = {
     "centimeter": 1e7, "meter": 1e9,
 }  # fmt: skip
 """Units of space that OME-Zarr names, after UDUNITS-2; an axis without one states no scale."""
-DECODED_HERE = frozenset(
-    {"blosc", "zstd", "gzip", "zlib", "lz4", "bz2", "bytes", "crc32c", "transpose", "sharding_indexed"}
-)
 RGB = ("FF0000", "00FF00", "0000FF")
 MAX_IMAGES = 10_000
 MAX_CHUNKS = 50_000_000
+MAX_CHUNKS_PER_SHARD = 2**20
+"""zarr reads the index of a shard whole, with 16 bytes for each chunk."""
 MAX_TAGS = 10_000
 
 
@@ -175,19 +174,8 @@ def _folders_with_metadata(store: ZarrFiles) -> set[str]:
 def _attributes(store: ZarrFiles, group: str) -> dict[str, Any]:
     """What OME says of a group: `attributes.ome` of zarr v3, all of `.zattrs` of zarr v2."""
     if (described := store.read(f"{group}zarr.json")) is not None:
-        return _mapping(_mapping(_json(described).get("attributes")).get("ome"))
-    return _json(store.read(f"{group}.zattrs") or b"{}")
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _json(text: bytes) -> dict[str, Any]:
-    try:
-        return _mapping(json.loads(text))
-    except (ValueError, RecursionError) as failure:
-        raise SlideTruncated("a metadata file of the zarr folder is damaged") from failure
+        return mapping(mapping(json_mapping(described).get("attributes")).get("ome"))
+    return json_mapping(store.read(f"{group}.zattrs") or b"{}")
 
 
 def _planes_of(
@@ -206,21 +194,41 @@ def _planes_of(
 
 
 def _level(store: ZarrFiles, path: str, dimensions: int) -> _Level:
-    coding = _check_codecs(store, path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # zarr warns of what was said of it before its own version 3
-        array = zarr.open_array(store, path=path, mode="r")
+    array, coding = _opened(store, path)
     handed_on_as(array.dtype)
     if array.ndim != dimensions or min(array.shape) < 1:
         raise SlideTruncated("an array of the OME-Zarr has other axes than its image")
-    if int(np.prod(array.chunks)) > MAX_STORED_TILE_PX:
+    if prod(array.chunks) > MAX_STORED_TILE_PX:
         raise SlideTooLarge(f"a chunk of {' x '.join(map(str, array.chunks))}")
-    if np.prod([-(-side // step) for side, step in zip(array.shape, array.chunks, strict=True)]) > MAX_CHUNKS:
+    if _blocks(array.shape, array.chunks) > MAX_CHUNKS:
         raise SlideTooLarge(f"the OME-Zarr declares {' x '.join(map(str, array.shape))} px")
+    per_shard = _blocks(array.shards or array.chunks, array.chunks)
+    if per_shard > MAX_CHUNKS_PER_SHARD:
+        raise SlideTooLarge(f"a shard of {per_shard:,} chunks")
     _refuse_chunks_outside(store, path, array)
-    if coding == "blosc":
-        store.largest_chunk_bytes[f"{path}/"] = int(np.prod(array.chunks)) * array.dtype.itemsize
-    return _Level(array, (array.chunks[-1], array.chunks[-2]), coding)
+    unpacked_bytes = prod(array.chunks) * array.dtype.itemsize
+    store.coded[f"{path}/"] = CodedChunks(coding, unpacked_bytes, per_shard)
+    return _Level(array, (array.chunks[-1], array.chunks[-2]), coding.name)
+
+
+def _opened(store: ZarrFiles, path: str) -> tuple[Any, Coding]:
+    """An array whose metadata were checked, in the format that was checked, at that very path."""
+    zarr_format = 2
+    if (described := store.read(f"{path}/zarr.json")) is not None:
+        zarr_format = 3
+    elif (described := store.read(f"{path}/.zarray")) is None:
+        raise SlideTruncated("an array that the OME-Zarr lists is missing")
+    coding = coding_of(json_mapping(described), zarr_format)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zarr warns of what was said of it before its own version 3
+        array = zarr.open_array(store, path=path, mode="r", zarr_format=cast(Literal[2, 3], zarr_format))
+    if array.path != path:
+        raise SlideTruncated("an array that the OME-Zarr lists is missing")
+    return array, coding
+
+
+def _blocks(shape: Sequence[int], steps: Sequence[int]) -> int:
+    return prod(-(-side // step) for side, step in zip(shape, steps, strict=True))
 
 
 def _refuse_chunks_outside(store: ZarrFiles, path: str, array: Any) -> None:  # noqa: ANN401  # zarr's Array
@@ -236,44 +244,6 @@ def _is_chunk_outside(name: str, grid: Sequence[int]) -> bool:
     numbers = re.split(r"[./]", name.removeprefix("c/").removeprefix("c."))
     is_chunk = len(numbers) == len(grid) and all(number.isdecimal() for number in numbers)
     return is_chunk and any(int(number) >= count for number, count in zip(numbers, grid, strict=True))
-
-
-def _check_codecs(store: ZarrFiles, path: str) -> str:
-    """The name of what compresses an array. Raises SlideCodecUnsupported, SlideTruncated."""
-    if (described := store.read(f"{path}/zarr.json")) is not None:
-        _check_kind(_json(described).get("data_type"))
-        codecs = list(_codecs_of_v3(_json(described).get("codecs")))
-    elif (described := store.read(f"{path}/.zarray")) is not None:
-        _check_kind(_json(described).get("dtype"))
-        codecs = _codecs_of_v2(_json(described))
-    else:
-        raise SlideTruncated("an array that the OME-Zarr lists is missing")
-    for codec in codecs:
-        if codec not in DECODED_HERE:
-            raise SlideCodecUnsupported(f"zarr codec {codec[:40]} is not decoded here")
-    inner = [codec for codec in codecs if codec not in {"bytes", "crc32c", "transpose", "sharding_indexed"}]
-    return "sharded " * ("sharding_indexed" in codecs) + (inner[0] if inner else "none")
-
-
-def _check_kind(kind: object) -> None:
-    """Before zarr makes anything of it: objects and records are no pixels."""
-    try:
-        handed_on_as(np.dtype(str(kind)))
-    except TypeError as failure:
-        raise SlidePixelFormat("the pixels of an array are of no kind that is read here") from failure
-
-
-def _codecs_of_v2(described: dict[str, Any]) -> list[str]:
-    """A filter of any kind is named too, and so refused: Pickle is one of them."""
-    used = [described.get("compressor"), *(described.get("filters") or ())]
-    return [str(_mapping(codec).get("id", "unnamed")) for codec in used if codec is not None]
-
-
-def _codecs_of_v3(codecs: object) -> Iterator[str]:
-    for codec in codecs if isinstance(codecs, list) else ():
-        described = _mapping(codec)
-        yield str(described.get("name", "unnamed"))
-        yield from _codecs_of_v3(_mapping(described.get("configuration")).get("codecs"))
 
 
 def _check_pyramid(levels: Sequence[_Level]) -> None:
@@ -297,7 +267,7 @@ def _places(array: Any, names: Sequence[str], omero: dict[str, Any]) -> Iterator
 
 
 def _is_rgb(array: Any, channels: int, omero: dict[str, Any]) -> bool:  # noqa: ANN401  # zarr's generic Array
-    colours = [str(_mapping(channel).get("color", "")).upper() for channel in omero.get("channels") or ()]
+    colours = [str(mapping(channel).get("color", "")).upper() for channel in omero.get("channels") or ()]
     return channels == 3 and array.dtype == np.uint8 and tuple(colours) == RGB
 
 
@@ -361,7 +331,7 @@ def _tags(store: ZarrFiles) -> tuple[Tag, ...]:
 def _tags_of_file(key: str, store: ZarrFiles) -> Iterator[Tag]:
     name = PurePosixPath(key).name
     if name in {".zattrs", "zarr.json"}:
-        described = _json(store.read(key) or b"")
+        described = json_mapping(store.read(key) or b"")
         attributes = described.get("attributes") if name == "zarr.json" else described
         yield from (Tag(f"{key}: {path}", value) for path, value in flattened(attributes))
     elif name.endswith(".xml"):

@@ -13,23 +13,25 @@ from zarr.abc.store import (
 )
 from zarr.core.buffer import Buffer, BufferPrototype
 
+from ultraread.datasets.formats.zarr_codecs import CodedChunks
+from ultraread.datasets.slide_address import ZARR_METADATA
 from ultraread.datasets.stored_file import open_file
 
-BLOSC_UNPACKED_SIZE_AT = 4
-BLOSC_HEADER_BYTES = 16
 GEOMETRY = frozenset({"axes", "datasets", "coordinateTransformations"})
 
 
 class ZarrFiles(Store):
-    """`locations`: the file of each key. `largest_chunk_bytes` bounds what one chunk may unpack to."""
+    """`locations`: the file of each key. zarr gets no chunk that unpacks to another size than its array's."""
 
     def __init__(self, locations: Mapping[str, str]) -> None:
         super().__init__(read_only=True)
         self._locations = dict(locations)
-        self.largest_chunk_bytes: dict[str, int] = {}
-        """By the key of an array: how many bytes one of its blosc chunks may unpack to."""
+        self.coded: dict[str, CodedChunks] = {}
+        """By the path of an array with a closing slash."""
 
-    def read(self, key: str, byte_range: ByteRequest | None = None) -> bytes | None:
+    def read(
+        self, key: str, byte_range: ByteRequest | None = None, at_most: int | None = None
+    ) -> bytes | None:
         """The bytes of a key, None where there is none. Raises OSError, StorageUnreachable."""
         location = self._locations.get(key)
         if location is None:
@@ -37,6 +39,8 @@ class ZarrFiles(Store):
         file = open_file(location, key)
         try:
             start, end = _bounds(byte_range, file.size)
+            if at_most is not None and end - start > at_most:
+                raise OSError("a chunk takes more bytes than its pixels")
             return file.read_at(start, end - start)
         finally:
             file.close()
@@ -47,11 +51,8 @@ class ZarrFiles(Store):
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        stored = await asyncio.to_thread(self.read, key, byte_range)
-        if stored is None:
-            return None
-        self._refuse_bomb(key, stored)
-        return prototype.buffer.from_bytes(stored)
+        stored = await asyncio.to_thread(self._checked, key, byte_range)
+        return None if stored is None else prototype.buffer.from_bytes(stored)
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
@@ -97,13 +98,22 @@ class ZarrFiles(Store):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _refuse_bomb(self, key: str, stored: bytes) -> None:
-        """blosc allocates what a chunk's header declares, up to 2 GiB, before it looks at the bytes."""
-        for array, limit in self.largest_chunk_bytes.items():
-            if key.startswith(array) and len(stored) >= BLOSC_HEADER_BYTES:
-                at = BLOSC_UNPACKED_SIZE_AT
-                if int.from_bytes(stored[at : at + 4], "little") != limit:
-                    raise OSError("a chunk declares another size than the array's")
+    def _checked(self, key: str, byte_range: ByteRequest | None) -> bytes | None:
+        """What zarr unpacks next: a file, or of a shard its index or one of its chunks."""
+        coded = self._coded(key)
+        if coded is None:
+            return self.read(key, byte_range)
+        stored = self.read(key, byte_range, coded.largest_stored_bytes)
+        if stored is not None and byte_range is None:
+            coded.check_file(stored)
+        elif stored is not None and not isinstance(byte_range, SuffixByteRequest):
+            coded.check_chunk(stored)
+        return stored
+
+    def _coded(self, key: str) -> CodedChunks | None:
+        if key.rpartition("/")[2] in ZARR_METADATA:
+            return None
+        return next((coded for array, coded in self.coded.items() if key.startswith(array)), None)
 
 
 def _bounds(byte_range: ByteRequest | None, size: int) -> tuple[int, int]:
