@@ -13,7 +13,14 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from ultraread.datasets.formats.emd_stack import FILTERS, Stack, check_filters
+from ultraread.datasets.formats.emd_chunks import (
+    FILTERS,
+    chunk_pixels,
+    filters_of,
+    largest_stored_bytes,
+    number_of,
+)
+from ultraread.datasets.formats.emd_stack import Stack
 from ultraread.datasets.formats.limits import MAX_STORED_TILE_PX
 from ultraread.datasets.formats.pixel_kinds import bit_depth_of, handed_on_as
 from ultraread.datasets.formats.raw_planes import MAX_PLANES
@@ -37,7 +44,6 @@ from ultraread.errors import (
 
 MAX_DEPTH = 32
 MAX_OBJECTS = 20_000
-CHUNK_CACHE_BYTES = 64 * 2**20
 
 
 class EmdSlide:
@@ -47,6 +53,7 @@ class EmdSlide:
         self._stored = stored
         self._stream = WholeReads(stored.stream())
         self._bands = SegmentCache()
+        self._chunks = SegmentCache()
         self._file: Any = None
         try:
             self._file = _open(self._stream)
@@ -67,12 +74,15 @@ class EmdSlide:
         stack, section = self._sections[image]
         pixels = np.empty((box.height, box.width), handed_on_as(stack.dataset.dtype))
         step = (stack.size.width, stack.rows_per_band)
-        assemble(
-            pixels,
-            box,
-            step,
-            lambda _, row: self._bands.get((image, level, row), lambda: stack.band(section, row)),
-        )
+
+        def band_at(_: int, row: int) -> Pixels | None:
+            return self._bands.get((image, level, row), lambda: stack.band(section, row, chunk_at))
+
+        def chunk_at(offset: tuple[int, ...]) -> Pixels | None:
+            key = (image - section, level, number_of(stack.dataset, offset))
+            return self._chunks.get(key, lambda: chunk_pixels(stack.dataset, offset))
+
+        assemble(pixels, box, step, band_at)
         return cast(Pixels, pixels)
 
     def close(self) -> None:
@@ -94,7 +104,7 @@ def _open(stream: WholeReads) -> Any:  # noqa: ANN401  # h5py has no types
     import h5py
 
     try:
-        return h5py.File(stream, "r", rdcc_nbytes=CHUNK_CACHE_BYTES)
+        return h5py.File(stream, "r", rdcc_nbytes=0)
     except Exception as failure:  # OSError for most, ValueError and others for cut headers
         raise SlideTruncated(f"the HDF5 header cannot be read ({type(failure).__name__})") from failure
 
@@ -163,7 +173,7 @@ def _check(stack: Stack) -> None:
     """Hold a dataset to what may be opened: of a known kind, in chunks of bounded size."""
     dataset = stack.dataset
     handed_on_as(dataset.dtype)
-    check_filters(dataset)
+    filters_of(dataset)
     if min(stack.size.width, stack.size.height) < 2:
         raise SlideNotAnImage("a spectrum or a line scan")
     if stack.sections > MAX_PLANES:
@@ -195,6 +205,8 @@ def _check_chunks(dataset: Any) -> None:  # noqa: ANN401  # h5py has no types
     on_grid = {each.chunk_offset for each in found if all(map(contains, steps, each.chunk_offset))}
     if len(on_grid) != prod(map(len, steps)) or len(on_grid) != len(found):
         raise SlideDamaged("chunks of the dataset are missing")
+    if any(each.size > largest_stored_bytes(dataset) for each in found):
+        raise SlideTooLarge("chunks take more bytes than their pixels")
     places = sorted((each.byte_offset, each.size) for each in found)
     if any(offset + size > following for (offset, size), (following, _) in pairwise(places)):
         raise SlideDamaged("two chunks share bytes")
@@ -203,8 +215,7 @@ def _check_chunks(dataset: Any) -> None:  # noqa: ANN401  # h5py has no types
 
 
 def _describe(index: int, stack: Stack) -> ImageInfo:
-    filters = stack.dataset.id.get_create_plist()
-    used = [FILTERS[filters.get_filter(n)[0]] for n in range(filters.get_nfilters())]
+    used = [FILTERS[each] for each in filters_of(stack.dataset)]
     tile = None
     if stack.dataset.chunks:
         tile = SizePx(*(int(stack.dataset.chunks[axis]) for axis in (stack.axes[2], stack.axes[1])))

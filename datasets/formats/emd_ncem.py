@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ultraread.datasets.formats.emd_stack import MAX_BESIDE_BYTES, Stack, beside
+from ultraread.datasets.formats.emd_stack import Stack, beside
 from ultraread.datasets.formats.tags import flattened, number_in
 from ultraread.datasets.formats.units import nm_per, refuse_unless_of_space
 from ultraread.datasets.scale import ScaleOrigin, StatedScale
 from ultraread.datasets.slide import Acquisition, SlideFormat, Tag
-from ultraread.errors import SlideDamaged, SlideNotAnImage, SlideTooLarge
+from ultraread.errors import SlideDamaged, SlideNotAnImage
 
 FORMAT = SlideFormat.EMD_NCEM
 IMAGE_GROUP = 1
@@ -64,9 +64,7 @@ def _axis(objects: Mapping[str, Any], path: str, length: int) -> tuple[str, floa
         return "", 0.0
     if values.shape not in ((length,), (2,), (1,)):
         raise SlideDamaged("an axis is longer or shorter than the image")
-    if values.nbytes > MAX_BESIDE_BYTES:
-        raise SlideTooLarge("an axis of more values than an image has pixels in a row")
-    return _text(values.attrs.get("units", "")), _step(np.asarray(beside(values, slice(None)), np.float64))
+    return _text(values.attrs.get("units", "")), _step(np.asarray(beside(values, values.shape), np.float64))
 
 
 def _step(values: NDArray[np.float64]) -> float:

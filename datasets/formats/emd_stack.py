@@ -1,23 +1,25 @@
 """A dataset of an EMD file that holds pictures."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from ultraread.datasets.formats.emd_chunks import filters_of, offsets_within, paste, unpacked_chunk
 from ultraread.datasets.formats.pixel_kinds import converted
 from ultraread.datasets.formats.raw_planes import BAND_BYTES
 from ultraread.datasets.geometry import SizePx
 from ultraread.datasets.scale import StatedScale
-from ultraread.datasets.slide import Acquisition, Modality, Pixels
-from ultraread.errors import SlideCodecUnsupported, SlideTooLarge
+from ultraread.datasets.slide import Acquisition, Modality, Pixels, TileUnreadable
+from ultraread.errors import SlideTooLarge
 
-FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
-"""Those that h5py always has; every other one would be loaded from wherever HDF5 looks for plug-ins."""
 MAX_BESIDE_BYTES = 64 * 2**20
-MAX_PACKED_BYTES = MAX_BESIDE_BYTES // 512
-"""Of one such chunk that is compressed: HDF5 unpacks all of it, up to a thousand times as much."""
+MAX_BESIDE_CHUNKS = 10_000
+ChunkAt = Callable[[tuple[int, ...]], Pixels | None]
+"""The chunk of a dataset at an offset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,43 +51,54 @@ class Stack:
         chunk = int(self.dataset.chunks[self.axes[1]]) if self.dataset.chunks else 1
         return -(-rows // chunk) * chunk
 
-    def band(self, section: int, number: int) -> Pixels:
+    def band(self, section: int, number: int, chunk_at: ChunkAt) -> Pixels:
         """(rows, width) pixels of a band, converted."""
         top = number * self.rows_per_band
-        bottom = min(top + self.rows_per_band, self.size.height)
         first, y, x = self.axes
-        where: list[slice | int] = [0] * self.dataset.ndim
-        where[y], where[x] = slice(top, bottom), slice(None)
+        extent = [slice(0, 1)] * self.dataset.ndim
+        extent[y], extent[x] = (
+            slice(top, min(top + self.rows_per_band, self.size.height)),
+            slice(0, self.size.width),
+        )
         if first is not None:
-            where[first] = section
-        rows = np.asarray(self.dataset[tuple(where)])
+            extent[first] = slice(section, section + 1)
+        rows = self._read(extent, chunk_at)
+        rows = rows if first is None else rows.squeeze(first)
         return converted(rows if y < x else rows.T)
 
+    def _read(self, extent: Sequence[slice], chunk_at: ChunkAt) -> Any:  # noqa: ANN401
+        if not self.dataset.chunks:
+            return np.asarray(self.dataset[tuple(extent)])
+        pixels = np.empty([each.stop - each.start for each in extent], self.dataset.dtype)
+        for offset in offsets_within(self.dataset, extent):
+            chunk = chunk_at(offset)
+            if chunk is not None:
+                paste(pixels, extent, chunk, offset)
+        return pixels
 
-def check_filters(dataset: Any) -> None:  # noqa: ANN401  # h5py has no types
-    """Raise SlideCodecUnsupported for filters that HDF5 would load as plug-ins."""
-    filters = dataset.id.get_create_plist()
-    for number in range(filters.get_nfilters()):
-        if filters.get_filter(number)[0] not in FILTERS:
-            raise SlideCodecUnsupported(f"HDF5 filter {filters.get_filter(number)[0]} is not decoded here")
 
+def beside(dataset: Any, extent: Sequence[int]) -> Any:  # noqa: ANN401  # h5py has no types
+    """The first `extent` values on each axis of a dataset beside the pixels: an axis, metadata, a text.
 
-def beside(dataset: Any, where: Any) -> Any:  # noqa: ANN401
-    """Part of a dataset beside the pixels: an axis, metadata, a text.
-
-    HDF5 unpacks whole chunks, however little of one is asked for. Raises SlideTooLarge for large ones, and
-    SlideCodecUnsupported.
+    Raises SlideTooLarge for more bytes than any text has, in a chunk or in all, and SlideCodecUnsupported.
     """
-    check_filters(dataset)
-    if prod(dataset.chunks or (1,)) * dataset.dtype.itemsize > MAX_BESIDE_BYTES:
+    filters_of(dataset)
+    if max(prod(dataset.chunks or (1,)), prod(extent)) * dataset.dtype.itemsize > MAX_BESIDE_BYTES:
         raise SlideTooLarge("what stands beside the pixels is larger than any text")
-    if dataset.compression and max(_stored_chunks(dataset), default=0) > MAX_PACKED_BYTES:
-        raise SlideTooLarge("what stands beside the pixels is larger than any text")
-    return dataset[where]
+    within = [slice(0, each) for each in extent]
+    if dataset.chunks:
+        _check_chunks(dataset, within)
+    return dataset[tuple(within)]
 
 
-def _stored_chunks(dataset: Any) -> list[int]:  # noqa: ANN401
-    """The bytes that each chunk takes in the file."""
-    sizes: list[int] = []
-    dataset.id.chunk_iter(lambda chunk: sizes.append(chunk.size))
-    return sizes
+def _check_chunks(dataset: Any, within: Sequence[slice]) -> None:  # noqa: ANN401
+    """HDF5 unpacks whole chunks: none may unpack to more than it declares."""
+    offsets = list(islice(offsets_within(dataset, within), MAX_BESIDE_CHUNKS + 1))
+    if len(offsets) > MAX_BESIDE_CHUNKS:
+        raise SlideTooLarge("what stands beside the pixels is larger than any text")
+    try:
+        for offset in offsets:
+            if dataset.id.get_chunk_info_by_coord(offset).byte_offset is not None:
+                unpacked_chunk(dataset, offset)
+    except TileUnreadable as refused:
+        raise SlideTooLarge("what stands beside the pixels is larger than it declares") from refused

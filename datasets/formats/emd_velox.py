@@ -69,7 +69,7 @@ def _metadata(objects: Mapping[str, Any], path: str) -> dict[str, Any]:
     stored = objects.get(path.removesuffix("/Data") + "/Metadata")
     if stored is None or stored.ndim != 2 or stored.dtype != np.uint8 or stored.shape[0] > MAX_METADATA_BYTES:
         raise SlideDamaged("an image without its metadata")
-    text = bytes(np.asarray(beside(stored, np.s_[:, 0]))).split(b"\0")[0]
+    text = bytes(np.asarray(beside(stored, (stored.shape[0], 1)))).split(b"\0")[0]
     try:
         says = json.loads(text)
     except ValueError as failure:
@@ -123,5 +123,5 @@ def _texts(objects: Mapping[str, Any]) -> Iterator[Tag]:
     for path, each in objects.items():
         is_text = isinstance(each, h5py.Dataset) and h5py.check_string_dtype(each.dtype) is not None
         if is_text and int(each.size or 0) <= MAX_TEXTS:
-            for text in np.ravel(beside(each, ())):
+            for text in np.ravel(beside(each, each.shape)):
                 yield from flattened(bytes(text).decode("utf-8", "replace")[:MAX_TAG_CHARACTERS], path)
