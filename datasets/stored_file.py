@@ -53,14 +53,7 @@ class LocalFile:
     def __init__(self, path: Path, name: str) -> None:
         self.name = name
         self._path = path
-        try:
-            self._descriptor = os.open(path, os.O_RDONLY)
-        except PermissionError as failure:
-            raise SlideNotFound(
-                f"{path.name} may not be opened", "Ask for permission to read it."
-            ) from failure
-        except OSError as failure:
-            raise SlideNotFound(f"there is no file {path}") from failure
+        self._descriptor = _descriptor_of(str(path), os.O_RDONLY)
         self.size = os.fstat(self._descriptor).st_size
 
     def read_at(self, offset: int, count: int) -> bytes:
@@ -69,13 +62,29 @@ class LocalFile:
         return os.pread(self._descriptor, count, offset)
 
     def stream(self) -> BinaryIO:
-        return _OfNoFile(io.FileIO(self._path))
+        return _OfNoFile(io.FileIO(self._path, opener=_descriptor_of))
 
     def close(self) -> None:
         """Close the file; the number of its descriptor, which may soon be another file's, is forgotten."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _descriptor_of(path: str, flags: int) -> int:
+    """Open a file. Raises SlideNotFound; StorageUnreachable where no more files may be open."""
+    name = Path(path).name
+    try:
+        return os.open(path, flags)
+    except FileNotFoundError as failure:
+        raise SlideNotFound(f"there is no file {path}") from failure
+    except PermissionError as failure:
+        raise SlideNotFound(f"{name} may not be opened", "Ask for permission to read it.") from failure
+    except OSError as failure:
+        if failure.errno in (errno.EMFILE, errno.ENFILE):
+            remedy = "Raise how many files may be open at once (ulimit -n), or try again."
+            raise StorageUnreachable(f"a file cannot be opened: {failure.strerror}", remedy) from failure
+        raise SlideNotFound(f"{name} cannot be opened: {failure.strerror}") from failure
 
 
 class RemoteFile:

@@ -15,6 +15,8 @@ DEFLATE, SHUFFLE, FLETCHER32, LZF = 1, 2, 3, 32000
 FILTERS = {DEFLATE: "deflate", SHUFFLE: "shuffle", FLETCHER32: "fletcher32", LZF: "lzf"}
 """Those that h5py always has; every other one would be loaded from wherever HDF5 looks for plug-ins."""
 CHECKSUM_BYTES = 4
+REFERENCE_BYTES = 16
+"""Of a text of variable length: 4 of its length, 8 and 4 of its place (HDF5 file format 3.0, IV.B)."""
 OVERHEAD_BYTES = 4096
 
 
@@ -33,8 +35,12 @@ def filters_of(dataset: Any) -> list[int]:  # noqa: ANN401  # h5py has no types
 
 
 def chunk_bytes(dataset: Any) -> int:  # noqa: ANN401
-    """What one chunk holds, unpacked; texts of variable length are references of 16 bytes in it."""
-    return int(prod(dataset.chunks) * dataset.id.get_type().get_size())
+    """What one chunk holds, unpacked."""
+    return int(prod(dataset.chunks) * _item_bytes(dataset))
+
+
+def _item_bytes(dataset: Any) -> int:  # noqa: ANN401
+    return REFERENCE_BYTES if dataset.dtype.kind == "O" else int(dataset.dtype.itemsize)
 
 
 def largest_stored_bytes(dataset: Any) -> int:  # noqa: ANN401
@@ -72,7 +78,7 @@ def _undone(applied: int, held: bytes, dataset: Any) -> bytes:  # noqa: ANN401
         import imagecodecs
 
         return bytes(imagecodecs.lzf_decode(held, header=False, out=at_most))
-    return _summed(held) if applied == FLETCHER32 else _unshuffled(held, dataset.id.get_type().get_size())
+    return _summed(held) if applied == FLETCHER32 else _unshuffled(held, _item_bytes(dataset))
 
 
 def _summed(held: bytes) -> bytes:
