@@ -11,8 +11,9 @@ from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.quality.tile_look import TileLooks
 from ultraread.datasets.tile_plan import PlannedTile, TilePlan
 
-MAX_CELLS = 1024
-"""A side. A cell is one patch, or a square of 2, 4, ... patches a side on images beyond 1024 patches."""
+MAX_CELLS = 512
+"""A side. A cell is one patch, or a square of 2, 4, ... patches a side on larger images. With twice as
+many, a read of a large slide held over 200 MB more than one of a small slide (`test_memory.py` tells)."""
 Floats = NDArray[np.float32]
 
 

@@ -119,11 +119,11 @@ def test_what_is_only_flagged_takes_nothing_away() -> None:
 
 
 def test_masks_of_cells_larger_than_a_patch_cover_all_their_patches() -> None:
-    """Above 1,024 patches a side a cell is two by two."""
-    plan = plan_of(16 * 1025, 64)
+    """Above 512 patches a side a cell is two by two."""
+    plan = plan_of(16 * 513, 64)
     cells = cells_of(plan, SIDE)
-    assert (cells.rows, cells.columns, cells.cell_px) == (2, 513, 32)
-    mask = np.zeros((2, 513), bool)
+    assert (cells.rows, cells.columns, cells.cell_px) == (2, 257, 32)
+    mask = np.zeros((2, 257), bool)
     mask[0, 0] = True
     image = _tallied(_quality(plan, Artefact.HOLE, mask), plan)
     assert image.scored_px - image.sums.area[:, 0].sum() == 32 * 32

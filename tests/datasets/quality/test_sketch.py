@@ -25,14 +25,14 @@ def test_cells_are_patches_until_there_are_too_many() -> None:
     assert cells_of(_plan(1000, 500), SIDE).cell_px == 16
     assert (cells_of(_plan(1000, 500), SIDE).rows, cells_of(_plan(1000, 500), SIDE).columns) == (32, 63)
     large = cells_of(_plan(100_000, 30_000), SIDE)
-    assert large.cell_px == 128
+    assert large.cell_px == 256
     assert max(large.rows, large.columns) <= MAX_CELLS
 
 
 def test_a_slide_of_any_size_takes_bounded_memory() -> None:
     sketch = ImageSketch(_plan(400_000, 400_000), SIDE, 1)
     arrays = [sketch.darkest, sketch.picture, *sketch.steps, *sketch.signs, *sketch._sums.values()]
-    assert sum(array.nbytes for array in arrays) < 40 * 2**20
+    assert sum(array.nbytes for array in arrays) < 12 * 2**20
 
 
 def test_the_order_of_tiles_does_not_matter() -> None:
@@ -52,7 +52,7 @@ def test_the_order_of_tiles_does_not_matter() -> None:
 
 
 def test_a_cell_of_several_patches_holds_their_mean_and_their_darkest() -> None:
-    plan = _plan(224 * 80, 224)
+    plan = _plan(224 * 40, 224)
     tiles = list(plan.tiles())
     looks = _looks(len(tiles), np.random.default_rng(0))
     sketch = ImageSketch(plan, SIDE, 14)
