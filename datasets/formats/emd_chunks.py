@@ -7,6 +7,7 @@ from math import prod
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ultraread.datasets.slide import Pixels, TileUnreadable
 from ultraread.errors import SlideCodecUnsupported
@@ -115,7 +116,7 @@ def number_of(dataset: Any, offset: Sequence[int]) -> int:  # noqa: ANN401
     return int(number)
 
 
-def paste(pixels: Pixels, extent: Sequence[slice], chunk: Pixels, offset: Sequence[int]) -> None:
+def paste(pixels: NDArray[Any], extent: Sequence[slice], chunk: Pixels, offset: Sequence[int]) -> None:
     """Put what a chunk holds of a box into the pixels of the box."""
     to, of = [], []
     for each, at, step in zip(extent, offset, chunk.shape, strict=True):
