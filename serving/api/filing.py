@@ -25,6 +25,7 @@ from ultraread.datasets.slide_digest import digest_slide
 from ultraread.errors import InputRefused, RequestInvalid, UploadConflict
 from ultraread.serving.api import bodies
 from ultraread.serving.api.service import WHO, Service
+from ultraread.serving.storage.mending import mend
 from ultraread.serving.storage.slide_store import stored_names
 from ultraread.serving.store.looks import as_rows
 from ultraread.serving.store.records import NewSlide, file_slide, find, record_in_case
@@ -72,8 +73,9 @@ def _refuse_unknown_case(service: Service, case_id: str | None) -> None:
 
 
 def _kept(service: Service, slide: NewSlide, paths: Sequence[Path]) -> ScanRecordRow:
-    """Store the files, then file them; nothing stays of a slide that its case has already."""
+    """Store the files, then file them; of a slide that its case has already, only what mends it stays."""
     if there := _there_already(service, slide):
+        mend(service.store, service.slides, there.slide_id, slide.files, paths, WHO)
         return there
     service.slides.put(slide.id, slide.files, paths)
     try:

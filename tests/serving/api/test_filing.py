@@ -92,6 +92,23 @@ def test_a_slide_of_an_unknown_case_is_refused_its_upload_kept(http: httpx.Clien
     assert http.get(f"/v1/uploads/{upload}").json()["received"] == len(data)
 
 
+@pytest.mark.parametrize("damage", ["flipped", "gone"])
+def test_a_damaged_slide_is_mended_by_sending_it_again(
+    http: httpx.Client, file_slide: FileSlide, settings: Settings, em_field: Path, damage: str
+) -> None:
+    http.post("/v1/cases", json={"id": "C-1"})
+    slide = file_slide(em_field, case_id="C-1")["id"]
+    (kept,) = (settings.slides_dir / slide).iterdir()
+    whole = kept.read_bytes()
+    kept.unlink()
+    if damage == "flipped":
+        kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert file_slide(em_field, case_id="C-1")["id"] == slide
+    assert kept.read_bytes() == whole
+    event = http.get("/v1/audit", params={"subject": slide}).json()["items"][-1]
+    assert (event["what"], event["detail"]) == ("copy_repaired", {"files": 1, "from": "upload"})
+
+
 def test_a_micrograph_without_scale_is_filed_and_its_read_refused(
     http: httpx.Client, file_slide: FileSlide
 ) -> None:
