@@ -38,6 +38,7 @@ class FieldsSlide:
             format=SlideFormat.FIELDS,
             images=tuple(replace(image, index=n) for n, (_, image) in enumerate(self._images)),
             tags=tuple(tag for info in described for tag in info.tags),
+            left_out=tuple(dict.fromkeys(name for info in described for name in info.left_out)),
         )
 
     def read_box(self, image: int, level: int, box: BoxPx) -> Pixels:
