@@ -203,7 +203,12 @@ class Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         worker = Path(__file__).with_name("mutation_worker.py")
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "MEMORY_BYTES": str(MEMORY_BYTES)}
+        own = {
+            "OPENBLAS_NUM_THREADS": "1",
+            "MEMORY_BYTES": str(MEMORY_BYTES),
+            "PYTHONPATH": str(worker.parent),
+        }
+        environment = {**os.environ, **own}
         return subprocess.Popen(
             [sys.executable, str(worker)],
             stdin=subprocess.PIPE,
