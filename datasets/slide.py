@@ -132,5 +132,20 @@ class Slide(Protocol):
     ) -> None: ...
 
 
+class ClosedByWith:
+    """The part of a Slide that is the same for all: `with` closes it."""
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
 class TileUnreadable(Exception):
     """Stored pixels cannot be decoded: the tile is named and counted; it does not end a read."""

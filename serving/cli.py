@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from ultraread.serving.local_read import LocalReader, SlideOutcome
     from ultraread.serving.score_tiles import RangeScorer, RangeScores, RangeTask
 
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with an interrupted read, which is else begun anew.")
-]
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")]
 DECODING_THREADS = 1
 

@@ -1,8 +1,6 @@
 """Which kind of DICOM the files are: a whole slide, or one micrograph that was captured as an object."""
 
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import pydicom
@@ -16,7 +14,7 @@ from ultraread.datasets.formats.limits import MAX_STORED_TILE_PX
 from ultraread.datasets.formats.pixel_kinds import bit_depth_of, converted
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.scale import ScaleOrigin, StatedScale
-from ultraread.datasets.slide import ImageInfo, Modality, Pixels, Slide, SlideFormat, SlideInfo
+from ultraread.datasets.slide import ClosedByWith, ImageInfo, Modality, Pixels, Slide, SlideFormat, SlideInfo
 from ultraread.datasets.slide_address import FileAddress, SlideAddress
 from ultraread.datasets.stored_file import open_file
 from ultraread.errors import DicomInvalid, SlidePixelFormat, SlideTooLarge, SlideTypeMismatch
@@ -37,7 +35,7 @@ def open_dicom(address: SlideAddress, open_one: Callable[[SlideAddress], Slide])
         return DicomFrameSlide(address.files[0], headers[0])
 
 
-class DicomFrameSlide:
+class DicomFrameSlide(ClosedByWith):
     """One picture in a DICOM object that is no whole slide, a secondary capture say; decoded whole."""
 
     def __init__(self, file: FileAddress, header: Dataset) -> None:
@@ -50,14 +48,6 @@ class DicomFrameSlide:
 
     def close(self) -> None:
         """Nothing stays open."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _header(address: FileAddress) -> Dataset:

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise, product
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -29,6 +28,7 @@ from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.scale import ScaleOrigin, StatedScale
 from ultraread.datasets.slide import (
     Acquisition,
+    ClosedByWith,
     ImageInfo,
     Modality,
     Pixels,
@@ -75,7 +75,7 @@ class _Level:
         return self.instance.image_data.dtype, self.instance.image_data.samples_per_pixel
 
 
-class DicomWsiSlide:
+class DicomWsiSlide(ClosedByWith):
     """Opened instances of one DICOM slide; each focal plane and optical path of a pyramid is one image."""
 
     def __init__(self, addresses: Sequence[FileAddress], headers: Sequence[Dataset]) -> None:
@@ -112,14 +112,6 @@ class DicomWsiSlide:
     def close(self) -> None:
         self._is_closed = True
         self._open.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _source(opened: ExitStack, addresses: Sequence[FileAddress]) -> WsiDicomFileSource:

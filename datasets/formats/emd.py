@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
 from math import prod
 from operator import contains
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from ultraread.datasets.formats.segment_cache import SegmentCache
 from ultraread.datasets.formats.stored_tiles import assemble
 from ultraread.datasets.formats.whole_reads import WholeReads
 from ultraread.datasets.geometry import BoxPx, SizePx
-from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideFormat, SlideInfo, Tag
+from ultraread.datasets.slide import ClosedByWith, ImageInfo, Modality, Pixels, SlideFormat, SlideInfo, Tag
 from ultraread.datasets.stored_file import StoredFile
 from ultraread.errors import (
     InputRefused,
@@ -46,7 +45,7 @@ MAX_DEPTH = 32
 MAX_OBJECTS = 20_000
 
 
-class EmdSlide:
+class EmdSlide(ClosedByWith):
     """An open EMD file; every section of every stack is an image. h5py lets one thread in at a time."""
 
     def __init__(self, stored: StoredFile) -> None:
@@ -90,14 +89,6 @@ class EmdSlide:
             self._file.close()
         self._stream.close()
         self._stored.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _open(stream: WholeReads) -> Any:  # noqa: ANN401  # h5py has no types

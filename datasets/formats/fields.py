@@ -7,11 +7,9 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import PurePosixPath
 from threading import Lock
-from types import TracebackType
-from typing import Self
 
 from ultraread.datasets.geometry import BoxPx
-from ultraread.datasets.slide import Pixels, Slide, SlideFormat, SlideInfo, TileUnreadable
+from ultraread.datasets.slide import ClosedByWith, Pixels, Slide, SlideFormat, SlideInfo, TileUnreadable
 from ultraread.datasets.slide_address import SlideAddress, series_of
 from ultraread.errors import InputRefused, SlideTooLarge
 
@@ -20,7 +18,7 @@ MAX_OPEN = 32
 """Fields that stay open for the next read: a process may often open no more than 1,024 files."""
 
 
-class FieldsSlide:
+class FieldsSlide(ClosedByWith):
     """Several slides as one; image indices run on through all of them. Each is opened where it is read."""
 
     def __init__(self, address: SlideAddress, open_one: Callable[[SlideAddress], Slide]) -> None:
@@ -50,14 +48,6 @@ class FieldsSlide:
 
     def close(self) -> None:
         self._opened.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class _OpenedFields:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 from math import prod
 from pathlib import PurePosixPath
-from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import zarr
@@ -24,7 +23,7 @@ from ultraread.datasets.formats.zarr_codecs import CodedChunks, Coding, coding_o
 from ultraread.datasets.formats.zarr_files import ZarrFiles, flattened
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.scale import ScaleOrigin, StatedScale
-from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideFormat, SlideInfo, Tag
+from ultraread.datasets.slide import ClosedByWith, ImageInfo, Modality, Pixels, SlideFormat, SlideInfo, Tag
 from ultraread.datasets.slide_address import SlideAddress, natural_order
 from ultraread.errors import (
     SlideDamaged,
@@ -80,7 +79,7 @@ class _Plane:
         return any(isinstance(each, slice) for each in self.place)
 
 
-class OmeZarrSlide:
+class OmeZarrSlide(ClosedByWith):
     """An opened OME-Zarr; each plane of each multiscale image is an image. Missing chunks are fill values."""
 
     def __init__(self, address: SlideAddress) -> None:
@@ -115,14 +114,6 @@ class OmeZarrSlide:
     def close(self) -> None:
         """Nothing stays open; what was decoded is forgotten."""
         self._is_closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _decoded(plane: _Plane, level: int, part: BoxPx) -> Pixels:

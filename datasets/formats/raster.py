@@ -2,8 +2,7 @@
 
 import logging
 from io import BytesIO
-from types import TracebackType
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, cast
 
 import imagecodecs
 import numpy as np
@@ -13,7 +12,7 @@ from ultraread.datasets.formats.limits import MAX_STORED_TILE_PX, is_whole_jpeg
 from ultraread.datasets.formats.orientation import refuse_turned
 from ultraread.datasets.formats.raster_tags import orientation_of, tags_of_raster
 from ultraread.datasets.geometry import BoxPx, SizePx
-from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideFormat, SlideInfo
+from ultraread.datasets.slide import ClosedByWith, ImageInfo, Modality, Pixels, SlideFormat, SlideInfo
 from ultraread.datasets.stored_file import StoredFile
 from ultraread.errors import SlideDamaged, SlidePixelFormat, SlideTooLarge, SlideTruncated, SlideTypeMismatch
 
@@ -22,7 +21,7 @@ MAX_BYTES_PER_PX = 8
 ROOM_FOR_TAGS_BYTES = 64 * 2**20
 
 
-class RasterSlide:
+class RasterSlide(ClosedByWith):
     """One decoded PNG or JPEG. Their resolution fields serve printing and are never a scale."""
 
     def __init__(self, stored: StoredFile, kind: SlideFormat) -> None:
@@ -45,14 +44,6 @@ class RasterSlide:
 
     def close(self) -> None:
         """Nothing stays open."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _checked_size(stream: BinaryIO) -> tuple[int, int]:

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from ultraread.datasets.formats.pixel_kinds import converted, handed_on_as
 from ultraread.datasets.formats.segment_cache import SegmentCache
 from ultraread.datasets.formats.stored_tiles import assemble
 from ultraread.datasets.geometry import BoxPx, SizePx
-from ultraread.datasets.slide import Pixels, SlideInfo, TileUnreadable
+from ultraread.datasets.slide import ClosedByWith, Pixels, SlideInfo, TileUnreadable
 from ultraread.datasets.stored_file import StoredFile
 from ultraread.errors import SlideTooLarge, SlideTruncated
 
@@ -48,7 +47,7 @@ class RawPlane:
         return max(1, BAND_BYTES // self.row_bytes)
 
 
-class RawPlanesSlide:
+class RawPlanesSlide(ClosedByWith):
     """A slide of uncompressed planes; image n is plane n. It owns the files and closes them."""
 
     def __init__(self, files: Sequence[StoredFile], planes: Sequence[RawPlane], info: SlideInfo) -> None:
@@ -76,14 +75,6 @@ class RawPlanesSlide:
         self._is_closed = True
         for file in self._files:
             file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _band(self, plane: RawPlane, band: int) -> Pixels:
         """The rows of a band, converted, the uppermost first."""

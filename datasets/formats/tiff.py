@@ -4,8 +4,7 @@ tifffile parses the headers and decodes; bytes come by ranges, so threads share 
 """
 
 import logging
-from types import TracebackType
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 import tifffile
@@ -22,7 +21,15 @@ from ultraread.datasets.formats.tiff_scale import scales_of_series
 from ultraread.datasets.formats.tiff_tags import acquisition_of, format_of, modality_of, tags_of
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.scale import StatedScale
-from ultraread.datasets.slide import Acquisition, ImageInfo, Modality, Pixels, SlideInfo, TileUnreadable
+from ultraread.datasets.slide import (
+    Acquisition,
+    ClosedByWith,
+    ImageInfo,
+    Modality,
+    Pixels,
+    SlideInfo,
+    TileUnreadable,
+)
 from ultraread.datasets.stored_file import StoredFile
 from ultraread.errors import SlidePixelFormat, SlideTruncated, SlideTypeMismatch, UltraReadError
 
@@ -30,7 +37,7 @@ ALPHA_TILES = 64
 """Stored tiles of the smallest level whose alpha is looked at before a slide is opened."""
 
 
-class TiffSlide:
+class TiffSlide(ClosedByWith):
     """An open TIFF; each plane of each series is one image, each pyramid level one of its levels."""
 
     def __init__(self, stored: StoredFile) -> None:
@@ -62,14 +69,6 @@ class TiffSlide:
         self._file.close()
         self._stream.close()
         self._stored.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _segment(self, image: int, level: int, row: int, column: int) -> Pixels | None:
         plane = self._images[image][level]

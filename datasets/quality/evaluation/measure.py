@@ -1,8 +1,5 @@
 """Quality control of a field that lies in memory, and how two masks compare."""
 
-from types import TracebackType
-from typing import Self
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +7,7 @@ from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.quality.assess import ImageQuality
 from ultraread.datasets.quality.contrast import Contrast
 from ultraread.datasets.quality.survey import survey
-from ultraread.datasets.slide import ImageInfo, Modality, Pixels, SlideInfo
+from ultraread.datasets.slide import ClosedByWith, ImageInfo, Modality, Pixels, SlideInfo
 
 COVERED = 0.1
 """Share of a cell from which on the artefact that was laid counts as lying in it."""
@@ -18,7 +15,7 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 
-class FieldInMemory:
+class FieldInMemory(ClosedByWith):
     """A slide of one grey image (H, W); `bit_depth` says what its intensities mean."""
 
     def __init__(self, grey: Floats, bit_depth: int) -> None:
@@ -32,14 +29,6 @@ class FieldInMemory:
 
     def close(self) -> None:
         """Nothing is held open."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def quality_of(grey: Floats, bit_depth: int = 8) -> tuple[ImageQuality, Contrast]:
