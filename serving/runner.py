@@ -185,7 +185,7 @@ class _OneRead:
 
     def _prepare(self, model: ModelFolder) -> list[SlideToConclude]:
         """Every slide of the read, in its order, prepared or with the error that it cannot be read for."""
-        with self.runner.jobs.store.reading() as session:
+        with self.runner.jobs.store.of_site(self._read.site).reading() as session:
             slides = find_all(session, SlideRow, self._read.slide_ids)
             specimens = pinned_specimens(session, self._read)
             calibrations = calibrations_of(session, self._read.request)

@@ -12,6 +12,13 @@ from ultraread.datasets.identity.found import IdentityPolicy
 from ultraread.datasets.stored_file import is_remote
 from ultraread.errors import ConfigInsecure, RequestInvalid
 from ultraread.models.promotion import HigherIsBetter, PromotionPolicy
+from ultraread.serving.setting_groups.access import AccessSettings
+from ultraread.serving.setting_groups.auditing import AuditingSettings
+from ultraread.serving.setting_groups.decoding import DecodingSettings
+from ultraread.serving.setting_groups.durability import DurabilitySettings
+from ultraread.serving.setting_groups.limits import LimitsSettings
+from ultraread.serving.setting_groups.operation import OperationSettings
+from ultraread.serving.setting_groups.uploading import UploadingSettings
 from ultraread.serving.storage.places import refuse_same_place
 
 HOSTS = ("127.0.0.1", "localhost")
@@ -21,7 +28,16 @@ OTHERS = 0o077
 ENVIRONMENT_PREFIX = "ULTRAREAD_"
 
 
-class Settings(BaseSettings):
+class Settings(
+    DurabilitySettings,
+    UploadingSettings,
+    AccessSettings,
+    AuditingSettings,
+    DecodingSettings,
+    LimitsSettings,
+    OperationSettings,
+    BaseSettings,
+):
     """Frozen; a value that would expose patient data does not make a Settings."""
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid")

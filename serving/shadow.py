@@ -81,7 +81,7 @@ class ShadowRunner:
         self._end(row, ShadowState.DONE, figures=told, onnx_sha256=served.model.onnx_sha256)
 
     def _pairs(self, read: ReadRow, served: ServedModel) -> list[Pair]:
-        with self.store.reading() as session:
+        with self.store.of_site(read.site).reading() as session:
             slides = find_all(session, SlideRow, read.slide_ids)
             specimens = pinned_specimens(session, read)
             calibrations = calibrations_of(session, read.request)

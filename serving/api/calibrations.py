@@ -12,7 +12,7 @@ from ultraread.errors import CalibrationInvalid, UploadTooLarge
 from ultraread.serving.api.bodies import Page, Shown
 from ultraread.serving.api.once import AnswerOnce, Once
 from ultraread.serving.api.records import Limit
-from ultraread.serving.api.service import WHO, InService, Service
+from ultraread.serving.api.service import InService, Service
 from ultraread.serving.store.calibrations import import_calibrations, page_of_calibrations
 from ultraread.serving.store.idempotency import Answer
 from ultraread.serving.store.tables import CalibrationRow
@@ -101,7 +101,7 @@ def list_calibrations(
 def _answered(records: tuple[CalibrationRecord, ...], service: Service, once: AnswerOnce) -> JSONResponse:
     def create(_new_id: str) -> Answer:
         with service.store.writing() as session:
-            rows = import_calibrations(session, records, WHO)
+            rows = import_calibrations(session, records, service.who)
         return Answer(201, "/v1/calibrations", _shown(rows).model_dump(mode="json"))
 
     return once(NewCalibrations(records=tuple(each.model_dump(mode="json") for each in records)), create)

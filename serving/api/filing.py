@@ -24,7 +24,7 @@ from ultraread.datasets.slide_address import FileAddress, SlideAddress
 from ultraread.datasets.slide_digest import digest_slide
 from ultraread.errors import InputRefused, RequestInvalid, UploadConflict
 from ultraread.serving.api import bodies
-from ultraread.serving.api.service import WHO, Service
+from ultraread.serving.api.service import Service
 from ultraread.serving.storage.mending import mend
 from ultraread.serving.storage.slide_store import stored_names
 from ultraread.serving.store.looks import as_rows
@@ -75,7 +75,7 @@ def _refuse_unknown_case(service: Service, case_id: str | None) -> None:
 def _kept(service: Service, slide: NewSlide, paths: Sequence[Path]) -> ScanRecordRow:
     """Store the files, then file them; of a slide that its case has already, only what mends it stays."""
     if there := _there_already(service, slide):
-        mend(service.store, service.slides, there.slide_id, slide.files, paths, WHO)
+        mend(service.store, service.slides, there.slide_id, slide.files, paths, service.who)
         return there
     service.slides.put(slide.id, slide.files, paths)
     try:
@@ -139,7 +139,7 @@ def _filed(service: Service, slide: NewSlide) -> ScanRecordRow:
         there = record_in_case(session, slide.case_id, slide.sha256) if slide.case_id is not None else None
         if there is not None:
             return there
-        record = file_slide(session, slide, WHO)
+        record = file_slide(session, slide, service.who)
         files = [asdict(file) for file in stored_names(slide.id, slide.files)]
         keep(session, StoredKind.SLIDE, slide.id, files, service.settings.retention_days)
         return record

@@ -15,7 +15,7 @@ from ultraread.serving.api.bodies import (
     Withdrawn,
     model_shown,
 )
-from ultraread.serving.api.service import WHO, InService, Service
+from ultraread.serving.api.service import InService, Service
 
 router = APIRouter(tags=["models"])
 
@@ -45,7 +45,7 @@ def show_model(name: str, version: str, service: InService) -> Model:
 def point_alias(name: str, alias: Alias, wanted: NewAlias, service: InService) -> Promoted:
     """Point an alias to a version that passes the gates; reads that come later take the new champion."""
     judged = service.registry.judge(f"{name}/{wanted.version}", alias)
-    service.registry.promote(judged, WHO, wanted.reason)
+    service.registry.promote(judged, service.who, wanted.reason)
     gates = [PassedGate.model_validate(gate) for gate in judged.gates]
     return Promoted(model=_model(service, name, wanted.version), alias=alias, gates=gates)
 
@@ -53,7 +53,7 @@ def point_alias(name: str, alias: Alias, wanted: NewAlias, service: InService) -
 @router.post("/v1/models/{name}/{version}/withdraw")
 def withdraw(name: str, version: str, stated: Withdrawal, service: InService) -> Withdrawn:
     """Let nothing new be read with a version; answers with every read that was. A repeat answers the same."""
-    _, touched = service.registry.withdraw(f"{name}/{version}", WHO, stated.reason)
+    _, touched = service.registry.withdraw(f"{name}/{version}", service.who, stated.reason)
     reads = [TouchedRead.model_validate(read) for read in touched]
     return Withdrawn(model=_model(service, name, version), reads=reads)
 

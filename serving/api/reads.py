@@ -12,7 +12,7 @@ from ultraread.serving.api.bodies import NewRead, Page, Read, read_shown
 from ultraread.serving.api.once import Once
 from ultraread.serving.api.records import Cursor, Limit
 from ultraread.serving.api.requesting import request_read
-from ultraread.serving.api.service import WHO, InService, Service
+from ultraread.serving.api.service import InService, Service
 from ultraread.serving.store.idempotency import Answer
 from ultraread.serving.store.records import find, page
 from ultraread.serving.store.tables import ReadRow, ReadState
@@ -51,7 +51,7 @@ def show_read(read_id: str, service: InService) -> Read:
 @router.post("/v1/reads/{read_id}/cancel", status_code=202)
 def cancel(read_id: str, service: InService) -> Read:
     """Stop a read: at once while queued, at its next heartbeat while running. An ended one stays as it is."""
-    return read_shown(service.jobs.request_cancel(read_id, WHO))
+    return read_shown(service.jobs.request_cancel(read_id, service.who))
 
 
 @router.get("/v1/reads/{read_id}/events", response_class=StreamingResponse)

@@ -10,7 +10,7 @@ from ultraread.errors import CaseExists
 from ultraread.serving.api.bodies import Case, FiledSlide, NewCase, NewSlide, Page, Slide, slide_shown
 from ultraread.serving.api.filing import file_uploads
 from ultraread.serving.api.once import Once
-from ultraread.serving.api.service import WHO, InService
+from ultraread.serving.api.service import InService
 from ultraread.serving.store.idempotency import Answer
 from ultraread.serving.store.records import (
     file_case,
@@ -72,7 +72,7 @@ def open_case(stated: NewCase, service: InService, once: Once) -> JSONResponse:
 
     def create(new_id: str) -> Answer:
         with service.store.writing() as session:
-            case = _case(session, file_case(session, stated.id or new_id, WHO))
+            case = _case(session, file_case(session, stated.id or new_id, service.who))
         return _opened(case)
 
     def resume(new_id: str) -> Answer:

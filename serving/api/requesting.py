@@ -13,7 +13,7 @@ from ultraread.datasets.scale import StatedScale, operator_scale
 from ultraread.errors import InputRefused, IntegrityFailed, RequestInvalid, SlideNotFound
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.api import bodies
-from ultraread.serving.api.service import WHO, Service
+from ultraread.serving.api.service import Service
 from ultraread.serving.read_slide import refuse_inverted
 from ultraread.serving.store import jobs
 from ultraread.serving.store.audit import AuditLog
@@ -41,7 +41,7 @@ def request_read(service: Service, wanted: bodies.NewRead, read_id: str) -> Read
     except InputRefused as refused:
         _tell_refusal(service, wanted, refused)
         raise
-    return service.jobs.enqueue(_new_read(read_id, wanted, request, slides, model), WHO)
+    return service.jobs.enqueue(_new_read(read_id, wanted, request, slides, model), service.who)
 
 
 def _slides(service: Service, wanted: bodies.NewRead) -> list[SlideRow]:
@@ -110,7 +110,7 @@ def _tell_refusal(service: Service, wanted: bodies.NewRead, refused: InputRefuse
     subject = wanted.case_id or wanted.slide_ids[0]
     with service.store.writing() as session:
         detail = {"code": refused.code, "request": wanted.model_dump(mode="json")}
-        AuditLog(session).append(WHO, "read_refused", subject, detail)
+        AuditLog(session).append(service.who, "read_refused", subject, detail)
 
 
 def _new_read(

@@ -19,7 +19,7 @@ from ultraread.serving.api.bodies import Page, ShownScanRecord
 from ultraread.serving.api.once import Once
 from ultraread.serving.api.preconditions import SeenRevision, etag
 from ultraread.serving.api.records import Cursor, Limit
-from ultraread.serving.api.service import WHO, InService
+from ultraread.serving.api.service import InService
 from ultraread.serving.store.idempotency import Answer
 from ultraread.serving.store.records import find, page
 from ultraread.serving.store.scan_records import (
@@ -102,7 +102,12 @@ def change_scan_record(
     """Change what people state by a merge patch. A record that is changed after its review has none."""
     with service.store.writing() as session:
         row = change_record(
-            session, record_id, seen, WHO, "scan_record_changed", lambda record: patched(record, patch)
+            session,
+            record_id,
+            seen,
+            service.who,
+            "scan_record_changed",
+            lambda record: patched(record, patch),
         )
         response.headers["ETag"] = etag(row.revision)
         return _shown(session, row)
@@ -118,7 +123,12 @@ def review_scan_record(
         review = QualityReview(**stated.model_dump(), at=datetime.now(UTC), revision=seen)
         with service.store.writing() as session:
             row = change_record(
-                session, record_id, seen, WHO, "scan_record_reviewed", lambda record: reviewed(record, review)
+                session,
+                record_id,
+                seen,
+                service.who,
+                "scan_record_reviewed",
+                lambda record: reviewed(record, review),
             )
             return _answer(session, row)
 
@@ -140,7 +150,12 @@ def consult(record_id: str, stated: NewConsultation, service: InService, once: O
         asked = Consultation(**stated.model_dump(), id=new_id, at=datetime.now(UTC))
         with service.store.writing() as session:
             row = change_record(
-                session, record_id, None, WHO, "consultation_asked", lambda record: consulted(record, asked)
+                session,
+                record_id,
+                None,
+                service.who,
+                "consultation_asked",
+                lambda record: consulted(record, asked),
             )
             return _answer(session, row)
 
@@ -161,7 +176,7 @@ def answer_consultation(
         answer = AnswerGiven(**stated.model_dump(), at=datetime.now(UTC))
         with service.store.writing() as session:
             row = change_record(
-                session, record_id, None, WHO, "consultation_answered",
+                session, record_id, None, service.who, "consultation_answered",
                 lambda record: answered(record, consultation_id, answer),
             )  # fmt: skip
             return _answer(session, row)

@@ -1,11 +1,12 @@
 """What every route may use: settings, store, queue, uploads and the models that are served."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
 from ultraread.models.registry import ModelFolder
+from ultraread.serving.access.principal import LOCAL, Principal
 from ultraread.serving.model_files import FittedModels
 from ultraread.serving.model_registry import ModelRegistry, open_registry, serve_models
 from ultraread.serving.settings import Settings, prepare_folders
@@ -14,9 +15,6 @@ from ultraread.serving.store.engine import Store, open_store
 from ultraread.serving.store.idempotency import release_interrupted
 from ultraread.serving.store.jobs import Jobs
 from ultraread.serving.store.uploads import Uploads
-
-WHO = "local"
-"""Everybody who reaches the loopback address, until there is authentication."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +30,23 @@ class Service:
     fit: FittedModels
     served: tuple[ModelFolder, ...]
     """The models of the settings, the default first."""
+    principal: Principal = LOCAL
+
+    @property
+    def who(self) -> str:
+        """For the audit trail."""
+        return self.principal.who
+
+    def seen_by(self, principal: Principal) -> "Service":
+        """The same service, kept to what is the principal's site's."""
+        store = self.store.of_site(principal.site)
+        return replace(
+            self,
+            store=store,
+            jobs=replace(self.jobs, store=store),
+            uploads=replace(self.uploads, store=store),
+            principal=principal,
+        )
 
     def model(self, ref: str | None) -> ModelFolder:
         """The registered version `name`, `name/version` or `name@alias`; without one, the default's champion.
@@ -65,8 +80,13 @@ def open_service(settings: Settings) -> Service:
     )
 
 
-def _service_of(request: Request) -> Service:
-    return cast(Service, request.app.state.service)
+def _principal_of(_request: Request) -> Principal:
+    """Everybody who reaches the loopback address, until there is authentication."""
+    return LOCAL
+
+
+def _service_of(request: Request, principal: Annotated[Principal, Depends(_principal_of)]) -> Service:
+    return cast(Service, request.app.state.service).seen_by(principal)
 
 
 InService = Annotated[Service, Depends(_service_of)]

@@ -14,6 +14,7 @@ from ultraread.serving.storage.house import House, files_of
 from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.clock import utc_now
 from ultraread.serving.store.engine import Store
+from ultraread.serving.store.scope import site_of
 from ultraread.serving.store.stored import find_stored
 from ultraread.serving.store.tables import (
     CaseRow,
@@ -141,7 +142,7 @@ def _slide_ids(session: Session, subject_id: str) -> list[str]:
         return [subject_id]
     if record := session.get(ScanRecordRow, subject_id):
         return [record.slide_id]
-    if session.get(CaseRow, subject_id):
+    if session.get(CaseRow, (site_of(session), subject_id)):
         of_case = select(ScanRecordRow.slide_id).where(ScanRecordRow.case_id == subject_id)
         return list(session.scalars(of_case.order_by(ScanRecordRow.id)))
     return []

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from sqlite3 import Connection as SqliteConnection
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from ultraread.errors import StorageFull, UltraReadError, Unavailable
 from ultraread.serving.store.migrate import migrate
+from ultraread.serving.store.scope import keep_to_site
 from ultraread.serving.store.stored import keep_changed_records
 
 _PRAGMAS = (
@@ -24,14 +25,23 @@ _OUT_OF_REACH = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CANTOPEN", "SQLITE_IOER
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Opens transactions. Threads may share one, processes open their own."""
+    """Opens transactions. Threads may share one, processes open their own.
+
+    With a `site`, its sessions see, change and add only what belongs to that site: see `store/scope.py`.
+    """
 
     engine: Engine
+    site: str | None = None
+
+    def of_site(self, site: str) -> "Store":
+        """The same database, seen by one site."""
+        return replace(self, site=site)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """One consistent view; what is changed in it is not kept."""
         with _outages_coded(), Session(self.engine, expire_on_commit=False) as session:
+            keep_to_site(session, self.site)
             yield session
 
     @contextmanager
@@ -42,6 +52,7 @@ class Store:
         """
         writer = self.engine.execution_options(writes=True)
         with _outages_coded(), Session(writer, expire_on_commit=False) as session, session.begin():
+            keep_to_site(session, self.site)
             event.listen(session, "after_flush", keep_changed_records)
             yield session
 

@@ -1,13 +1,14 @@
-"""One answer for one Idempotency-Key, however often and however many at once the request is sent."""
+"""One answer for one Idempotency-Key of a site, however often and however many at once it is asked for."""
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from ultraread.errors import IdempotencyConflict, IdempotencyRunning
 from ultraread.serving.store.engine import Store
 from ultraread.serving.store.ids import new_id
+from ultraread.serving.store.scope import site_of
 from ultraread.serving.store.tables import IdempotencyRow, Json
 
 INTERRUPTED = 0
@@ -38,7 +39,7 @@ def begin(store: Store, key: str, request_sha256: str) -> Answer | Reserved:
     being answered.
     """
     with store.writing() as session:
-        row = session.get(IdempotencyRow, key)
+        row = session.get(IdempotencyRow, (site_of(session), key))
         if row is None:
             return _reserve(session, key, request_sha256)
         if row.request_sha256 != request_sha256:
@@ -54,14 +55,14 @@ def begin(store: Store, key: str, request_sha256: str) -> Answer | Reserved:
 def complete(store: Store, key: str, answer: Answer) -> None:
     """Keep the answer for repeats."""
     with store.writing() as session:
-        row = session.get_one(IdempotencyRow, key)
+        row = session.get_one(IdempotencyRow, (site_of(session), key))
         row.status, row.location, row.body = answer.status, answer.location, answer.body
 
 
 def forget(store: Store, key: str) -> None:
     """The request was refused and made nothing: it may be sent again."""
     with store.writing() as session:
-        session.execute(delete(IdempotencyRow).where(IdempotencyRow.key == key))
+        session.delete(session.get_one(IdempotencyRow, (site_of(session), key)))
 
 
 def release_interrupted(store: Store) -> None:

@@ -94,7 +94,8 @@ class Jobs:
                 return there
             row = _row(read)
             session.add(row)
-            AuditLog(session).append(who, "read_requested", read.id, _pinned(row))
+            session.flush()
+            AuditLog(session, row.site).append(who, "read_requested", read.id, _pinned(row))
             session.flush()
             return row
 
@@ -157,7 +158,7 @@ class Jobs:
                 raise NotFound(f"no read {read_id}")
             if not ReadState(row.state).has_ended and not row.cancel_requested:
                 row.cancel_requested = True
-                AuditLog(session).append(who, "read_cancel_requested", read_id)
+                AuditLog(session, row.site).append(who, "read_cancel_requested", read_id)
             if row.state == ReadState.QUEUED:
                 _end_with_error(session, row, who, ReadCancelled("cancelled before it began"))
             session.flush()
@@ -226,7 +227,9 @@ def _link_scan_records(session: Session, row: ReadRow) -> None:
 def _end(session: Session, row: ReadRow, who: str, state: ReadState, result: ReadResult) -> None:
     row.state, row.lease, row.ended = state.value, None, utc_now()
     outbox.put(session, row.id, {"params": dict(result.params), "metrics": dict(result.metrics)})
-    AuditLog(session).append(who, "read_ended", row.id, {"state": state.value, "error_code": row.error_code})
+    AuditLog(session, row.site).append(
+        who, "read_ended", row.id, {"state": state.value, "error_code": row.error_code}
+    )
 
 
 def _end_with_error(session: Session, row: ReadRow, who: str, error: UltraReadError) -> None:

@@ -12,6 +12,7 @@ from ultraread.datasets.scan_record.statement import Statement
 from ultraread.errors import CaseExists, NotFound
 from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.ids import new_id
+from ultraread.serving.store.scope import site_of
 from ultraread.serving.store.stored import expired_among
 from ultraread.serving.store.tables import CaseRow, Json, ReadRow, ScanRecordRow, SlideRow, StoredKind
 
@@ -45,7 +46,7 @@ class NewSlide:
 
 def file_case(session: Session, case_id: str, who: str) -> CaseRow:
     """Open a case. Raises CaseExists where the id is taken."""
-    if session.get(CaseRow, case_id):
+    if session.get(CaseRow, (site_of(session), case_id)):
         raise CaseExists(f"there is a case {case_id}")
     row = CaseRow(id=case_id)
     session.add(row)
@@ -69,7 +70,8 @@ def file_slide(session: Session, slide: NewSlide, who: str) -> ScanRecordRow:
 
 def find(session: Session, table: type[Row], row_id: str) -> Row:
     """Return the row. Raises NotFound."""
-    row = session.get(table, row_id)
+    key = (site_of(session), row_id) if table is CaseRow else row_id
+    row = session.get(table, key)
     if row is None:
         raise NotFound(f"no {_WORDS[table]} {row_id}")
     return row

@@ -10,6 +10,9 @@ from ultraread.serving.store.clock import utc_now
 
 Json = dict[str, Any]
 
+MAIN_SITE = "main"
+"""Where everything is filed in an installation of one site."""
+
 
 class ReadState(StrEnum):
     """Where a read stands; the last four are for good."""
@@ -77,16 +80,23 @@ class Table(DeclarativeBase):
     }
 
 
-class CaseRow(Table):
-    """One diagnostic question about one patient."""
+class SiteOwned:
+    """What belongs to one site: a store that is scoped to another one neither finds nor changes it."""
+
+    site: Mapped[str] = mapped_column(default=MAIN_SITE, index=True)
+
+
+class CaseRow(SiteOwned, Table):
+    """One diagnostic question about one patient; two sites may call theirs the same."""
 
     __tablename__ = "cases"
 
+    site: Mapped[str] = mapped_column(default=MAIN_SITE, primary_key=True)
     id: Mapped[str] = mapped_column(primary_key=True)
     created: Mapped[str] = mapped_column(default=utc_now())
 
 
-class SlideRow(Table):
+class SlideRow(SiteOwned, Table):
     """What is opened as one unit, by the first of its `files` [{name, sha256, bytes}]: see `slide_paths`."""
 
     __tablename__ = "slides"
@@ -104,13 +114,14 @@ class SlideRow(Table):
     created: Mapped[str] = mapped_column(default=utc_now())
 
 
-class ScanRecordRow(Table):
+class ScanRecordRow(SiteOwned, Table):
     """One digitization, filed, with the model version and MLflow run of its last read."""
 
     __tablename__ = "scan_records"
+    __table_args__ = (ForeignKeyConstraint(["site", "case_id"], ["cases.site", "cases.id"]),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    case_id: Mapped[str | None] = mapped_column(ForeignKey("cases.id"), index=True)
+    case_id: Mapped[str | None] = mapped_column(index=True)
     slide_id: Mapped[str] = mapped_column(ForeignKey("slides.id"), index=True)
     record: Mapped[Json] = mapped_column(default=dict)
     """What people state, review, ask and link: a `datasets/scan_record` KeptRecord."""
@@ -124,15 +135,18 @@ class ScanRecordRow(Table):
     created: Mapped[str] = mapped_column(default=utc_now())
 
 
-class ReadRow(Table):
+class ReadRow(SiteOwned, Table):
     """One run of one model version, and who works on it: `epoch` rises with every claim and fences writes."""
 
     __tablename__ = "reads"
-    __table_args__ = (Index("reads_by_state", "state", "lease"),)
+    __table_args__ = (
+        ForeignKeyConstraint(["site", "case_id"], ["cases.site", "cases.id"]),
+        Index("reads_by_state", "state", "lease"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     state: Mapped[str] = mapped_column(default=ReadState.QUEUED.value)
-    case_id: Mapped[str | None] = mapped_column(ForeignKey("cases.id"), index=True)
+    case_id: Mapped[str | None] = mapped_column(index=True)
     slide_ids: Mapped[list[str]]
     slide_sha256s: Mapped[list[str]]
     model_name: Mapped[str]
@@ -164,7 +178,7 @@ class ReadRow(Table):
     ended: Mapped[str | None]
 
 
-class CalibrationRow(Table):
+class CalibrationRow(SiteOwned, Table):
     """A calibration record, as `datasets/calibration` reads it; rows are added, never changed or removed."""
 
     __tablename__ = "calibrations"
@@ -189,7 +203,7 @@ class OutboxRow(Table):
     sent: Mapped[str | None]
 
 
-class UploadRow(Table):
+class UploadRow(SiteOwned, Table):
     """A file on its way in: its first `received` bytes lie in uploads_dir/<id>/."""
 
     __tablename__ = "uploads"
@@ -201,11 +215,12 @@ class UploadRow(Table):
     created: Mapped[str] = mapped_column(default=utc_now())
 
 
-class IdempotencyRow(Table):
+class IdempotencyRow(SiteOwned, Table):
     """A POST under an Idempotency-Key; `status` is empty while it is being answered."""
 
     __tablename__ = "idempotency_keys"
 
+    site: Mapped[str] = mapped_column(default=MAIN_SITE, primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     request_sha256: Mapped[str]
     subject_id: Mapped[str]
@@ -328,7 +343,7 @@ class CopyRow(Table):
     checked: Mapped[str | None]
 
 
-class AuditRow(Table):
+class AuditRow(SiteOwned, Table):
     """Who did what to which subject. Triggers refuse to change or remove a row."""
 
     __tablename__ = "audit_events"

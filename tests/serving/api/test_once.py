@@ -10,7 +10,7 @@ from serving_api import FileSlide
 
 from ultraread.serving.api.service import Service
 from ultraread.serving.store.idempotency import release_interrupted
-from ultraread.serving.store.tables import IdempotencyRow
+from ultraread.serving.store.tables import MAIN_SITE, IdempotencyRow
 
 KEY = {"Idempotency-Key": "k-1"}
 SCALE = {"nm_per_px": 4.6, "reason": "data set's description"}
@@ -46,7 +46,7 @@ def test_a_case_whose_answer_was_lost_in_a_crash_is_answered_with(
     service: Service = api.state.service
     opened = http.post("/v1/cases", json=body, headers=KEY).json()
     with service.store.writing() as session:
-        row = session.get_one(IdempotencyRow, KEY["Idempotency-Key"])
+        row = session.get_one(IdempotencyRow, (MAIN_SITE, KEY["Idempotency-Key"]))
         row.status = row.location = row.body = None
     release_interrupted(service.store)
     for _ in range(2):

@@ -21,7 +21,7 @@ from ultraread.serving.settings import Settings
 from ultraread.serving.store.idempotency import release_interrupted
 from ultraread.serving.store.ids import new_id
 from ultraread.serving.store.records import pinned_specimens, specimens_of
-from ultraread.serving.store.tables import IdempotencyRow, ReadRow
+from ultraread.serving.store.tables import MAIN_SITE, IdempotencyRow, ReadRow
 
 STATED = {name: value for name, value in COMPLETE.items() if name != "quality_review"}
 SIGNED = {"who": "Simulated Reviewer", "complete": True, "why": "compared with the requisition"}
@@ -222,7 +222,7 @@ def test_what_was_made_by_a_request_whose_answer_was_lost_is_not_made_again(
     address = f"/v1/scan-records/{record_id}/{route}"
     made = http.post(address, json=body, headers={**key, **tag(1)}).json()
     with service.store.writing() as session:
-        row = session.get_one(IdempotencyRow, key["Idempotency-Key"])
+        row = session.get_one(IdempotencyRow, (MAIN_SITE, key["Idempotency-Key"]))
         row.status = row.location = row.body = None
     release_interrupted(service.store)
     again = http.post(address, json=body, headers={**key, **tag(1)})

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from ultraread.errors import Unavailable
 from ultraread.serving.store.engine import Store, open_store
-from ultraread.serving.store.tables import CaseRow, Table
+from ultraread.serving.store.tables import MAIN_SITE, CaseRow, Table
 
 
 def test_migrating_makes_exactly_the_declared_tables(store: Store) -> None:
@@ -25,7 +25,7 @@ def test_a_database_is_opened_again_with_what_was_in_it(store: Store, database_u
         session.add(CaseRow(id="case-1"))
     again = open_store(database_url)
     with again.reading() as session:
-        assert session.get_one(CaseRow, "case-1").created.endswith("Z")
+        assert session.get_one(CaseRow, (MAIN_SITE, "case-1")).created.endswith("Z")
     again.close()
 
 
@@ -59,7 +59,7 @@ def test_a_transaction_that_fails_leaves_nothing(store: Store) -> None:
     with pytest.raises(InterruptedError):
         file_half()
     with store.reading() as session:
-        assert session.get(CaseRow, "half") is None
+        assert session.get(CaseRow, (MAIN_SITE, "half")) is None
 
 
 def test_a_database_that_cannot_be_opened_is_an_outage_with_a_code(tmp_path: Path) -> None:

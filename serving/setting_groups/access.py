@@ -1,0 +1,7 @@
+"""Settings of access."""
+
+from pydantic import BaseModel
+
+
+class AccessSettings(BaseModel):
+    """To be filled."""

@@ -1,0 +1,7 @@
+"""Settings of decoding."""
+
+from pydantic import BaseModel
+
+
+class DecodingSettings(BaseModel):
+    """To be filled."""

@@ -1,0 +1,7 @@
+"""Settings of durability."""
+
+from pydantic import BaseModel
+
+
+class DurabilitySettings(BaseModel):
+    """To be filled."""

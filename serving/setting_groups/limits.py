@@ -1,0 +1,7 @@
+"""Settings of limits."""
+
+from pydantic import BaseModel
+
+
+class LimitsSettings(BaseModel):
+    """To be filled."""

@@ -1,0 +1,7 @@
+"""Settings of operation."""
+
+from pydantic import BaseModel
+
+
+class OperationSettings(BaseModel):
+    """To be filled."""
