@@ -1,10 +1,10 @@
-"""What the whole suite shares: a real S3 server; and it ends by naming its slowest files."""
+"""What the whole suite shares: real servers; and it ends by naming its slowest files."""
 
 from collections import defaultdict
 
 import pytest
 
-pytest_plugins = ("object_store",)
+pytest_plugins = ("object_store", "postgres")
 
 SHOWN_FILES = 10
 
