@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import pytest
 
-pytest_plugins = ("object_store", "postgres")
+pytest_plugins = ("object_store", "postgres", "mlflow_server")
 
 SHOWN_FILES = 10
 
