@@ -77,6 +77,7 @@ class Table(DeclarativeBase):
         Json: JSON(none_as_null=True),
         list[str]: JSON,
         list[Json]: JSON,
+        list[list[int]]: JSON,
     }
 
 
@@ -201,10 +202,12 @@ class OutboxRow(Table):
     error: Mapped[str | None]
     due: Mapped[str] = mapped_column(default=utc_now())
     sent: Mapped[str | None]
+    given_up: Mapped[str | None]
+    """When it was tried for the last time, in vain."""
 
 
 class UploadRow(SiteOwned, Table):
-    """A file on its way in: its first `received` bytes lie in uploads_dir/<id>/."""
+    """A file on its way in: its `ranges` lie, made durable, in uploads_dir/<id>/."""
 
     __tablename__ = "uploads"
 
@@ -212,7 +215,14 @@ class UploadRow(SiteOwned, Table):
     file_name: Mapped[str]
     bytes: Mapped[int]
     received: Mapped[int] = mapped_column(default=0)
+    """Bytes that are there from the start on, up to the first gap: what the first versions knew."""
+    ranges: Mapped[list[list[int]]] = mapped_column(default=list)
+    """[start, end) of what is there, sorted, with a gap between any two."""
+    sha256: Mapped[str | None]
+    """Of the whole, as its sender stated it."""
     created: Mapped[str] = mapped_column(default=utc_now())
+    touched: Mapped[str | None]
+    """When a part came last."""
 
 
 class IdempotencyRow(SiteOwned, Table):

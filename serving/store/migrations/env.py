@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from ultraread.serving.store import webhook_tables  # noqa: F401  # its tables belong to the metadata
 from ultraread.serving.store.tables import Table
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=Table.metadata)
