@@ -6,9 +6,14 @@ TRAINING_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_
 CONFIG ?= training/configs/ultrastructure-vnc.toml
 export PYTHONSAFEPATH := 1
 
-.PHONY: setup demo test test-full serve lint bench train cross-validate model schemas clean
+.PHONY: setup setup-locked demo test test-full serve lint bench train cross-validate model lock audit schemas clean
 
 setup: .venv/.serve
+
+# As `setup`, with exactly the files that requirements/serve.txt names by digest: CPython 3.11 on Linux.
+setup-locked: | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/serve.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 
 demo: setup
 	$(BIN)/python examples/demo.py
@@ -45,6 +50,22 @@ cross-validate: .venv/.train
 model: cross-validate train
 	$(BIN)/ultraread calibrate $(CONFIG)
 	$(BIN)/ultraread export $(CONFIG)
+
+# Digests of all that the service needs, from the index that pip is set to.
+lock: .venv/.dev
+	$(BIN)/pip-compile --quiet --generate-hashes --extra serve --strip-extras --allow-unsafe --no-header \
+	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links -o requirements/serve.txt pyproject.toml
+	sed -i '1i # All that `ultraread[serve]` installs, with digests: CPython 3.11 on Linux. `make lock` writes it anew.' \
+	  requirements/serve.txt
+
+# What is in the service (CycloneDX), and which of it has a known weakness. Without an answer about every
+# package it fails: silence is no all-clear.
+audit: .venv/.dev
+	mkdir -p build/audit
+	$(BIN)/cyclonedx-py requirements requirements/serve.txt --pyproject pyproject.toml --mc-type application \
+	  --output-reproducible --of JSON -o build/audit/sbom.cdx.json
+	$(BIN)/pip-audit -r requirements/serve.txt --require-hashes --disable-pip --strict --progress-spinner off \
+	  -f json -o build/audit/pip-audit.json
 
 # The JSON schemas that are generated from types; tests hold one to the other.
 schemas: setup
