@@ -5,6 +5,7 @@ Runs hold ids, digests, versions and figures; names, paths and patient data neve
 
 import hashlib
 import logging
+import os
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -28,6 +29,10 @@ READ, SHADOW = "read", "shadow"
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
 """Characters that MLflow takes; a longer list of scan records is cut, the store has it whole."""
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""The outbox tries again: MLflow's own seven tries would hold a row past `outbox.SENDING_S`, and repeat what
+a server did whose answer was lost. An operator's own values stand.
+"""
 
 _RUN_STATUS = {ReadState.FAILED: "FAILED", ReadState.CANCELLED: "KILLED"}
 
@@ -95,16 +100,17 @@ class OutboxSender:
 def log_read(entry: RunEntry, tracking_uri: str) -> str:
     """File the read as a run of experiment `ultraread` and return the run's id; a read has one run only.
 
-    A run that an interrupted sender left behind is found by its tag and completed.
+    A run that an interrupted sender left behind is found by its tag and completed. Raises Unavailable where
+    MLflow answered and kept nothing.
     """
     client = mlflow_client(tracking_uri)
     experiment_id = _experiment(client, tracking_uri)
-    run = _run_of(client, experiment_id, entry)
+    run = next(iter(_runs_of(client, experiment_id, entry)), None)
     if run is None:
         run = client.create_run(experiment_id, tags=entry.tags(), run_name=f"{entry.kind} {entry.read_id}")
     if run.info.status == "RUNNING":
         _complete(client, run, entry)
-    return str(run.info.run_id)
+    return _only_run(client, _runs_of(client, experiment_id, entry))
 
 
 def entry_of(taken: outbox.PendingRun) -> RunEntry:
@@ -140,6 +146,8 @@ def register_model(card: ModelCard, folder: Path, tracking_uri: str) -> str:
 def mlflow_client(tracking_uri: str) -> "MlflowClient":
     """A client of tracking and registry alike. Raises Unavailable where its store cannot be opened."""
     _refuse_closed_store(tracking_uri)
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
@@ -168,10 +176,26 @@ def _artifacts(tracking_uri: str) -> str | None:
     return None if file == tracking_uri else (Path(file).parent / "mlflow-artifacts").as_uri()
 
 
-def _run_of(client: "MlflowClient", experiment_id: str, entry: RunEntry) -> "Run | None":
-    """A read has at most one run of each kind; the first versions of UltraRead had no kinds."""
+def _runs_of(client: "MlflowClient", experiment_id: str, entry: RunEntry) -> "list[Run]":
+    """The read's runs of this kind; the first versions of UltraRead had no kinds."""
     found = client.search_runs([experiment_id], f"tags.read_id = '{entry.read_id}'")
-    return next((run for run in found if run.data.tags.get("kind", READ) == entry.kind), None)
+    return [run for run in found if run.data.tags.get("kind", READ) == entry.kind]
+
+
+def _only_run(client: "MlflowClient", runs: "list[Run]") -> str:
+    """Keep the first run that is complete, delete what stands beside it, and return its id.
+
+    MLflow's client repeats a request whose answer it lost, and a sender that slept for long may have been
+    overtaken: either leaves a second run behind.
+    """
+    complete = [run for run in runs if run.info.status != "RUNNING"]
+    if not complete:
+        raise Unavailable("MLflow answered, but shows no run of the read")
+    kept = min(complete, key=lambda run: (run.info.start_time, run.info.run_id))
+    for run in runs:
+        if run.info.run_id != kept.info.run_id:
+            client.delete_run(run.info.run_id)
+    return str(kept.info.run_id)
 
 
 def _complete(client: "MlflowClient", run: "Run", entry: RunEntry) -> None:

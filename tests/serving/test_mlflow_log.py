@@ -146,6 +146,16 @@ def test_a_run_that_was_left_half_written_is_completed(mlflow_uri: str) -> None:
     assert run.data.params == {"p": "1"}
 
 
+def test_of_two_runs_of_a_read_one_is_kept(mlflow_uri: str) -> None:
+    entry = RunEntry("r-double", (), "m", "1.0.0", "0" * 64, ReadState.SUCCEEDED)
+    first = log_read(entry, mlflow_uri)
+    client = MlflowClient(mlflow_uri, mlflow_uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    client.create_run(experiment.experiment_id, tags={"read_id": "r-double", "kind": "read"})
+    assert log_read(entry, mlflow_uri) == first
+    assert [run.info.run_id for run in runs_of(mlflow_uri, "r-double")] == [first]
+
+
 def test_a_model_version_is_registered_once_with_its_card(mlflow_uri: str) -> None:
     model = find_model(DEFAULT_MODEL)
     card = model.card
