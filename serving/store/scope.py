@@ -20,7 +20,13 @@ def keep_to_site(session: Session, site: str | None) -> None:
 
 def site_of(session: Session) -> str:
     """The site that the session is kept to; MAIN_SITE where it is the service's own."""
-    return session.info.get(_SITE) or MAIN_SITE
+    return kept_to(session) or MAIN_SITE
+
+
+def kept_to(session: Session) -> str | None:
+    """The site that the session is kept to; None where it is the service's own."""
+    site: str | None = session.info.get(_SITE)
+    return site
 
 
 def _see_the_site_alone(state: ORMExecuteState) -> None:

@@ -33,6 +33,13 @@ class ReadState(StrEnum):
         return self in {ReadState.SUCCEEDED, ReadState.PARTIAL}
 
 
+class Priority(StrEnum):
+    """What goes first in the queue."""
+
+    ROUTINE = "routine"
+    URGENT = "urgent"
+
+
 class ShadowState(StrEnum):
     """Where the repetition of a read stands; the last three are for good."""
 
@@ -173,6 +180,11 @@ class ReadRow(SiteOwned, Table):
     lease: Mapped[str | None]
     attempts: Mapped[int] = mapped_column(default=0)
     """Claims since the last progress."""
+    priority: Mapped[str] = mapped_column(default=Priority.ROUTINE.value)
+    finish_by: Mapped[str | None]
+    """When nobody needs the result any more: it ends as failed then."""
+    ranges_scored: Mapped[int] = mapped_column(default=0)
+    """How often a range was scored and kept, those that were scored twice counted twice."""
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     created: Mapped[str] = mapped_column(default=utc_now())
     started: Mapped[str | None]
@@ -218,6 +230,8 @@ class UploadRow(SiteOwned, Table):
     """Bytes that are there from the start on, up to the first gap: what the first versions knew."""
     ranges: Mapped[list[list[int]]] = mapped_column(default=list)
     """[start, end) of what is there, sorted, with a gap between any two."""
+    epoch: Mapped[int] = mapped_column(default=0)
+    """Rises when all bytes are thrown away: a writer of an earlier one can note nothing any more."""
     sha256: Mapped[str | None]
     """Of the whole, as its sender stated it."""
     created: Mapped[str] = mapped_column(default=utc_now())
@@ -354,10 +368,17 @@ class CopyRow(Table):
 
 
 class AuditRow(SiteOwned, Table):
-    """Who did what to which subject. Triggers refuse to change or remove a row."""
+    """Who did what to which subject. Triggers refuse to change or remove a row.
+
+    `sequence` is that of the table; a site's own is `site_sequence`, which only its chain (store/audit.py) gives.
+    A row that an older version writes has neither that nor a hash until it is sealed.
+    """
 
     __tablename__ = "audit_events"
-    __table_args__ = ({"sqlite_autoincrement": True},)
+    __table_args__ = (
+        Index("audit_events_of_site", "site", "site_sequence", unique=True),
+        {"sqlite_autoincrement": True},
+    )
 
     sequence: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[str] = mapped_column(default=utc_now())
@@ -365,3 +386,10 @@ class AuditRow(SiteOwned, Table):
     what: Mapped[str]
     subject: Mapped[str] = mapped_column(index=True)
     detail: Mapped[Json]
+    why: Mapped[str] = mapped_column(default="")
+    old: Mapped[Any] = mapped_column(JSON(none_as_null=True), nullable=True)
+    new: Mapped[Any] = mapped_column(JSON(none_as_null=True), nullable=True)
+    site_sequence: Mapped[int | None]
+    previous: Mapped[str | None]
+    hash: Mapped[str | None] = mapped_column(index=True)
+    sealed: Mapped[bool] = mapped_column(default=False)
