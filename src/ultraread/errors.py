@@ -92,6 +92,62 @@ class OriginRefused(UltraReadError):
     remedy = "Ask from the service's own address, or name its reverse proxy in setting proxied_hosts."
 
 
+class AuthRequired(UltraReadError):
+    """Nobody said who asks."""
+
+    code = "auth_required"
+    http_status = 401
+    exit_status = 2
+    remedy = "Give a token (ULTRAREAD_TOKEN or --token-file), or log in at /login."
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer realm="ultraread"'}
+
+
+class AuthInvalid(AuthRequired):
+    """The token, login or session counts for nothing."""
+
+    code = "auth_invalid"
+    remedy = "Ask an administrator of your site for a new token, or log in again."
+    headers: ClassVar[dict[str, str]] = {
+        "WWW-Authenticate": 'Bearer realm="ultraread", error="invalid_token"'
+    }
+
+
+class AuthForbidden(UltraReadError):
+    """Roles or scopes of who asks do not reach this far."""
+
+    code = "auth_forbidden"
+    http_status = 403
+    exit_status = 2
+    remedy = "Ask an administrator of your site for the role; docs/guides/access.md has the table."
+
+
+class AuthCsrf(UltraReadError):
+    """A change under a browser's session did not say the session's token."""
+
+    code = "auth_csrf"
+    http_status = 403
+    exit_status = 2
+    remedy = "Send `csrf_token` of GET /v1/session as X-CSRF-Token."
+
+
+class SessionLocked(UltraReadError):
+    """Nothing was asked for so long that the session is locked."""
+
+    code = "session_locked"
+    http_status = 423
+    exit_status = 2
+    remedy = "Unlock it: log in again, or send a token of the same person to /v1/session/unlock."
+
+
+class LoginNotOffered(UltraReadError):
+    """The service knows no provider of logins."""
+
+    code = "login_not_offered"
+    http_status = 404
+    exit_status = 2
+    remedy = "Set oidc_issuer, or exchange a token for a session at POST /v1/session."
+
+
 class NotFound(UltraReadError):
     """No such case, slide, record, read or upload."""
 
@@ -109,13 +165,60 @@ class StorageExpired(NotFound):
     remedy = "The audit trail and `ultraread storage ls` tell when and why; a backup may still hold it."
 
 
+class RateLimited(UltraReadError):
+    """Too many requests in too short a time."""
+
+    code = "rate_limited"
+    http_status = 429
+    exit_status = 6
+    remedy = "Ask again after the seconds of Retry-After; docs/guides/limits.md has the rates."
+
+    def __init__(self, what: str, remedy: str = "", retry_after_s: int = 1) -> None:
+        super().__init__(what, remedy)
+        self.headers = {"Retry-After": str(retry_after_s)}
+
+
+class StreamLimit(RateLimited):
+    """Who asks has too many event streams open."""
+
+    code = "stream_limit"
+    remedy = "Close some of them, or ask for GET /v1/reads/{id} now and then."
+
+
+class UploadTimeout(UltraReadError):
+    """The body of the request came too slowly, or not at all."""
+
+    code = "upload_timeout"
+    http_status = 408
+    exit_status = 6
+    remedy = "Send it again, in smaller parts where the line is slow."
+
+
 class UploadConflict(UltraReadError):
-    """A part does not go on where the upload stands."""
+    """Other bytes are there already, or the upload was announced with another size or digest."""
 
     code = "upload_offset_conflict"
     http_status = 409
     exit_status = 6
-    remedy = "Ask GET /v1/uploads/{id} for the offset and go on from there."
+    remedy = "Ask GET /v1/uploads/{id} what is there and what is missing, or open a new upload."
+
+
+class UploadExpired(NotFound):
+    """No part came for too long; what was there is thrown away."""
+
+    code = "upload_expired"
+    http_status = 410
+    remedy = "Open a new upload."
+
+
+class QuotaExceeded(UltraReadError):
+    """The site has too much on its way in."""
+
+    code = "quota_exceeded"
+    http_status = 429
+    exit_status = 6
+    remedy = "File or delete what is uploaded, or wait until it expires; your operator sets the quota."
+    headers: ClassVar = {"Retry-After": "60"}
 
 
 class UploadChecksumMismatch(UltraReadError):
@@ -230,6 +333,13 @@ class UrlNotAllowed(InputRefused):
     remedy = "Name a local path or an s3:// address."
 
 
+class SlideNotRegular(InputRefused):
+    """A link, a pipe or a device where a file was expected, or a file of several names."""
+
+    code = "slide_not_regular"
+    remedy = "Put the file itself there, as a copy of its own."
+
+
 class SlideEmpty(InputRefused):
     """A file of no bytes."""
 
@@ -321,6 +431,27 @@ class SlideDamaged(InputRefused):
     remedy = "Copy the file again from the instrument."
 
 
+class DecodeFailed(InputRefused):
+    """Decoding ended the process that it ran in; nothing else was harmed."""
+
+    code = "slide_decode_failed"
+    remedy = "Export the image again from the instrument; if it is whole, raise the limit that is named."
+
+
+class DecodeTimeout(DecodeFailed):
+    """Decoding did not end in time."""
+
+    code = "slide_decode_timeout"
+    remedy = "Export the image again from its instrument; if it is whole, raise decode_tile_s, decode_open_s."
+
+
+class DecodeCrash(DecodeFailed):
+    """The decoder crashed, or needed more memory than a slide may take."""
+
+    code = "slide_decode_crash"
+    remedy = "Export the image again from its instrument; if it is whole, raise decode_memory_mib."
+
+
 class SlideIfdLoop(InputRefused):
     """A TIFF whose directories point back to one of themselves."""
 
@@ -340,6 +471,13 @@ class OutputExists(InputRefused):
 
     code = "output_exists"
     remedy = "Choose another --out, or move the old result away."
+
+
+class ReplayImpossible(InputRefused):
+    """Something that a read depends on is gone, or is no longer what it was."""
+
+    code = "replay_impossible"
+    remedy = "Restore what is named from a backup."
 
 
 class SlideDuplicate(InputRefused):
@@ -671,6 +809,22 @@ class Unavailable(UltraReadError):
     remedy = "Start it with `ultraread serve`, or check --url; `ultraread doctor` tells what is wrong."
 
 
+class ServiceBusy(Unavailable):
+    """More is asked for at once than the service takes."""
+
+    code = "service_busy"
+    remedy = "Ask again after the seconds of Retry-After."
+    headers: ClassVar = {"Retry-After": "2"}
+
+
+class RequestTimeout(Unavailable):
+    """The answer was not ready in time; what was begun may still end."""
+
+    code = "request_timeout"
+    http_status = 504
+    remedy = "Ask whether it is there before you send it again, with the same Idempotency-Key."
+
+
 class ViewBusy(Unavailable):
     """More pictures are asked for than can be made."""
 
@@ -679,12 +833,34 @@ class ViewBusy(Unavailable):
     headers: ClassVar = {"Retry-After": "1"}
 
 
+class DecodingBusy(Unavailable):
+    """More slides are to be opened than may be at once."""
+
+    code = "decoding_busy"
+    remedy = "Ask again in a moment, or raise decode_processes."
+    headers: ClassVar = {"Retry-After": "5"}
+
+
 class StorageFull(Unavailable):
     """No room to write."""
 
     code = "storage_full"
     http_status = 507
     remedy = "Free space and try again; nothing half-written is shown."
+
+
+class DatabaseUnreachable(Unavailable):
+    """The database does not answer; what is running waits for it."""
+
+    code = "database_unreachable"
+    remedy = "Try again in a moment; the operator sees in the service's log and `ultraread doctor` what is wrong."
+
+
+class SqliteOnNetworkFs(Unavailable):
+    """The database's file lies on a network file system, where SQLite would lose what it wrote."""
+
+    code = "config_sqlite_on_network_fs"
+    remedy = "Set data_dir to a local disk, or database_url to a PostgreSQL server."
 
 
 class StorageUnreachable(Unavailable):
@@ -741,6 +917,20 @@ class IdentityRemains(IntegrityFailed):
     remedy = "Cover what is named with other software, and report which format it was."
 
 
+class AuditChainBroken(IntegrityFailed):
+    """An event of the audit trail was changed, removed, put in or moved; or its end was cut off."""
+
+    code = "audit_chain_broken"
+    remedy = "Keep the database as it is, compare with an export or a backup, and find out who could write to it."
+
+
+class ReplayDiffers(IntegrityFailed):
+    """A read that was run again gave other bytes than are stored."""
+
+    code = "replay_differs"
+    remedy = "What is named may be damaged, or this machine computes otherwise; see the differences."
+
+
 class InputChanged(IntegrityFailed):
     """Slide, model or plan changed under a read."""
 
@@ -769,6 +959,13 @@ class AttemptsExhausted(ReadFailed):
 
     code = "read_attempts_exhausted"
     remedy = "The slide or the machine is at fault; see the service's log."
+
+
+class ReadDeadlinePassed(ReadFailed):
+    """The read was not done by the time that was set for it."""
+
+    code = "read_deadline_passed"
+    remedy = "Ask again with a later finish_by, or without one."
 
 
 class ReadCancelled(ReadFailed):

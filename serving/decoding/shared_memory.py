@@ -1,0 +1,31 @@
+"""Memory that the service and its decoding processes both see: pixels lie there and never travel."""
+
+import mmap
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+
+class SharedMemory:
+    """`size` bytes without a name, which end with the last process that has them; pages come when touched."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.descriptor = os.memfd_create("ultraread-pixels")
+        os.ftruncate(self.descriptor, size)
+        self._mapped = mmap.mmap(self.descriptor, size)
+
+    def array(
+        self, shape: tuple[int, ...], kind: DTypeLike, offset: int = 0
+    ) -> NDArray[Any]:
+        """A view. Raises ValueError where it would reach beyond the memory."""
+        count = int(np.prod(shape, dtype=np.int64))
+        return np.frombuffer(self._mapped, kind, count, offset).reshape(shape)
+
+    def close(self) -> None:
+        """Views stay valid; the memory goes with the last one."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
