@@ -26,7 +26,7 @@ import tifffile
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from montage import write_montage
-from serving_api import served
+from serving_api import asked, served
 
 from ultraread.datasets.geometry import SizePx
 from ultraread.datasets.slide_address import address_of
@@ -55,7 +55,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = write_montage(Path(folder) / "montage.tif", SIDE_PX)
         api = create_api(Settings(data_dir=Path(folder) / "data"))
-        with served(api) as address, httpx.Client(base_url=address, timeout=60) as http:
+        with served(api) as address, asked(address, timeout=60) as http:
             slide = _filed(http, path)
             runs = {
                 "bare": _bare(path),

@@ -53,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as data_dir:
         settings = load_settings(None, port=0, data_dir=Path(data_dir))
         console.print("Starting Ray Serve on loopback (about 15 s)", highlight=False)
-        with running(settings) as url, Client(url) as client:
+        with running(settings) as url, Client(url, token_file=settings.owner_token_file) as client:
             show_case(client, console, demonstration)
             show_refusal(client, console, demonstration)
     if svg:

@@ -23,6 +23,7 @@ from ultraread.errors import (
     Unavailable,
     error_of_code,
 )
+from ultraread.serving.access.own_token import token_for
 
 PART_BYTES = 8 * 2**20
 ENDED = ("succeeded", "partial", "failed", "cancelled")
@@ -47,8 +48,17 @@ class Filed(NamedTuple):
 class Client:
     """One service; closed by `with`."""
 
-    def __init__(self, base_url: str, transport: httpx.BaseTransport | None = None) -> None:
-        self._http = httpx.Client(base_url=base_url, timeout=TIMEOUT, transport=transport)
+    def __init__(
+        self,
+        base_url: str,
+        transport: httpx.BaseTransport | None = None,
+        *,
+        token_file: Path | None = None,
+    ) -> None:
+        """The token is the file's, or where `token_for` finds one."""
+        token = token_for(base_url, token_file)
+        headers = {"Authorization": f"Bearer {token}"} if token else None
+        self._http = httpx.Client(base_url=base_url, timeout=TIMEOUT, transport=transport, headers=headers)
 
     def upload(
         self, path: Path, tell: BytesSent = lambda sent, total: None, file_name: str | None = None

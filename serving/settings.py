@@ -12,6 +12,7 @@ from ultraread.datasets.identity.found import IdentityPolicy
 from ultraread.datasets.stored_file import is_remote
 from ultraread.errors import ConfigInsecure, RequestInvalid
 from ultraread.models.promotion import HigherIsBetter, PromotionPolicy
+from ultraread.serving.log_plan import LogPlan
 from ultraread.serving.setting_groups.access import AccessSettings
 from ultraread.serving.setting_groups.auditing import AuditingSettings
 from ultraread.serving.setting_groups.decoding import DecodingSettings
@@ -84,9 +85,6 @@ class Settings(
         default=3, ge=1, description="Attempts without progress after which a read is failed as poisoned."
     )
     poll_s: float = Field(default=0.2, gt=0, description="Seconds between looks into the store for news.")
-    max_upload_bytes: int = Field(
-        default=200 * 2**30, ge=1, description="Bytes of one file; whole montages reach 100 gigapixels."
-    )
     max_running_reads: int = Field(
         default=1, ge=1, description="Reads that run at once; one already uses all cores."
     )
@@ -172,7 +170,19 @@ class Settings(
 
     @property
     def mlflow_uri(self) -> str:
+        """Of the MLflow server, or of the store in data_dir."""
+        if self.mlflow_url is not None:
+            return self.mlflow_url
         return f"sqlite:///{self.data_dir.resolve()}/mlflow.db"
+
+    @property
+    def owner_token_file(self) -> Path:
+        return self.data_dir / "owner.token"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """Signed checkpoints of the audit trail, a line each."""
+        return self.audit_checkpoint_file or self.data_dir / "audit-checkpoints.jsonl"
 
     @property
     def slides_dir(self) -> Path:
@@ -199,6 +209,12 @@ class Settings(
     def shadows_dir(self) -> Path:
         """Work of shadow versions, deleted when it is compared."""
         return self.data_dir / "shadows"
+
+    @property
+    def log_plan(self) -> LogPlan:
+        """Where the processes of the service write what they tell of themselves."""
+        folder = str(self.data_dir.resolve() / "logs")
+        return LogPlan(folder, self.log_level, self.log_file_bytes, self.log_files)
 
     @property
     def promotion_policy(self) -> PromotionPolicy:

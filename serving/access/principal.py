@@ -7,17 +7,29 @@ from ultraread.serving.store.tables import MAIN_SITE
 
 
 class Role(StrEnum):
-    """What somebody may do; `serving/access` says which route takes which."""
+    """What somebody may do; `serving/access/routes.py` says which route takes which."""
 
     SUBMITTER = "submitter"
     """Sends slides, asks for reads, fetches results."""
     PATHOLOGIST = "pathologist"
+    """The same, and signs what people say of a slide."""
     ML_ENGINEER = "ml_engineer"
-    """Evaluates, promotes, rolls back and withdraws models."""
+    """Promotes, rolls back and withdraws models; at the main site alone, for all of them."""
     AUDITOR = "auditor"
-    """Sees the audit trail of the site."""
+    """Sees everything of the site, the audit trail too, and changes nothing."""
     ADMIN = "admin"
     """Makes tokens, users and webhooks of the site."""
+
+
+class Scope(StrEnum):
+    """What a token may be used for, of that which its roles allow."""
+
+    READ = "read"
+    """Methods that change nothing, but for the figures of the service."""
+    WRITE = "write"
+    """All other methods."""
+    METRICS = "metrics"
+    """The figures of the service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +39,9 @@ class Principal:
     who: str
     site: str
     roles: frozenset[Role]
+    scopes: frozenset[Scope] = frozenset(Scope)
+    user_id: str | None = None
+    token_id: str | None = None
 
 
 LOCAL = Principal("local", MAIN_SITE, frozenset(Role))

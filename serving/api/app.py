@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
+from ultraread.serving.access.entrance import Entrance
 from ultraread.serving.api import (
+    audit,
     calibrations,
     models,
     operation,
@@ -17,9 +19,14 @@ from ultraread.serving.api import (
     uploads,
 )
 from ultraread.serving.api.edge import Edge
+from ultraread.serving.api.entry import Entry
+from ultraread.serving.api.following import ReadWatch
+from ultraread.serving.api.gate import Gate, refuse_routes_without_rows, through_the_gate
 from ultraread.serving.api.problems import PROBLEM_RESPONSES, answer_failures_with_problems
+from ultraread.serving.api.requests import Requests
 from ultraread.serving.api.results import results_router
 from ultraread.serving.api.service import open_service
+from ultraread.serving.limits.rates import Rates
 from ultraread.serving.settings import Settings
 from ultraread.serving.viewing.viewer import Viewer
 
@@ -40,16 +47,23 @@ def create_api(settings: Settings) -> FastAPI:
         version=version("ultraread"),
         description="AI-assisted second read of electron-microscopy slides. Research use only.",
         openapi_url="/v1/openapi.json",
-        docs_url="/v1/docs",
+        docs_url=None,
         redoc_url=None,
         lifespan=closing_what_is_open,
         responses=PROBLEM_RESPONSES,
+        dependencies=[Depends(through_the_gate)],
     )
     app.state.service = service
     app.state.viewer = viewer
-    app.add_middleware(Edge, proxied_hosts=settings.proxied_hosts)
+    app.state.watch = ReadWatch(settings, service.store)
+    rates = Rates(settings)
+    app.add_middleware(Entry, rates=rates)
+    app.add_middleware(Gate, entrance=Entrance(service.store))
+    app.add_middleware(Edge, proxied_hosts=settings.proxied_hosts, limits=settings, rates=rates)
+    app.add_middleware(Requests)
     answer_failures_with_problems(app)
-    for routes in (uploads, records, calibrations, scan_records, tiles, reads, models, operation):
+    for routes in (uploads, records, calibrations, scan_records, tiles, reads, models, audit, operation):
         app.include_router(routes.router)
     app.include_router(results_router())
+    refuse_routes_without_rows(app)
     return app

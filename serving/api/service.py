@@ -5,8 +5,11 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from ultraread.errors import AuthRequired
 from ultraread.models.registry import ModelFolder
+from ultraread.serving.access.owner import write_owner_token
 from ultraread.serving.access.principal import LOCAL, Principal
+from ultraread.serving.api.gate import asked_of
 from ultraread.serving.model_files import FittedModels
 from ultraread.serving.model_registry import ModelRegistry, open_registry, serve_models
 from ultraread.serving.settings import Settings, prepare_folders
@@ -14,7 +17,7 @@ from ultraread.serving.storage.slide_store import SlideStore, open_slide_store
 from ultraread.serving.store.engine import Store, open_store
 from ultraread.serving.store.idempotency import release_interrupted
 from ultraread.serving.store.jobs import Jobs
-from ultraread.serving.store.uploads import Uploads
+from ultraread.serving.store.uploads import Uploads, open_uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +70,14 @@ def open_service(settings: Settings) -> Service:
     prepare_folders(settings)
     store = open_store(settings.database_url)
     release_interrupted(store)
+    if settings.owner_token:
+        write_owner_token(settings, store)
     registry = open_registry(settings, store)
     return Service(
         settings=settings,
         store=store,
         jobs=Jobs(store, settings.lease_s, settings.max_attempts),
-        uploads=Uploads(store, settings.uploads_dir, settings.max_upload_bytes),
+        uploads=open_uploads(settings, store),
         registry=registry,
         slides=open_slide_store(settings),
         fit=FittedModels(),
@@ -80,13 +85,23 @@ def open_service(settings: Settings) -> Service:
     )
 
 
-def _principal_of(_request: Request) -> Principal:
-    """Everybody who reaches the loopback address, until there is authentication."""
-    return LOCAL
+def _principal_of(request: Request) -> Principal:
+    """Raises AuthRequired where the gate let nobody in: a route that is open asks for no service."""
+    principal = asked_of(request).principal
+    if principal is None:
+        raise AuthRequired("this needs a token or a login")
+    return principal
 
 
 def _service_of(request: Request, principal: Annotated[Principal, Depends(_principal_of)]) -> Service:
-    return cast(Service, request.app.state.service).seen_by(principal)
+    return _whole_service_of(request).seen_by(principal)
+
+
+def _whole_service_of(request: Request) -> Service:
+    return cast(Service, request.app.state.service)
 
 
 InService = Annotated[Service, Depends(_service_of)]
+"""The service as it is for who asks."""
+WholeService = Annotated[Service, Depends(_whole_service_of)]
+"""The service itself, of no site: for routes that are open, and show nothing of what is filed."""

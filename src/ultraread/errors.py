@@ -884,6 +884,27 @@ class ConfigInsecure(Unavailable):
     remedy = "Bind to loopback and put an authenticating reverse proxy in front."
 
 
+class ConfigIncomplete(Unavailable):
+    """Profile cluster lacks a part that every node can reach, or has one that only one node has."""
+
+    code = "config_incomplete"
+    remedy = "Set what is named; docs/guides/cluster.md has an example."
+
+
+class DataDirNotShared(Unavailable):
+    """Nodes of the cluster do not see the same data_dir."""
+
+    code = "config_data_dir_not_shared"
+    remedy = "Mount one shared file system at data_dir on every node, for the user that Ray runs as."
+
+
+class SchemaTooNew(Unavailable):
+    """The database was migrated to tables that this version cannot work with."""
+
+    code = "config_schema_newer"
+    remedy = "Install the version that migrated it, or a newer one."
+
+
 class ExtraMissing(Unavailable):
     """A part of UltraRead that is not installed."""
 

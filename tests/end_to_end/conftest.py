@@ -49,7 +49,7 @@ def start_service(tmp_path: Path) -> StartService:
     @contextmanager
     def start(**stated: object) -> Iterator[Client]:
         settings = load_settings(None, port=0, data_dir=tmp_path / "data", range_tiles=RANGE_TILES, **stated)
-        with running(settings) as url, Client(url) as client:
+        with running(settings) as url, Client(url, token_file=settings.owner_token_file) as client:
             yield client
 
     return start

@@ -40,7 +40,7 @@ from planted import (
     marks_in,
     marks_in_database,
 )
-from serving_api import served
+from serving_api import asked, served
 from simulated import simulated_tissue, write_ome_tiff, write_tiff
 
 from ultraread.datasets.geometry import BoxPx, whole
@@ -256,7 +256,7 @@ def test_a_service_answers_stores_logs_and_tells_mlflow_no_mark(
         assert (submitted.status, _said(submitted)) == (0, []), name
     house.work()
     answers = tmp_path / "answers"
-    with httpx.Client(base_url=house.url, timeout=60) as http:
+    with asked(house.url, timeout=60) as http:
         reads = http.get("/v1/reads").json()["items"]
         assert [(read["state"], read["error"]) for read in reads] == [("succeeded", None)] * len(names)
         _ask_everything(http, answers)
@@ -274,7 +274,7 @@ def test_a_service_answers_stores_logs_and_tells_mlflow_no_mark(
 
 
 def test_a_refused_upload_is_not_called_by_its_name(house: House) -> None:
-    with httpx.Client(base_url=house.url) as http:
+    with asked(house.url) as http:
         answer = _file(http, f"{MARK}NOTES.tif", b"hello")
         assert (answer.status_code, answer.json()["code"]) == (422, "slide_type_mismatch")
         assert marks_in(answer.content) == []
@@ -289,7 +289,7 @@ def test_a_refused_upload_is_not_called_by_its_name(house: House) -> None:
 
 def test_a_slide_is_refused_or_kept_as_it_is_stated_at_filing(house: House, marked: Everything) -> None:
     stored, name = marked.slides["tiff"].path.read_bytes(), marked.slides["tiff"].path.name
-    with httpx.Client(base_url=house.url, timeout=60) as http:
+    with asked(house.url, timeout=60) as http:
         refused = _file(http, name, stored, {"policy": "refuse"})
         assert (refused.status_code, refused.json()["code"]) == (422, "identity_present")
         assert "tag Artist" in refused.json()["detail"]

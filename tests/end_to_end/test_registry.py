@@ -69,7 +69,11 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         promotion_sets=POLICY.sets,
         shadow_fraction=1.0,
     )
-    with pytest.MonkeyPatch.context() as environment, running(settings) as url, Client(url) as client:
+    with (
+        pytest.MonkeyPatch.context() as environment,
+        running(settings) as url,
+        Client(url, token_file=settings.owner_token_file) as client,
+    ):
         environment.setenv("ULTRAREAD_PROMOTION_SETS", json.dumps(POLICY.sets))
         yield House(client, folder / "data", first, second, worse, field)
 

@@ -4,12 +4,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from command_line import ultraread
 from numpy.typing import NDArray
-from serving_api import served
+from serving_api import got, served
 from simulated import simulated_tissue, write_tiff
 from simulated_instruments import write_emi, write_ser
 from simulated_wide import write_dicom_slide, write_ome_zarr
@@ -112,7 +111,7 @@ def test_a_slide_of_several_files_is_submitted_whole(server: Server, tmp_path: P
     submitted = ultraread("submit", slide, "--url", server.url, "--wait", "--json")
     assert submitted.status == 0, submitted.err
     (slide_id,) = submitted.printed["slide_ids"]
-    filed = httpx.get(f"{server.url}/v1/slides/{slide_id}").json()
+    filed = got(server.url, f"/v1/slides/{slide_id}").json()
     here = ultraread("info", slide, "--json").printed
     assert (filed["format"], len(filed["files"]), filed["sha256"]) == (kind, here["files"], here["sha256"])
     assert here["files"] > 1
@@ -150,14 +149,14 @@ def test_slides_are_filed_without_a_read_in_the_order_of_the_arguments(
 ) -> None:
     other = write_tiff(tmp_path / "other.tif", simulated_tissue(128, 96))
     words = ("submit", field, other, "--no-read", "--block", "A1", "--url", server.url)
-    reads = httpx.get(f"{server.url}/v1/reads").json()["items"]
+    reads = got(server.url, "/v1/reads").json()["items"]
     plain = ultraread(*words)
     filed = ultraread(*words, "--json").printed["filed"]
-    assert httpx.get(f"{server.url}/v1/reads").json()["items"] == reads
+    assert got(server.url, "/v1/reads").json()["items"] == reads
     for told, width in zip(filed, (256, 128), strict=True):
-        slide = httpx.get(f"{server.url}/v1/slides/{told['slide_id']}").json()
+        slide = got(server.url, f"/v1/slides/{told['slide_id']}").json()
         assert slide["images"][0]["width_px"] == width
-        record = httpx.get(f"{server.url}/v1/scan-records/{told['scan_record_id']}").json()
+        record = got(server.url, f"/v1/scan-records/{told['scan_record_id']}").json()
         assert (record["slide_id"], record["block"]) == (told["slide_id"], "A1")
     assert plain.status == 0
     assert [line.split()[0] for line in plain.out.splitlines()] == ["slide", "slide"]
@@ -183,7 +182,7 @@ def test_what_is_stated_of_a_slide_that_its_case_has_is_told_as_not_applied(
     there = f"already filed in this case as record {record_id}"
     change = f"`ultraread records set {record_id} FIELD=VALUE`"
     assert f"{there}; what you stated was not applied: {change}\n" in again.err
-    record = httpx.get(f"{server.url}/v1/scan-records/{record_id}").json()
+    record = got(server.url, f"/v1/scan-records/{record_id}").json()
     assert (record["accession"], record["primary_procedure"], record["revision"]) == ("S26-1", None, 1)
     assert f"{there}\n" in ultraread(*words).err, "nothing was stated"
     refused = ultraread("submit", field, "--case", "C-again", "--block", "B", "--url", server.url)

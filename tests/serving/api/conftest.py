@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
-from serving_api import FileSlide, file_over_http, served
+from serving_api import FileSlide, asked, file_over_http, served
 
 from ultraread.datasets.corpora import fetch
 from ultraread.serving.api.app import create_api
@@ -26,7 +26,7 @@ def api(settings: Settings) -> FastAPI:
 
 @pytest.fixture
 def http(api: FastAPI) -> Iterator[httpx.Client]:
-    with served(api) as address, httpx.Client(base_url=address, timeout=30) as client:
+    with served(api) as address, asked(address) as client:
         yield client
 
 

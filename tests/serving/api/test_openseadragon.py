@@ -84,6 +84,7 @@ def test_openseadragon_opens_both_routes_and_shows_the_tissue(
         "semithin-iiif": (f"{base}/iiif/3/{glass}-0/info.json", stained),
     }
     with browser_page() as page:
+        page.context.set_extra_http_headers({"Authorization": http.headers["authorization"]})
         for name, (source, expected) in routes.items():
             opened(page, pages, source)
             picture = seen(page, name)

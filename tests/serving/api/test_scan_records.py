@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from scan_records import COMPLETE, a_link
-from serving_api import FileSlide, served
+from serving_api import FileSlide, asked, served
 from simulated import simulated_tissue, write_semithin, write_tiff
 
 from ultraread.datasets.corpora import fetch
@@ -36,7 +36,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
 
 @pytest.fixture(scope="module")
 def http(api: FastAPI) -> Iterator[httpx.Client]:
-    with served(api) as address, httpx.Client(base_url=address, timeout=30) as client:
+    with served(api) as address, asked(address) as client:
         yield client
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from object_store import ObjectStore
 from PIL import Image
-from serving_api import file_over_http, served
+from serving_api import asked, file_over_http, served
 from simulated import damage_stored_tiles, simulated_semithin, simulated_tissue, write_semithin, write_tiff
 from sqlalchemy import delete
 
@@ -38,7 +38,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
 
 @pytest.fixture(scope="module")
 def http(api: FastAPI) -> Iterator[httpx.Client]:
-    with served(api) as address, httpx.Client(base_url=address, timeout=30) as client:
+    with served(api) as address, asked(address) as client:
         yield client
 
 
@@ -212,7 +212,7 @@ def test_a_slide_that_lies_in_an_object_store_is_shown_too(
     for name, value in object_store.environment.items():
         monkeypatch.setenv(name, value)
     api = create_api(Settings(data_dir=tmp_path / "data", slides_url=object_store.bucket()))
-    with served(api) as address, httpx.Client(base_url=address, timeout=30) as http:
+    with served(api) as address, asked(address) as http:
         slide = file_over_http(http, write_tiff(tmp_path / "far.tif", TISSUE))["id"]
         assert np.array_equal(pixels_of(http.get(f"/iiif/3/{slide}-0/full/max/0/default.png")), TISSUE)
 

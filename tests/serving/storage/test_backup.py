@@ -6,10 +6,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from object_store import ObjectStore
-from serving_api import served
+from serving_api import asked, served
 from sqlalchemy import select, text
 from working_house import WorkingHouse, working_house
 
@@ -88,7 +87,7 @@ def test_the_service_on_a_restored_house_shows_results_and_takes_reads(
     working: WorkingHouse, backup: Target, tmp_path: Path
 ) -> None:
     _, settings = restored(backup, tmp_path / "data")
-    with served(create_api(settings)) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with served(create_api(settings)) as url, asked(url) as client:
         (read,) = client.get("/v1/reads").json()["items"]
         findings = client.get(f"/v1/reads/{read['id']}/findings")
         before = working.house.settings.result_dir(read["id"], 1) / read["slide_ids"][0] / "findings.json"

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-import httpx
 import pytest
-from serving_api import file_over_http, served
+from serving_api import asked, file_over_http, served
 from simulated import simulated_tissue, write_tiff
 from sqlalchemy import update
 from working_house import SCALE, WorkingHouse, working_house
@@ -168,7 +167,7 @@ def test_the_service_tells_what_expired(working: WorkingHouse) -> None:
     expire(working.house, WHO)
     with (
         served(create_api(working.house.settings)) as url,
-        httpx.Client(base_url=url, timeout=30) as client,
+        asked(url) as client,
     ):
         answers = [
             client.get(f"/v1/reads/{read_id}/findings"),
@@ -182,7 +181,7 @@ def test_a_slide_that_is_sent_again_after_it_was_removed_is_filed_again(working:
     slide = write_tiff(working.folder / "field.tif", simulated_tissue(320, 256))
     with (
         served(create_api(working.house.settings)) as url,
-        httpx.Client(base_url=url, timeout=30) as client,
+        asked(url) as client,
     ):
         client.post("/v1/cases", json={"id": "C-1"})
         removed = file_over_http(client, slide, case_id="C-1")
