@@ -44,5 +44,8 @@ class Principal:
     token_id: str | None = None
 
 
+PRINCIPAL = "ultraread.principal"
+"""Where the gate leaves who asks in the scope of ASGI, once that is proved; it may still be forbidden."""
+
 LOCAL = Principal("local", MAIN_SITE, frozenset(Role))
 """Whoever works on the machine itself, with the rights of its files."""

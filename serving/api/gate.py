@@ -11,12 +11,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ultraread.errors import AuthForbidden, AuthInvalid, AuthRequired
 from ultraread.serving.access.entrance import NOT_VALID, Entrance
-from ultraread.serving.access.principal import Principal
+from ultraread.serving.access.principal import PRINCIPAL, Principal
 from ultraread.serving.access.routes import TABLE, Operation, RouteTable, Rule, refuse_missing_rows
-from ultraread.serving.api.requests import PRINCIPAL
 
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _HELD = "asked"
+_KNOWN = "ultraread.principal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class Gate:
     async def _principal(self, scope: Scope, rows: Sequence[tuple[Operation, Rule]]) -> Principal | None:
         if all(rule.is_open for _, rule in rows):
             return None
-        principal = scope[PRINCIPAL] = await self._admitted(Headers(scope=scope))
+        principal = await self._admitted(Headers(scope=scope))
+        scope[_KNOWN] = principal
         for operation, rule in rows:
             _refuse_unless_allowed(principal, operation, rule)
         return principal
@@ -66,6 +67,12 @@ def asked_in(scope: Scope) -> Asked | None:
     """What the gate let through; None before it, and where it let nothing through."""
     asked = scope.get("state", {}).get(_HELD)
     return asked if isinstance(asked, Asked) else None
+
+
+def known_in(scope: Scope) -> Principal | None:
+    """Who asks, also where their roles do not reach what they ask for; None where nobody answers for it."""
+    known = scope.get(_KNOWN)
+    return known if isinstance(known, Principal) else None
 
 
 def asked_of(request: Request) -> Asked:
