@@ -59,11 +59,14 @@ def _rows(rule: Rule, *operations: str) -> dict[Operation, Rule]:
 
 TABLE: dict[Operation, Rule] = {
     **_rows(OPEN, "GET /healthz", "GET /readyz"),
+    **_rows(Rule(ADMINS, at_main=True, is_metrics=True), "GET /metrics"),
     **_rows(
         Rule(SENDERS),
         "POST /v1/uploads",
+        "GET /v1/uploads",
         "GET /v1/uploads/{upload_id}",
         "PUT /v1/uploads/{upload_id}",
+        "DELETE /v1/uploads/{upload_id}",
         "POST /v1/slides",
         "POST /v1/cases",
         "PATCH /v1/scan-records/{record_id}",

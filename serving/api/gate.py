@@ -16,7 +16,6 @@ from ultraread.serving.access.routes import TABLE, Operation, RouteTable, Rule, 
 
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _HELD = "asked"
-_KNOWN = "ultraread.principal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Gate:
         if all(rule.is_open for _, rule in rows):
             return None
         principal = await self._admitted(Headers(scope=scope))
-        scope[_KNOWN] = principal
+        scope[PRINCIPAL] = principal
         for operation, rule in rows:
             _refuse_unless_allowed(principal, operation, rule)
         return principal
@@ -67,12 +66,6 @@ def asked_in(scope: Scope) -> Asked | None:
     """What the gate let through; None before it, and where it let nothing through."""
     asked = scope.get("state", {}).get(_HELD)
     return asked if isinstance(asked, Asked) else None
-
-
-def known_in(scope: Scope) -> Principal | None:
-    """Who asks, also where their roles do not reach what they ask for; None where nobody answers for it."""
-    known = scope.get(_KNOWN)
-    return known if isinstance(known, Principal) else None
 
 
 def asked_of(request: Request) -> Asked:
