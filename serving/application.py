@@ -22,15 +22,18 @@ from ray.serve.handle import DeploymentHandle
 from ultraread.datasets.tile_stream import stream
 from ultraread.errors import UltraReadError, Unavailable
 from ultraread.models.registry import ModelFolder
+from ultraread.serving import logs, metrics
 from ultraread.serving.conclusion import ReadToConclude, conclude_read
+from ultraread.serving.draining import draining_of
 from ultraread.serving.live_models import MODEL, LiveModels, application_of, ref_of
 from ultraread.serving.machine import SUPPORT_CPUS, Share, live_versions, share_of_replica
 from ultraread.serving.mlflow_log import OutboxSender
 from ultraread.serving.model_files import ModelFiles
 from ultraread.serving.model_mirror import ModelMirror
 from ultraread.serving.model_registry import open_registry
+from ultraread.serving.presence import Presence
 from ultraread.serving.runner import ReadRunner
-from ultraread.serving.score_tiles import RangeScorer, RangeScores, RangeTask
+from ultraread.serving.score_tiles import SCORED, RangeScorer, RangeScores, RangeTask
 from ultraread.serving.settings import Settings, prepare_folders
 from ultraread.serving.shadow import ShadowRunner
 from ultraread.serving.storage.house import House
@@ -52,12 +55,17 @@ START_S = 120.0
 """A classifier that does not answer after this long is given up: no read shall wait for ever."""
 CONSTRUCTOR_TRIES = 3
 SUPPORT = {"num_cpus": SUPPORT_CPUS}
+LOOK_S = 0.1
+"""Seconds between looks whether the service drains."""
+HURRY_S = 5.0
+"""Seconds beyond grace_s after which Serve kills what is still there."""
 
 
 class Ingress:
     """HTTP. The other deployments are bound here so that they belong to the application."""
 
     def __init__(self, settings: Settings, *_others: Handle) -> None:
+        logs.set_up_deployment("Ingress")
         self._settings = settings
 
     def __serve_build_asgi_app__(self) -> FastAPI:  # the name is Ray's
@@ -69,18 +77,26 @@ class Ingress:
 class TileClassifier:
     """Scores ranges, one at a time; a second one may wait so that no core does."""
 
-    def __init__(self, model: ModelFolder, share: Share) -> None:
+    def __init__(self, model: ModelFolder, share: Share, settings: Settings) -> None:
         from ultraread.models.classifier import OnnxClassifier
 
+        logs.set_up_deployment("TileClassifier")
+        self._presence = Presence(open_store(settings.database_url), "TileClassifier").begin()
         self._score = RangeScorer(OnnxClassifier(model, share.threads))
         self._one = ThreadPoolExecutor(1, thread_name_prefix="score")
 
     async def score(self, task: RangeTask) -> RangeScores:
         return await asyncio.get_running_loop().run_in_executor(self._one, self._score, task)
 
+    def __del__(self) -> None:
+        self._presence.leave()
+
 
 class Aggregator:
     """Writes result folders."""
+
+    def __init__(self) -> None:
+        logs.set_up_deployment("Aggregator")
 
     async def conclude(self, read: ReadToConclude) -> tuple[EndState, ReadResult]:
         return await asyncio.to_thread(conclude_read, read)
@@ -90,6 +106,7 @@ class Runner:
     """Takes reads from the queue, as many as may run at once, and keeps the models live that they need."""
 
     def __init__(self, settings: Settings, aggregator: Handle) -> None:
+        logs.set_up_deployment("Runner")
         store = open_store(settings.database_url)
         live = LiveModels(open_registry(settings, store), ServeClassifiers(settings), live_versions(settings))
         runner = ReadRunner(
@@ -105,20 +122,29 @@ class Runner:
             conclude=lambda read: _concluded(aggregator, read),
             owner=f"runner-{os.getpid()}-{new_id()}",
         )
-        self._loops = [_Loop(runner.run_next, settings.poll_s) for _ in range(settings.max_running_reads)]
         shadow = ShadowRunner(settings, store, live.take)
-        self._loops += [_Loop(step, settings.poll_s) for step in (live.follow, shadow.run_next)]
+        steps = [*[runner.run_next] * settings.max_running_reads, live.follow, shadow.run_next]
+        self._work = _Work(settings, Presence(store, "Runner", live.refs), steps)
+
+    def __del__(self) -> None:
+        self._work.end()
 
 
 class Outbox:
     """What nobody waits for: tells MLflow of reads and models, makes second copies, reads copies again."""
 
     def __init__(self, settings: Settings) -> None:
+        logs.set_up_deployment("Outbox")
         store = open_store(settings.database_url)
         sender = OutboxSender(store, settings.mlflow_uri)
         mirror = ModelMirror(store, ModelFiles(settings.models_dir), settings.mlflow_uri)
-        self._loops = [_Loop(lambda: sender.send_pending() + mirror.tell() > 0, settings.poll_s)]
-        self._loops += [_Loop(step, UPKEEP_S) for step in upkeep(House(settings, store))]
+        self._work = _Work(
+            settings, Presence(store, "Outbox"), [lambda: sender.send_pending() + mirror.tell() > 0]
+        )
+        self._work.also(upkeep(House(settings, store)), UPKEEP_S)
+
+    def __del__(self) -> None:
+        self._work.end()
 
 
 class ServeClassifiers:
@@ -134,7 +160,7 @@ class ServeClassifiers:
             if name not in serve.status().applications:
                 target = serve.RunTarget(classifier(model, self._settings), name, route_prefix=None)
                 serve.run_many([target], wait_for_applications_running=False)
-            return ReplicaScorer(_running(name), in_flight=2 * self._settings.replicas)
+            return ReplicaScorer(_running(name), model.card.ref, in_flight=2 * self._settings.replicas)
         except (RuntimeError, RayError) as failure:
             serve.delete(name)
             told = f"the classifier of {model.card.ref} does not start ({type(failure).__name__})"
@@ -154,8 +180,8 @@ class ReplicaScorer:
     A range whose replica dies is scored again by another one: the same range gives the same bytes.
     """
 
-    def __init__(self, classifier: Handle, in_flight: int) -> None:
-        self._classifier = classifier
+    def __init__(self, classifier: Handle, ref: str, in_flight: int) -> None:
+        self._classifier, self._ref = classifier, ref
         self._in_flight = in_flight
 
     def __call__(self, tasks: Iterable[RangeTask]) -> Iterator[RangeScores]:
@@ -164,45 +190,74 @@ class ReplicaScorer:
 
     def _score(self, task: RangeTask) -> RangeScores:
         for _ in range(ATTEMPTS_A_RANGE):
+            began = time.monotonic()
             try:
                 scores: RangeScores = _answer(lambda: self._classifier.score.remote(task).result())
-                return scores
             except RayActorError:
+                metrics.CLASSIFIER_DEATHS.add()
                 log.warning("the replica that scored range %d died; another one takes it", task.number)
+            else:
+                metrics.RANGES.observe(time.monotonic() - began, model=self._ref)
+                metrics.TILES.add(int((scores.status == SCORED).sum()), model=self._ref)
+                return scores
         raise Unavailable(f"{ATTEMPTS_A_RANGE} replicas died over one range", "See the service's log.")
 
 
-class _Loop:
-    """Calls `step` for ever in a thread; waits between calls that found nothing to do."""
+class _Work:
+    """Steps of a deployment, each called again and again in a thread of its own until the service drains."""
 
-    def __init__(self, step: Callable[[], bool], wait_s: float) -> None:
-        self._step, self._wait_s = step, wait_s
-        threading.Thread(target=self._run, daemon=True).start()
+    def __init__(self, settings: Settings, presence: Presence, steps: Iterable[Callable[[], bool]]) -> None:
+        self.stop = threading.Event()
+        self._grace_s, self._draining = settings.grace_s, draining_of(settings)
+        self._presence, self._threads = presence.begin(), list[threading.Thread]()
+        threading.Thread(target=self._look, name="draining", daemon=True).start()
+        self.also(steps, settings.poll_s)
 
-    def _run(self) -> None:
-        pause = threading.Event()
-        while True:
+    def also(self, steps: Iterable[Callable[[], bool]], wait_s: float) -> None:
+        """Begin further steps, with `wait_s` between calls that found nothing to do."""
+        for step in steps:
+            thread = threading.Thread(target=self._repeat, args=(step, wait_s), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def end(self) -> None:
+        """Begin no step any more, and wait for those that run, up to the service's grace."""
+        self.stop.set()
+        until = time.monotonic() + self._grace_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        self._presence.leave()
+
+    def _look(self) -> None:
+        while not self.stop.wait(LOOK_S):
+            if self._draining.is_on:
+                self.stop.set()
+
+    def _repeat(self, step: Callable[[], bool], wait_s: float) -> None:
+        while not self.stop.is_set():
             try:
-                busy = self._step()
+                busy = step()
             except Exception:  # an outage of store or MLflow: look again later
                 log.exception("will try again")
-                pause.wait(WAIT_AFTER_OUTAGE_S)
+                self.stop.wait(WAIT_AFTER_OUTAGE_S)
                 continue
             if not busy:
-                pause.wait(self._wait_s)
+                self.stop.wait(wait_s)
 
 
 def build(settings: Settings) -> serve.Application:
     """Bind all deployments but the classifiers."""
     prepare_folders(settings)
-    runner = _deploy(Runner).bind(settings, _deploy(Aggregator).bind())
-    ingress = _deploy(serve.ingress()(Ingress), max_ongoing_requests=64)
-    application: serve.Application = ingress.bind(settings, runner, _deploy(Outbox).bind(settings))
+    grace_s = settings.grace_s
+    runner = _deploy(Runner, grace_s).bind(settings, _deploy(Aggregator, grace_s).bind())
+    ingress = _deploy(serve.ingress()(Ingress), grace_s, max_ongoing_requests=64)
+    outbox = _deploy(Outbox, grace_s).bind(settings)
+    application: serve.Application = ingress.bind(settings, runner, outbox)
     return application
 
 
-def _deploy(deployed: type, **options: Any) -> Any:  # noqa: ANN401  # Ray hides these types
-    booked: dict[str, Any] = {"ray_actor_options": SUPPORT}
+def _deploy(deployed: type, grace_s: float, **options: Any) -> Any:  # noqa: ANN401  # Ray hides these types
+    booked: dict[str, Any] = {"ray_actor_options": SUPPORT, "graceful_shutdown_timeout_s": grace_s + HURRY_S}
     return serve.deployment(**(booked | options))(deployed)
 
 
@@ -211,13 +266,14 @@ def classifier(model: ModelFolder, settings: Settings) -> serve.Application:
     share = share_of_replica(settings)
     deployment = _deploy(
         TileClassifier,
+        settings.grace_s,
         name=f"TileClassifier-{model.card.name}-{model.card.version}",
         num_replicas=settings.replicas,
         ray_actor_options={"num_cpus": share.cpus},
         max_ongoing_requests=2,
         max_constructor_retry_count=CONSTRUCTOR_TRIES,
     )
-    application: serve.Application = deployment.bind(model, share)
+    application: serve.Application = deployment.bind(model, share, settings)
     return application
 
 

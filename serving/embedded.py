@@ -5,14 +5,16 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ultraread.errors import ExtraMissing, IntegrityFailed, ModelRefused, Unavailable
 from ultraread.models.registry import ModelFolder
+from ultraread.serving.draining import draining_of
 from ultraread.serving.machine import check_memory, live_versions, machine_cpus, share_of_replica
 from ultraread.serving.settings import Settings, prepare_folders
 
@@ -44,11 +46,14 @@ def running(settings: Settings) -> Iterator[str]:
     import ray
     from ray import serve
 
+    from ultraread.serving import logs
     from ultraread.serving.application import build, classifier
     from ultraread.serving.live_models import application_of
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-
+    logs.set_up(settings.log_plan, "serve")
+    draining = draining_of(settings)
+    draining.end()
     ray.init(
         address="local",
         num_cpus=machine_cpus(settings),
@@ -56,7 +61,10 @@ def running(settings: Settings) -> Iterator[str]:
         object_store_memory=OBJECT_STORE_BYTES,
         logging_level=logging.WARNING,
         log_to_driver=False,
-        runtime_env={"worker_process_setup_hook": "ultraread.serving.embedded.keep_replicas_to_loopback"},
+        runtime_env={
+            "worker_process_setup_hook": "ultraread.serving.embedded.set_up_worker",
+            "env_vars": settings.log_plan.to_environment(),
+        },
     )
     try:
         serve.start(http_options={"host": settings.host, "port": port})
@@ -68,13 +76,37 @@ def running(settings: Settings) -> Iterator[str]:
         yield f"http://{settings.host}:{port}"
     finally:
         try:
+            draining.begin()
+            wait_until_handed_back(settings)
             serve.delete(APPLICATION)
         finally:
+            draining.end()
             ray.shutdown()
 
 
+def wait_until_handed_back(settings: Settings) -> None:
+    """Return when no runner holds a read any more, or after the grace, or where the store is away."""
+    from ultraread.serving.store.engine import open_store
+    from ultraread.serving.store.facts import held
+
+    until = time.monotonic() + settings.grace_s
+    with suppress(Unavailable):
+        store = open_store(settings.database_url)
+        while held(store) and time.monotonic() < until:
+            time.sleep(0.1)
+        store.close()
+
+
+def set_up_worker() -> None:
+    """Run by Ray in each of its processes."""
+    from ultraread.serving.logs import set_up_worker as set_up_logs
+
+    set_up_logs()
+    keep_replicas_to_loopback()
+
+
 def keep_replicas_to_loopback() -> None:
-    """Run by Ray in each of its processes: Serve opens a port for calls between replicas on every interface.
+    """Serve opens a port for calls between replicas on every interface.
 
     Nothing here uses that port (Serve's default is calls through Ray), and it takes no token.
     """

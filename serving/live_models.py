@@ -82,6 +82,11 @@ class LiveModels:
         with self._changing:
             return self._at_hand(row.ref) or self._start(row)
 
+    def refs(self) -> list[str]:
+        """The versions that are live."""
+        with self._looking:
+            return sorted(self._live)
+
     def follow(self) -> bool:
         """Start what an alias points to, retire what nothing needs; True where something changed."""
         with self._registry.store.reading() as session:

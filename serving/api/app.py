@@ -27,6 +27,7 @@ from ultraread.serving.api.requests import Requests
 from ultraread.serving.api.results import results_router
 from ultraread.serving.api.service import open_service
 from ultraread.serving.limits.rates import Rates
+from ultraread.serving.readiness import Readiness
 from ultraread.serving.settings import Settings
 from ultraread.serving.viewing.viewer import Viewer
 
@@ -38,7 +39,9 @@ def create_api(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def closing_what_is_open(_app: FastAPI) -> AsyncIterator[None]:
+        service.presence.begin()
         yield
+        service.presence.leave()
         viewer.close()
         service.store.close()
 
@@ -54,6 +57,7 @@ def create_api(settings: Settings) -> FastAPI:
         dependencies=[Depends(through_the_gate)],
     )
     app.state.service = service
+    app.state.readiness = Readiness(settings, service.store)
     app.state.viewer = viewer
     app.state.watch = ReadWatch(settings, service.store)
     rates = Rates(settings)

@@ -26,6 +26,7 @@ class AnswerOnce:
     store: Store
     key: str | None
     path: str
+    worker: str
 
     def __call__(self, request: BaseModel, create: Create, resume: Create | None = None) -> JSONResponse:
         """`create` is handed the id of what it shall create.
@@ -37,7 +38,7 @@ class AnswerOnce:
         return JSONResponse(answer.body, answer.status, {"Location": answer.location})
 
     def _keyed(self, key: str, request: BaseModel, create: Create, resume: Create) -> Answer:
-        begun = idempotency.begin(self.store, key, _digest(self.path, request))
+        begun = idempotency.begin(self.store, key, _digest(self.path, request), self.worker)
         if isinstance(begun, Answer):
             return begun
         try:
@@ -54,7 +55,7 @@ def _digest(path: str, request: BaseModel) -> str:
 
 
 def _answer_once(request: Request, service: InService, key: Key = None) -> AnswerOnce:
-    return AnswerOnce(service.store, key, request.url.path)
+    return AnswerOnce(service.store, key, request.url.path, service.presence.id)
 
 
 Once = Annotated[AnswerOnce, Depends(_answer_once)]

@@ -3,7 +3,6 @@
 import errno
 import json
 import logging
-import traceback
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request, Response
@@ -17,8 +16,11 @@ from ultraread.errors import (
     RequestInvalid,
     StorageFull,
     UltraReadError,
+    UploadTimeout,
     UploadTooLarge,
 )
+from ultraread.serving.api.requests import instance
+from ultraread.serving.logs import wordless
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -34,6 +36,7 @@ class Problem(BaseModel):
     detail: str = Field(description="What happened this time.")
     code: str = Field(description="Stable, lower snake case.")
     remedy: str = Field(description="What you can do.")
+    instance: str = Field(default="", description="urn:ultraread:request:<id>, the id as in X-Request-Id.")
 
 
 PROBLEM_RESPONSES: dict[int | str, dict[str, object]] = {
@@ -54,14 +57,17 @@ def failed(error: Exception) -> Response:
     """The answer to any exception; unexpected ones are logged, not shown, and nowhere with their words."""
     coded = _coded(error)
     if coded.code == UltraReadError.code:
-        log.error("unexpected failure\n%s", _wordless_trace(error).rstrip())
+        log.error("unexpected failure\n%s", wordless(error).rstrip())
     headers = getattr(error, "headers", None)
     return problem(coded, headers)
 
 
 def problem(error: UltraReadError, headers: Mapping[str, str] | None = None) -> Response:
     """The answer that says what an error says."""
-    text = json.dumps(error.problem())  # ASCII: names may hold what UTF-8 cannot
+    told = error.problem()
+    if request := instance():
+        told = told | {"instance": request}
+    text = json.dumps(told)  # ASCII: names may hold what UTF-8 cannot
     return Response(text, error.http_status, headers, PROBLEM_JSON)
 
 
@@ -83,20 +89,13 @@ def _coded(error: Exception) -> UltraReadError:
             return UltraReadError("an unexpected failure", "Try again; if it stays, see the service's log.")
 
 
-def _wordless_trace(error: BaseException | None) -> str:
-    """Where it happened and to what it led; what exceptions say may hold names of files and patients."""
-    if error is None:
-        return ""
-    before = _wordless_trace(error.__cause__ or error.__context__)
-    code = f" [errno {error.errno}]" if isinstance(error, OSError) else ""
-    return before + "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__name__}{code}\n"
-
-
 def _coded_by_status(error: HTTPException) -> UltraReadError:
     if error.status_code == 404:
         return NotFound("there is nothing at this address")
     if error.status_code == 405:
         return MethodNotAllowed("this address does not take this method")
+    if error.status_code == 408:
+        return UploadTimeout(str(error.detail))
     if error.status_code == 413:
         return UploadTooLarge(str(error.detail), "Send less at once; files go up in parts.")
     return RequestInvalid(str(error.detail))

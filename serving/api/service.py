@@ -12,6 +12,7 @@ from ultraread.serving.access.principal import LOCAL, Principal
 from ultraread.serving.api.gate import asked_of
 from ultraread.serving.model_files import FittedModels
 from ultraread.serving.model_registry import ModelRegistry, open_registry, serve_models
+from ultraread.serving.presence import Presence
 from ultraread.serving.settings import Settings, prepare_folders
 from ultraread.serving.storage.slide_store import SlideStore, open_slide_store
 from ultraread.serving.store.engine import Store, open_store
@@ -31,6 +32,7 @@ class Service:
     registry: ModelRegistry
     slides: SlideStore
     fit: FittedModels
+    presence: Presence
     served: tuple[ModelFolder, ...]
     """The models of the settings, the default first."""
     principal: Principal = LOCAL
@@ -69,7 +71,8 @@ def open_service(settings: Settings) -> Service:
     """Make folders and database where there are none. Raises what keeps the service from starting."""
     prepare_folders(settings)
     store = open_store(settings.database_url)
-    release_interrupted(store)
+    if settings.profile == "local":
+        release_interrupted(store)
     if settings.owner_token:
         write_owner_token(settings, store)
     registry = open_registry(settings, store)
@@ -81,6 +84,7 @@ def open_service(settings: Settings) -> Service:
         registry=registry,
         slides=open_slide_store(settings),
         fit=FittedModels(),
+        presence=Presence(store, "Ingress"),
         served=tuple(serve_models(settings, registry, lambda _proved_when_the_service_started: 0.0)),
     )
 

@@ -10,6 +10,7 @@ from ultraread.serving.store.engine import Store
 from ultraread.serving.store.ids import new_id
 from ultraread.serving.store.scope import site_of
 from ultraread.serving.store.tables import IdempotencyRow, Json
+from ultraread.serving.store.workers import is_there
 
 INTERRUPTED = 0
 """`status` of a request whose answer was never written: its process died. The next repeat takes it up."""
@@ -32,22 +33,23 @@ class Reserved:
     was_interrupted: bool = False
 
 
-def begin(store: Store, key: str, request_sha256: str) -> Answer | Reserved:
+def begin(store: Store, key: str, request_sha256: str, owner: str | None = None) -> Answer | Reserved:
     """Return the answer that was given before, or the id that the thing to be created shall have.
 
+    `owner` is the worker that answers: where it falls silent, a repeat is taken up by another one.
     Raises IdempotencyConflict where the key came with another request, IdempotencyRunning where this one is
     being answered.
     """
     with store.writing() as session:
         row = session.get(IdempotencyRow, (site_of(session), key))
         if row is None:
-            return _reserve(session, key, request_sha256)
+            return _reserve(session, key, request_sha256, owner)
         if row.request_sha256 != request_sha256:
             raise IdempotencyConflict("this Idempotency-Key was used for another request")
-        if row.status is None:
+        if row.status is None and (row.owner is None or is_there(session, row.owner)):
             raise IdempotencyRunning("the first request with this Idempotency-Key is being answered")
-        if row.status == INTERRUPTED:
-            row.status = None
+        if not row.status:
+            row.status, row.owner = None, owner
             return Reserved(row.subject_id, was_interrupted=True)
         return Answer(row.status, row.location or "", row.body or {})
 
@@ -66,13 +68,16 @@ def forget(store: Store, key: str) -> None:
 
 
 def release_interrupted(store: Store) -> None:
-    """At the start of the only process that answers: whatever is still being answered, is not."""
+    """At the start of the only process that answers: whatever is still being answered, is not.
+
+    Where there are several, the silence of their owner tells.
+    """
     with store.writing() as session:
         unanswered = update(IdempotencyRow).where(IdempotencyRow.status.is_(None))
         session.execute(unanswered.values(status=INTERRUPTED))
 
 
-def _reserve(session: Session, key: str, request_sha256: str) -> Reserved:
-    row = IdempotencyRow(key=key, request_sha256=request_sha256, subject_id=new_id())
+def _reserve(session: Session, key: str, request_sha256: str, owner: str | None) -> Reserved:
+    row = IdempotencyRow(key=key, request_sha256=request_sha256, subject_id=new_id(), owner=owner)
     session.add(row)
     return Reserved(row.subject_id)

@@ -3,10 +3,10 @@
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, ForeignKey, ForeignKeyConstraint, Index
+from sqlalchemy import JSON, BigInteger, ForeignKey, ForeignKeyConstraint, Index, Integer
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from ultraread.serving.store.clock import utc_now
+from ultraread.serving.store.clock import steady_now, utc_now
 
 Json = dict[str, Any]
 
@@ -81,6 +81,7 @@ class Table(DeclarativeBase):
     """Base of every table."""
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {
+        int: BigInteger().with_variant(Integer(), "sqlite"),  # PostgreSQL's own has 32 bits
         Json: JSON(none_as_null=True),
         list[str]: JSON,
         list[Json]: JSON,
@@ -212,7 +213,7 @@ class OutboxRow(Table):
     body: Mapped[Json]
     attempts: Mapped[int] = mapped_column(default=0)
     error: Mapped[str | None]
-    due: Mapped[str] = mapped_column(default=utc_now())
+    due: Mapped[str] = mapped_column(default=steady_now())
     sent: Mapped[str | None]
     given_up: Mapped[str | None]
     """When it was tried for the last time, in vain."""
@@ -249,6 +250,8 @@ class IdempotencyRow(SiteOwned, Table):
     request_sha256: Mapped[str]
     subject_id: Mapped[str]
     """Id of what is created, fixed before it is: a repeat after a crash makes no second one."""
+    owner: Mapped[str | None]
+    """The worker that answers it."""
     status: Mapped[int | None]
     location: Mapped[str | None]
     body: Mapped[Json | None]
@@ -363,7 +366,7 @@ class CopyRow(Table):
     error: Mapped[str | None]
     """Code of what kept it from being made or checked."""
     attempts: Mapped[int] = mapped_column(default=0)
-    due: Mapped[str] = mapped_column(default=utc_now())
+    due: Mapped[str] = mapped_column(default=steady_now())
     checked: Mapped[str | None]
 
 

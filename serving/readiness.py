@@ -1,0 +1,160 @@
+"""Whether the service can do its work now, and if not, what keeps it: for load balancers and people.
+
+Anybody may ask, so nothing here names a path, a host, a site or a person.
+"""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ultraread.errors import UltraReadError
+from ultraread.serving.draining import draining_of
+from ultraread.serving.live_models import versions_to_start_with
+from ultraread.serving.model_registry import open_registry
+from ultraread.serving.settings import Settings
+from ultraread.serving.storage.places import target_at
+from ultraread.serving.store import workers
+from ultraread.serving.store.engine import Store
+from ultraread.serving.store.facts import clock_of, waiting
+from ultraread.serving.store.schema import head, revision
+
+BELIEVED_S = 2.0
+"""An answer holds that long: whoever may ask may ask often."""
+STORAGE_BELIEVED_S = 15.0
+SEE_LOG = "Wait a minute; then see the service's log."
+ASK_DOCTOR = "Run `ultraread doctor` on the machine."
+
+
+class NotReady(Exception):
+    """What is wrong, and what to do."""
+
+    def __init__(self, told: str, remedy: str) -> None:
+        super().__init__(told)
+        self.told, self.remedy = told, remedy
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    told: str = ""
+    remedy: str = ""
+
+
+class Readiness:
+    """Looks at everything, at most every BELIEVED_S; threads share one."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings, self._store = settings, store
+        self._lock = threading.Lock()
+        self._last: tuple[float, list[Look]] = (-BELIEVED_S, [])
+        self._storage = _Remembered(lambda: target_at(settings.slides_place).check(), STORAGE_BELIEVED_S)
+
+    def looks(self) -> list[Look]:
+        """Every check, in an order in which a failing one explains those that follow."""
+        with self._lock:
+            if time.monotonic() - self._last[0] >= BELIEVED_S or self._draining():
+                self._last = (time.monotonic(), list(self._all()))
+            return self._last[1]
+
+    def _draining(self) -> bool:
+        return draining_of(self._settings).is_on
+
+    def _all(self) -> Iterator[Look]:
+        yield _look("draining", self._refuse_draining)
+        yield _look("database", self._database)
+        yield _look("schema", self._schema)
+        yield _look("clock", self._clock)
+        yield _look("disk", self._disk)
+        yield _look("storage", self._storage)
+        yield _look("runners", self._runners)
+        yield _look("models", self._models)
+        yield _look("outbox", self._outbox)
+
+    def _refuse_draining(self) -> None:
+        if self._draining():
+            raise NotReady("the service is stopping", "Wait for the next start.")
+
+    def _database(self) -> None:
+        with self._store.reading() as session:
+            clock_of(session)
+
+    def _schema(self) -> None:
+        with self._store.reading() as session:
+            there = revision(session)
+        if there < head():
+            raise NotReady(
+                "the tables are older than this version", "Run `ultraread db upgrade`, or restart."
+            )
+
+    def _clock(self) -> None:
+        with self._store.reading() as session:
+            skew_s = abs((clock_of(session) - datetime.now(UTC)).total_seconds())
+        if skew_s > self._settings.largest_clock_skew_s:
+            raise NotReady(
+                f"this clock and the database's differ by {skew_s:.0f} s", "Let both follow one time server."
+            )
+
+    def _disk(self) -> None:
+        free = shutil.disk_usage(self._settings.data_dir).free
+        if free < self._settings.least_free_bytes:
+            raise NotReady(f"{free >> 20} MiB of disk are free", "Free some, or lower least_free_bytes.")
+
+    def _runners(self) -> None:
+        with self._store.reading() as session:
+            if not any(row.deployment == "Runner" for row in workers.there(session)):
+                raise NotReady("nobody takes reads from the queue", SEE_LOG)
+
+    def _models(self) -> None:
+        with self._store.reading() as session:
+            live = {ref for row in workers.there(session) for ref in row.body.get("live", [])}
+        wanted = {row.ref for row in versions_to_start_with(open_registry(self._settings, self._store))}
+        if missing := wanted - live:
+            raise NotReady(f"{len(missing)} model versions are not up", SEE_LOG)
+
+    def _outbox(self) -> None:
+        with self._store.reading() as session:
+            behind = waiting(session, clock_of(session))
+        late = [kind for kind, one in behind.items() if one.oldest_s > self._settings.oldest_outbox_s]
+        if late:
+            raise NotReady(
+                f"not told for long: {', '.join(sorted(late))}", "See whether the other side answers."
+            )
+
+
+class _Remembered:
+    """A check that costs a request elsewhere: its answer holds for a while."""
+
+    def __init__(self, check: Callable[[], object], believed_s: float) -> None:
+        self._check, self._believed_s = check, believed_s
+        self._asked = -believed_s
+        self._failure: UltraReadError | None = None
+
+    def __call__(self) -> None:
+        if time.monotonic() - self._asked >= self._believed_s:
+            self._failure = None
+            try:
+                self._check()
+            except UltraReadError as failure:
+                self._failure = failure
+            self._asked = time.monotonic()
+        if self._failure is not None:
+            raise self._failure
+
+
+def _look(name: str, check: Callable[[], None]) -> Look:
+    """Errors of other rooms may name a place: their code tells enough."""
+    try:
+        check()
+    except NotReady as not_ready:
+        return Look(name, False, not_ready.told, not_ready.remedy)
+    except UltraReadError as error:
+        return Look(name, False, error.code, ASK_DOCTOR)
+    except Exception as failure:  # of a driver or a library: its name tells enough, too
+        return Look(name, False, type(failure).__name__, ASK_DOCTOR)
+    return Look(name, True)

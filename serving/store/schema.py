@@ -1,0 +1,53 @@
+"""Which revision a database is at, and whether this version may work with it.
+
+Migrations only add. A version that meets newer tables, which a newer one has migrated, goes on beside it as
+long as `schema_needs` does not ask for more than it knows.
+"""
+
+from functools import cache
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy.orm import Session
+
+from ultraread.errors import SchemaTooNew
+from ultraread.serving.store.operation_tables import SchemaRow
+
+SCRIPTS = Path(__file__).parent / "migrations"
+
+
+@cache
+def known() -> tuple[str, ...]:
+    """Revisions of this version, the newest first."""
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    return tuple(one.revision for one in ScriptDirectory.from_config(config).walk_revisions())
+
+
+def head() -> str:
+    """The revision that this version's tables are."""
+    return known()[0]
+
+
+def revision(session: Session) -> str:
+    """The revision that the database is at; empty where it has no tables."""
+    return _revision(session.connection())
+
+
+def is_newer(connection: Connection) -> bool:
+    """Whether a newer version migrated the tables. Raises SchemaTooNew where they ask for that version."""
+    there = _revision(connection)
+    if not there or there in known():
+        return False
+    oldest = connection.execute(select(SchemaRow.oldest)).scalar_one_or_none()
+    if oldest not in known():
+        raise SchemaTooNew(f"the tables ask for revision {oldest}; this version knows {head()}")
+    return True
+
+
+def _revision(connection: Connection) -> str:
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none() or "")
