@@ -1,8 +1,8 @@
-"""Score one range of a plan where the slide lies: decode in threads, classify, hand back numbers only."""
+"""Score one range of a plan where the slide lies: decode in processes, classify, hand back numbers only."""
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,7 +12,6 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.quality.tile_look import (
     SPECTRUM_TILES,
     StoredRange,
@@ -23,13 +22,14 @@ from ultraread.datasets.quality.tile_look import (
     patch_side,
     stored_range,
 )
-from ultraread.datasets.slide import Slide
 from ultraread.datasets.slide_address import SlideAddress
 from ultraread.datasets.tile_plan import PlannedTile, TilePlan
-from ultraread.datasets.tile_stream import TilePixels, TileReader, block_means, stream
+from ultraread.datasets.tile_stream import TilePixels, block_means, stream
 from ultraread.models.card import ModelCard
 from ultraread.models.classifier import Scores
 from ultraread.models.preprocess import Window, for_showing, normalise, window_to_show
+from ultraread.serving.decoding.bounded_slide import BoundedTiles, Ring
+from ultraread.serving.decoding.pool import DecodingPool
 
 SCORED, BLANK, FAILED = np.uint8(0), np.uint8(1), np.uint8(2)
 PICTURE_PX = 1024
@@ -78,55 +78,66 @@ class RangeScores:
 
 
 class RangeScorer:
-    """Scores ranges with one classifier; the slide of the last range stays open for the next one."""
+    """Scores ranges with one classifier; the slide of the last range stays open for the next one.
 
-    def __init__(self, classify: Classifier, decoding_threads: int = 1) -> None:
+    Each of `decoders` threads has a process to decode in. Their pixels lie in a ring of shared memory, which
+    holds what is read ahead and is used again and again.
+    """
+
+    def __init__(self, classify: Classifier, decoders: int = 1, decoding: DecodingPool | None = None) -> None:
         self._classify = classify
-        self._pool = ThreadPoolExecutor(decoding_threads, thread_name_prefix="decode")
+        self._decoders = decoders
+        self._decoding = decoding or DecodingPool()
+        self._threads = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
+        self._ahead = 2 * classify.card.batch_size
+        self._ring = Ring(self._ahead + 1, classify.card.tile_px)
         self._address: SlideAddress | None = None
-        self._slide: Slide | None = None
+        self._tiles: BoundedTiles | None = None
 
     def __call__(self, task: RangeTask) -> RangeScores:
-        """Raises NonFinitePixels and ModelOutputInvalid; tiles that cannot be decoded are named instead."""
-        reader = TileReader(self._open(task.slide), task.plan)
-        tiles = planned_tiles(task.plan, task.number)
-        ahead = 2 * self._classify.card.batch_size
-        of = stored_range(task.window.mean, task.window.std, reader.bit_depth)
-        collected = _Collected(task, len(tiles), self._classify.card, of)
+        """Raises NonFinitePixels and ModelOutputInvalid; tiles that cannot be decoded are named instead.
+
+        Raises DecodeTimeout or DecodeCrash where more tiles end so than the card allows to fail.
+        """
+        read_tile = self._open(task.slide)
+        card, tiles = self._classify.card, planned_tiles(task.plan, task.number)
+        depth = read_tile.info.images[task.plan.image].bit_depth
+        of = stored_range(task.window.mean, task.window.std, depth)
+        collected = _Collected(task, len(tiles), card, of)
+        most_failed = int(card.max_failed_fraction * len(task.plan))
 
         def read(numbered: tuple[int, PlannedTile]) -> TilePixels:
             place, tile = numbered
-            pixels = reader(tile)
+            pixels = read_tile(task.plan, tile, place, most_failed)
             collected.look(place, pixels)
             return pixels
 
-        batch: list[tuple[int, NDArray[np.float32]]] = []
-        for place, pixels in enumerate(stream(read, enumerate(tiles), self._pool, ahead)):
+        for place, pixels in enumerate(stream(read, enumerate(tiles), self._threads, self._ahead)):
             collected.note(place, pixels)
             if pixels.grey is not None and not pixels.is_blank:
-                batch.append((place, pixels.grey))
-            if len(batch) == self._classify.card.batch_size:
-                collected.score(batch, self._classify)
-                batch.clear()
-        if batch:
-            collected.score(batch, self._classify)
+                collected.gather(place, pixels.grey)
+            if collected.gathered == card.batch_size:
+                collected.score(self._classify)
+        collected.score(self._classify)
         return collected.done()
 
     def close(self) -> None:
-        """Close the slide and end the decoding threads."""
-        self._pool.shutdown(cancel_futures=True)
-        if self._slide is not None:
-            self._slide.close()
+        """Close the slide, end the decoding threads and their processes."""
+        self._threads.shutdown(cancel_futures=True)
+        if self._tiles is not None:
+            self._tiles.close()
+        self._decoding.close()
+        self._ring.close()
 
-    def _open(self, address: SlideAddress) -> Slide:
-        if self._slide is not None and address == self._address:
-            return self._slide
-        if self._slide is not None:
-            self._slide.close()
-        self._address = self._slide = None  # what is closed must not be found again if the next does not open
-        self._slide = open_slide(address)
+    def _open(self, address: SlideAddress) -> BoundedTiles:
+        if self._tiles is not None and address == self._address:
+            return self._tiles
+        if self._tiles is not None:
+            self._tiles.close()
+        self._address = self._tiles = None  # what is closed must not be found again if the next does not open
+        self._tiles = self._decoding.tiles(address, self._ring, self._decoders)
         self._address = address
-        return self._slide
+        return self._tiles
 
 
 class _Collected:
@@ -150,6 +161,14 @@ class _Collected:
         self._thumbnails = np.zeros((tiles, shown, shown), np.uint8)
         self._strangeness = np.zeros(tiles, np.float32) if card.outputs.out_of_domain else None
         self._failures: dict[int, str] = {}
+        seen = task.plan.seen_px
+        self._batch = np.empty((card.batch_size, seen, seen), np.float32)
+        self._places: list[int] = []
+
+    @property
+    def gathered(self) -> int:
+        """Tiles that wait to be scored."""
+        return len(self._places)
 
     def look(self, place: int, pixels: TilePixels) -> None:
         """Fill this tile's row of the looks; threads fill rows of their own."""
@@ -174,10 +193,17 @@ class _Collected:
         margin, side = self._task.plan.margin_px, self._task.plan.tile_px
         return grey[margin : margin + side, margin : margin + side]
 
-    def score(self, batch: Sequence[tuple[int, NDArray[np.float32]]], classify: Classifier) -> None:
-        places = [place for place, _ in batch]
-        tiles = np.stack([grey for _, grey in batch])
-        scores = classify(normalise(tiles, self._task.window, self._clip))
+    def gather(self, place: int, grey: NDArray[np.float32]) -> None:
+        """Copy a tile into the batch: its place in the ring is another tile's soon."""
+        self._batch[len(self._places)] = grey
+        self._places.append(place)
+
+    def score(self, classify: Classifier) -> None:
+        """Classify what was gathered, if anything was."""
+        if not self._places:
+            return
+        places, self._places = self._places, []
+        scores = classify(normalise(self._batch[: len(places)], self._task.window, self._clip))
         self._probabilities[places] = scores.probabilities
         if self._patch_maps is not None and scores.patch_map is not None:
             self._patch_maps[places] = scores.patch_map

@@ -15,7 +15,7 @@ from tiny_model import STEEPNESS, STRIDE_PX, tiny_model
 
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.open_slide import open_slide
-from ultraread.datasets.slide_address import address_of
+from ultraread.datasets.slide_address import FileAddress, SlideAddress, address_of
 from ultraread.errors import BitDepthMismatch, InputChanged, SlideNotFound
 from ultraread.models.card import ImageMeanStd
 from ultraread.models.classifier import OnnxClassifier
@@ -192,7 +192,11 @@ def test_a_slide_is_never_read_through_another_files_descriptor(
     task = RangeTask(prepared.address, prepared.images[0].plan, prepared.images[0].window, 0)
     before = scorer(task)
     with pytest.raises(SlideNotFound):
-        scorer(replace(task, slide=tmp_path / "gone.tif"))
+        scorer(
+            replace(
+                task, slide=SlideAddress("gone.tif", (FileAddress("gone.tif", str(tmp_path / "gone.tif")),))
+            )
+        )
     others = [
         write_tiff(tmp_path / f"{n}.tif", simulated_tissue(300, 200, seed=n)).open("rb") for n in (7, 8)
     ]
