@@ -29,13 +29,14 @@ from ultraread.serving.api.service import open_service
 from ultraread.serving.limits.rates import Rates
 from ultraread.serving.readiness import Readiness
 from ultraread.serving.settings import Settings
+from ultraread.serving.viewing.open_slides import OpenSlides
 from ultraread.serving.viewing.viewer import Viewer
 
 
 def create_api(settings: Settings) -> FastAPI:
     """Open the store and build the application. Raises what keeps the service from starting."""
     service = open_service(settings)
-    viewer = Viewer()
+    viewer = Viewer(OpenSlides(service.decoding.keep_open))
 
     @asynccontextmanager
     async def closing_what_is_open(_app: FastAPI) -> AsyncIterator[None]:
@@ -43,6 +44,7 @@ def create_api(settings: Settings) -> FastAPI:
         yield
         service.presence.leave()
         viewer.close()
+        service.decoding.close()
         service.store.close()
 
     app = FastAPI(

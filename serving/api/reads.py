@@ -1,24 +1,18 @@
 """Reads: request, look, cancel, follow."""
 
-import asyncio
-import json
-from collections.abc import AsyncIterator
-
 from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 
 from ultraread.serving.api.bodies import NewRead, Page, Read, read_shown
+from ultraread.serving.api.following import EventStream, InWatch
 from ultraread.serving.api.once import Once
 from ultraread.serving.api.records import Cursor, Limit
 from ultraread.serving.api.requesting import request_read
 from ultraread.serving.api.service import InService, Service
 from ultraread.serving.store.idempotency import Answer
 from ultraread.serving.store.records import find, page
-from ultraread.serving.store.tables import ReadRow, ReadState
-
-KEEP_ALIVE_S = 15.0
-"""Seconds of silence after which a comment is sent: proxies close what says nothing for a minute."""
+from ultraread.serving.store.tables import ReadRow
 
 router = APIRouter(tags=["reads"])
 
@@ -54,31 +48,14 @@ def cancel(read_id: str, service: InService) -> Read:
     return read_shown(service.jobs.request_cancel(read_id, service.who))
 
 
-@router.get("/v1/reads/{read_id}/events", response_class=StreamingResponse)
-async def follow(read_id: str, service: InService) -> StreamingResponse:
-    """Server-sent events: `progress` whenever the read changes, then one `end`; the data is the read."""
-    await run_in_threadpool(_read, service, read_id)  # an unknown one is a 404, not an empty stream
-    return StreamingResponse(_events(service, read_id), media_type="text/event-stream")
+@router.get("/v1/reads/{read_id}/events", status_code=200, response_class=EventStream)
+async def follow(read_id: str, service: InService, watch: InWatch) -> EventStream:
+    """Server-sent events: `progress` whenever the read changes, then one `end`; the data is the read.
 
-
-async def _events(service: Service, read_id: str) -> AsyncIterator[str]:
-    told: Read | None = None
-    silent_s = 0.0
-    while told is None or not ReadState(told.state).has_ended:
-        now = await run_in_threadpool(_read, service, read_id)
-        if now != told:
-            told, silent_s = now, 0.0
-            yield _event(now)
-        elif silent_s >= KEEP_ALIVE_S:
-            silent_s = 0.0
-            yield ": still here\n\n"
-        await asyncio.sleep(service.settings.poll_s)
-        silent_s += service.settings.poll_s
-
-
-def _event(read: Read) -> str:
-    name = "end" if ReadState(read.state).has_ended else "progress"
-    return f"event: {name}\ndata: {json.dumps(read.model_dump(mode='json'))}\n\n"
+    A stream that ends without `end` was open for too long, or the service stops: ask again.
+    """
+    read = await run_in_threadpool(_read, service, read_id)  # an unknown one is a 404, not an empty stream
+    return watch.stream(read, service.principal)
 
 
 def _read(service: Service, read_id: str) -> Read:

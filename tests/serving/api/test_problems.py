@@ -17,6 +17,7 @@ A_DEEP_BODY = "[" * 100_000
 A_NAMED_FILE = Path("/nowhere/patient.tif")
 A_LARGE_BODY = '{"id": "' + "C" * 2**20 + '"}'
 A_LARGE_PART = bytes(33 * 2**20 + 1)
+OF_A_LARGE_PART = {"Content-Range": f"bytes 0-{len(A_LARGE_PART) - 1}/{len(A_LARGE_PART)}"}
 CODES = {error.code for error in every_error()}
 
 FAILURES: dict[str, tuple[int, str, Callable[[httpx.Client], httpx.Response]]] = {
@@ -46,7 +47,7 @@ FAILURES: dict[str, tuple[int, str, Callable[[httpx.Client], httpx.Response]]] =
         413, "upload_too_large", lambda http: http.post("/v1/cases", content=in_pieces(A_LARGE_BODY.encode()))
     ),
     "a part larger than any": (
-        413, "upload_too_large", lambda http: http.put("/v1/uploads/u", content=in_pieces(A_LARGE_PART))
+        413, "upload_too_large", lambda http: http.put("/v1/uploads/u", content=in_pieces(A_LARGE_PART), headers=OF_A_LARGE_PART)
     ),
     "another site's page": (403, "origin_refused", lambda http: from_page(http, "https://other.example")),
     "a page without a site": (403, "origin_refused", lambda http: from_page(http, "null")),
@@ -170,7 +171,7 @@ def assert_is_a_problem(answer: httpx.Response) -> None:
     problem = answer.json()
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["x-research-use-only"] == "true"
-    assert sorted(problem) == ["code", "detail", "remedy", "status", "title", "type"]
+    assert sorted(problem) == ["code", "detail", "instance", "remedy", "status", "title", "type"]
     assert problem["status"] == answer.status_code
     assert problem["code"] in CODES
     assert problem["remedy"]

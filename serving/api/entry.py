@@ -1,0 +1,51 @@
+"""Inside the gate, around the routes: how often who asks may ask, and what a JSON body may be."""
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ultraread.serving.access.principal import PRINCIPAL
+from ultraread.serving.limits.rates import Rates
+from ultraread.serving.limits.strict_json import refuse_odd_json
+
+
+class Entry:
+    """ASGI middleware; the one place where a JSON body is looked at before a route parses it."""
+
+    def __init__(self, app: ASGIApp, rates: Rates) -> None:
+        self._app, self._rates = app, rates
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            principal = scope.get(PRINCIPAL)
+            if principal is not None:
+                self._rates.admit(f"{principal.site}/{principal.who}")
+            if _is_json(Headers(scope=scope)):
+                receive = await _checked(receive)
+        await self._app(scope, receive, send)
+
+
+def _is_json(headers: Headers) -> bool:
+    return "json" in headers.get("content-type", "").lower()
+
+
+async def _checked(receive: Receive) -> Receive:
+    """The same body again, once it was looked at in whole. Raises RequestInvalid."""
+    body = bytearray()
+    message: Message = {"more_body": True}
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] != "http.request":
+            return _again(message, receive)
+        body += message.get("body", b"")
+    if body:
+        refuse_odd_json(bytes(body))
+    return _again({"type": "http.request", "body": bytes(body), "more_body": False}, receive)
+
+
+def _again(first: Message, then: Receive) -> Receive:
+    waiting = [first]
+
+    async def receive() -> Message:
+        return waiting.pop() if waiting else await then()
+
+    return receive
