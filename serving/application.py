@@ -250,7 +250,7 @@ def build(settings: Settings) -> serve.Application:
     prepare_folders(settings)
     grace_s = settings.grace_s
     runner = _deploy(Runner, grace_s).bind(settings, _deploy(Aggregator, grace_s).bind())
-    ingress = _deploy(serve.ingress()(Ingress), grace_s, max_ongoing_requests=64)
+    ingress = _deploy(serve.ingress()(Ingress), grace_s, max_ongoing_requests=settings.most_inside)
     outbox = _deploy(Outbox, grace_s).bind(settings)
     application: serve.Application = ingress.bind(settings, runner, outbox)
     return application

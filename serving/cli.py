@@ -103,7 +103,7 @@ def serve(
     settings = load_settings(config, host=host, port=port, data_dir=data_dir, replicas=replicas)
     typer.echo("Starting Ray Serve (about 15 s)", err=True)
     with running(settings) as url:
-        typer.echo(f"UltraRead answers at {url} (docs: {url}/v1/docs). Ctrl-C stops it.", err=True)
+        typer.echo(f"UltraRead answers at {url} (described at {url}/v1/openapi.json). Ctrl-C stops it.", err=True)
         wait_for_stop()
 
 

@@ -53,3 +53,11 @@ class LimitsSettings(BaseModel):
     stream_limit_s: float = Field(
         default=3600, gt=0, description="Seconds after which an event stream ends; who follows asks again."
     )
+
+    @property
+    def most_inside(self) -> int:
+        """Requests that one process may hold in whatever state: the layers below have to let them all in."""
+        turned_away_at_once = 64
+        return (
+            self.max_requests + self.max_parts + 2 * self.max_waiting + self.max_streams + turned_away_at_once
+        )
