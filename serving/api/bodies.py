@@ -11,8 +11,10 @@ from ultraread.datasets.scan_record.record import ScanRecord
 from ultraread.datasets.scan_record.statement import Statement
 from ultraread.models.promotion import Alias
 from ultraread.serving.model_registry import Standing
+from ultraread.serving.store.ranges import gaps
 from ultraread.serving.store.stored_name import stored_name
-from ultraread.serving.store.tables import ReadRow, SlideRow
+from ultraread.serving.store.tables import ReadRow, SlideRow, UploadRow
+from ultraread.serving.store.uploads import ranges_of
 
 LONGEST_FILE_NAME = 200
 """Bytes, with the folders inside the slide; file systems take 255."""
@@ -32,6 +34,7 @@ def _file_name(name: str) -> str:
 
 
 FileName = Annotated[str, Field(min_length=1), AfterValidator(plain), AfterValidator(_file_name)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ModelRef = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*(/\d+\.\d+\.\d+|@[a-z]+)?$")]
 Pixels = Annotated[int, Field(ge=0, le=2**31)]
 
@@ -43,10 +46,11 @@ class Body(BaseModel):
 
 
 class NewUpload(Body):
-    """A file that will be sent in parts."""
+    """A file that will be sent in parts; with its sha256, it is held to it when all parts are there."""
 
     file_name: FileName
-    bytes: Annotated[int, Field(ge=0)]
+    bytes: Annotated[int, Field(ge=0, le=2**50)]
+    sha256: Sha256 | None = None
 
 
 class StatedIdentity(Body):
@@ -146,12 +150,16 @@ class Shown(BaseModel):
 
 
 class Upload(Shown):
-    """How far an upload is."""
+    """How far an upload is: `ranges` [start, end) are there, `missing` are not."""
 
     id: str
     file_name: str
     bytes: int
     received: int
+    """Bytes that are there from the start on, up to the first gap."""
+    ranges: list[tuple[int, int]]
+    missing: list[tuple[int, int]]
+    sha256: str | None
     created: str
 
 
@@ -229,14 +237,24 @@ class Read(Shown):
 
 
 class AuditEvent(Shown):
-    """Who did what to which subject; `sequence` only rises."""
+    """Who did what to which subject, and why. `sequence` counts 1, 2, 3 ... in the site, without a gap.
+
+    `hash` is the sha256 of the canonical JSON (RFC 8785) of all other fields and the site; `previous` is that
+    of the event before. `sealed` events came into the chain after they were written.
+    """
 
     sequence: int
     at: str
     who: str
     what: str
     subject: str
+    why: str
     detail: dict[str, Any]
+    old: Any
+    new: Any
+    sealed: bool
+    previous: str
+    hash: str
 
 
 class Model(Shown):
@@ -308,6 +326,13 @@ def read_shown(row: ReadRow) -> Read:
     }
     columns = {name: getattr(row, name) for name in Read.model_fields if hasattr(row, name)}
     return Read.model_validate(columns | row.request | {"model": model, "error": _error_shown(row)})
+
+
+def upload_shown(row: UploadRow) -> Upload:
+    """A row as people see it."""
+    there = ranges_of(row)
+    columns = {name: getattr(row, name) for name in Upload.model_fields if hasattr(row, name)}
+    return Upload.model_validate(columns | {"ranges": there, "missing": gaps(there, 0, row.bytes)})
 
 
 def slide_shown(row: SlideRow) -> Slide:

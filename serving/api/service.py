@@ -10,6 +10,7 @@ from ultraread.models.registry import ModelFolder
 from ultraread.serving.access.owner import write_owner_token
 from ultraread.serving.access.principal import LOCAL, Principal
 from ultraread.serving.api.gate import asked_of
+from ultraread.serving.decoding.pool import DecodingPool
 from ultraread.serving.model_files import FittedModels
 from ultraread.serving.model_registry import ModelRegistry, open_registry, serve_models
 from ultraread.serving.presence import Presence
@@ -35,6 +36,7 @@ class Service:
     presence: Presence
     served: tuple[ModelFolder, ...]
     """The models of the settings, the default first."""
+    decoding: DecodingPool
     principal: Principal = LOCAL
 
     @property
@@ -86,6 +88,7 @@ def open_service(settings: Settings) -> Service:
         fit=FittedModels(),
         presence=Presence(store, "Ingress"),
         served=tuple(serve_models(settings, registry, lambda _proved_when_the_service_started: 0.0)),
+        decoding=DecodingPool(settings.decode_limits),
     )
 
 

@@ -13,8 +13,6 @@ class WebhookRow(SiteOwned, Table):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     url: Mapped[str]
-    secret: Mapped[str]
-    """What deliveries are signed with, encrypted: see `serving/webhooks/secret.py`."""
     with_case: Mapped[bool] = mapped_column(default=False)
     """Whether the case's id is told."""
     who: Mapped[str]

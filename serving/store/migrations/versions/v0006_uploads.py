@@ -12,6 +12,7 @@ down_revision = "0005"
 
 def upgrade() -> None:
     op.add_column("uploads", sa.Column("ranges", sa.JSON(), nullable=False, server_default="[]"))
+    op.add_column("uploads", sa.Column("epoch", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("uploads", sa.Column("sha256", sa.String(), nullable=True))
     op.add_column("uploads", sa.Column("touched", sa.String(), nullable=True))
     op.add_column("outbox", sa.Column("given_up", sa.String(), nullable=True))
@@ -20,7 +21,6 @@ def upgrade() -> None:
         sa.Column("site", sa.String(), nullable=False, server_default="main"),
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("url", sa.String(), nullable=False),
-        sa.Column("secret", sa.String(), nullable=False),
         sa.Column("with_case", sa.Boolean(), nullable=False),
         sa.Column("who", sa.String(), nullable=False),
         sa.Column("created", sa.String(), nullable=False),
