@@ -2,7 +2,7 @@
 
 from sqlalchemy import update
 
-from ultraread.serving.store.clock import utc_in
+from ultraread.serving.store.clock import steady_in
 from ultraread.serving.store.engine import Store
 from ultraread.serving.store.ids import new_id
 from ultraread.serving.store.jobs import NewRead
@@ -38,7 +38,7 @@ def new_read(*slide_ids: str, case_id: str | None = None) -> NewRead:
 def end_lease(store: Store, read_id: str) -> None:
     """What time does when an owner falls silent."""
     with store.writing() as session:
-        session.execute(update(ReadRow).where(ReadRow.id == read_id).values(lease=utc_in(-1)))
+        session.execute(update(ReadRow).where(ReadRow.id == read_id).values(lease=steady_in(-1)))
 
 
 def read_of(store: Store, read_id: str) -> ReadRow:

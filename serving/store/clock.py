@@ -1,16 +1,71 @@
-"""The database's clock: one clock for all processes, so that no host's clock can steal or prolong a lease."""
+"""Two clocks of the database, as SQL: one for people, one for leases.
 
-from sqlalchemy import ColumnElement, func
+`utc_now` is the wall clock of the database's host, for what people read: created, started, ended, deadlines.
+`steady_now` is for leases and waits, which no change of a wall clock may steal or prolong. On PostgreSQL both
+are the server's clock. A SQLite file belongs to one host, so its steady clock counts from that host's boot:
+see `store/boot_clock.py`. Both give ISO 8601 text in UTC with milliseconds, of fixed width: text order is
+time order. Times of the two clocks are never compared.
+"""
 
-_ISO_8601_UTC = "%Y-%m-%dT%H:%M:%fZ"
-"""Milliseconds, fixed width: text order is time order."""
+from typing import Any
+
+from sqlalchemy import String
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+LONG_AGO = "1970-01-01T00:00:00.000Z"
+"""Before any time of either clock: a lease that is over, a wait that has ended."""
+STEADY_FUNCTION = "steady_utc"
+"""The SQL function that `boot_clock` adds to SQLite: seconds from now to text."""
 
 
-def utc_now() -> ColumnElement[str]:
-    """Now, as ISO 8601 text in UTC."""
-    return func.strftime(_ISO_8601_UTC, "now")
+class utc_in(FunctionElement[str]):  # noqa: N801  # reads as the function that it is
+    """`seconds` from now, by the wall clock of the database's host."""
+
+    type = String()
+    inherit_cache = True
+    name = "utc_in"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(float(seconds))
 
 
-def utc_in(seconds: float) -> ColumnElement[str]:
-    """`seconds` from now."""
-    return func.strftime(_ISO_8601_UTC, "now", f"{seconds:+.3f} seconds")
+class steady_in(FunctionElement[str]):  # noqa: N801  # reads as the function that it is
+    """`seconds` from now, by the clock of leases."""
+
+    type = String()
+    inherit_cache = True
+    name = "steady_in"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(float(seconds))
+
+
+def utc_now() -> utc_in:
+    """Now, by the wall clock of the database's host."""
+    return utc_in(0)
+
+
+def steady_now() -> steady_in:
+    """Now, by the clock of leases."""
+    return steady_in(0)
+
+
+@compiles(utc_in, "sqlite")
+def _wall_of_sqlite(element: utc_in, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
+    seconds = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%dT%H:%M:%fZ', 'now', printf('%+.3f seconds', {seconds}))"
+
+
+@compiles(steady_in, "sqlite")
+def _steady_of_sqlite(element: steady_in, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
+    return f"{STEADY_FUNCTION}({compiler.process(element.clauses, **options)})"
+
+
+@compiles(utc_in, "postgresql")
+@compiles(steady_in, "postgresql")
+def _of_postgres(element: FunctionElement[str], compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
+    seconds = compiler.process(element.clauses, **options)
+    moment = f"(clock_timestamp() AT TIME ZONE 'UTC') + {seconds} * interval '1 second'"
+    return f"""to_char({moment}, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Insert, Update, and_, delete, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from ultraread.serving.store.clock import utc_in, utc_now
+from ultraread.serving.store.clock import steady_in, steady_now, utc_in, utc_now
 from ultraread.serving.store.engine import Store
 from ultraread.serving.store.tables import CopyPlace, CopyRow, CopyState, Json, StoredRow
 
@@ -39,7 +39,7 @@ def want_second_copies(store: Store, address: str | None) -> int:
         if address is None:
             session.execute(delete(CopyRow).where(second))
             return 0
-        again = {"state": CopyState.WAITING.value, "due": utc_now(), "attempts": 0, "damaged": []}
+        again = {"state": CopyState.WAITING.value, "due": steady_now(), "attempts": 0, "damaged": []}
         elsewhere = update(CopyRow).where(second, CopyRow.address != address, ~expired)
         moved = elsewhere.values(address=address, **again)
         changes = (moved, _missing_second_copies(address))
@@ -51,10 +51,10 @@ def take_waiting(store: Store, address: str) -> Copy | None:
     second = and_(CopyRow.place == CopyPlace.SECOND.value, CopyRow.address == address)
     waiting = select(CopyRow).where(CopyRow.state == CopyState.WAITING.value, second)
     with store.writing() as session:
-        row = session.scalars(waiting.where(CopyRow.due <= utc_now()).order_by(CopyRow.due).limit(1)).first()
+        row = session.scalars(waiting.where(CopyRow.due <= steady_now()).order_by(CopyRow.due).limit(1)).first()
         if row is None:
             return None
-        row.attempts, row.due = row.attempts + 1, utc_in(TAKEN_S)
+        row.attempts, row.due = row.attempts + 1, steady_in(TAKEN_S)
         session.flush()
         return Copy(session.get_one(StoredRow, (row.kind, row.id)), row)
 
@@ -63,7 +63,7 @@ def put_back(store: Store) -> None:
     """What a process that died had taken waits no longer; only for the one process that makes copies."""
     with store.writing() as session:
         waiting = update(CopyRow).where(CopyRow.state == CopyState.WAITING.value)
-        session.execute(waiting.values(due=utc_now()))
+        session.execute(waiting.values(due=steady_now()))
 
 
 def take_longest_unchecked(store: Store, hours: float) -> Copy | None:
@@ -97,7 +97,7 @@ def mark_failed(store: Store, copy: Copy, error_code: str) -> None:
     """The copy could not be made: it waits twice as long each time."""
     wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(copy.row.attempts - 1, MOST_DOUBLINGS))
     with store.writing() as session:
-        session.execute(_row_of(copy).values(error=error_code, due=utc_in(wait_s)))
+        session.execute(_row_of(copy).values(error=error_code, due=steady_in(wait_s)))
 
 
 def _is_of_copy() -> ColumnElement[bool]:
@@ -116,6 +116,6 @@ def _missing_second_copies(address: str) -> Insert:
     )
     second, waiting = literal(CopyPlace.SECOND.value), literal(CopyState.WAITING.value)
     none, empty = literal(0), literal("[]")
-    rows = select(StoredRow.kind, StoredRow.id, second, literal(address), waiting, empty, none, utc_now())
+    rows = select(StoredRow.kind, StoredRow.id, second, literal(address), waiting, empty, none, steady_now())
     names = ["kind", "id", "place", "address", "state", "damaged", "attempts", "due"]
     return insert(CopyRow).from_select(names, rows.where(StoredRow.expired.is_(None), ~there.exists()), False)

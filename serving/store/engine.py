@@ -1,16 +1,22 @@
-"""The database: how it is opened, and its two kinds of transaction."""
+"""The database, SQLite or PostgreSQL: how it is opened, and its two kinds of transaction."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
 
-from ultraread.errors import StorageFull, UltraReadError, Unavailable
-from ultraread.serving.store.migrate import migrate
+from ultraread.errors import RequestInvalid
+from ultraread.serving.store.boot_clock import BootClock
+from ultraread.serving.store.migrate import MIGRATES, WRITER_LOCK, as_on_sqlite, migrate
+from ultraread.serving.store.network_fs import refuse_network_fs
+from ultraread.serving.store.outages import outages_coded
 from ultraread.serving.store.scope import keep_to_site
 from ultraread.serving.store.stored import keep_changed_records
 
@@ -20,7 +26,19 @@ _PRAGMAS = (
     "PRAGMA synchronous = FULL",  # NORMAL would be 0.6 ms faster and may lose the last commits with the power
     "PRAGMA foreign_keys = ON",
 )
-_OUT_OF_REACH = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_READONLY")
+_CONNECTIONS = {"pool_size": 5, "max_overflow": 45, "pool_timeout": 10}
+"""More than the threads that a process answers requests with."""
+_POSTGRES_CONNECTION = {
+    "connect_timeout": 5,  # seconds, as are those of keepalives
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10000,  # milliseconds, as are the following: what was sent has to be received by then
+    "options": "-c lock_timeout=10000 -c statement_timeout=60000 -c idle_in_transaction_session_timeout=30000"
+    " -c timezone=UTC",
+    "application_name": "ultraread",
+}
+_POSTGRES_DRIVERS = ("postgresql", "postgres", "postgresql+psycopg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +58,21 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """One consistent view; what is changed in it is not kept."""
-        with _outages_coded(), Session(self.engine, expire_on_commit=False) as session:
+        viewer = self.engine if self._is_sqlite else self.engine.execution_options(**_ONE_VIEW)
+        with outages_coded(), Session(viewer, expire_on_commit=False) as session:
             keep_to_site(session, self.site)
             yield session
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
+    def writing(self, alone: bool = True) -> Iterator[Session]:
         """One transaction, alone with the right to write from its first statement on.
 
-        Raises StorageFull where there is no room, Unavailable where the database cannot be reached.
+        On PostgreSQL others may write beside it where it is not `alone`: for transactions that lock the one
+        row that they are about, and nothing else. SQLite has one writer anyway.
+        Raises StorageFull where there is no room, DatabaseUnreachable where the database does not answer.
         """
-        writer = self.engine.execution_options(writes=True)
-        with _outages_coded(), Session(writer, expire_on_commit=False) as session, session.begin():
+        writer = self.engine.execution_options(writes=True, alone=alone)
+        with outages_coded(), Session(writer, expire_on_commit=False) as session, session.begin():
             keep_to_site(session, self.site)
             event.listen(session, "after_flush", keep_changed_records)
             yield session
@@ -59,42 +80,83 @@ class Store:
     def close(self) -> None:
         self.engine.dispose()
 
+    @property
+    def _is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
 
-def open_store(database_url: str) -> Store:
-    """Open the database, make it where there is none, and bring its tables up to this version."""
-    engine = create_engine(database_url, hide_parameters=True)  # of statements, in errors: those get logged
-    event.listen(engine, "connect", _prepare_connection)
-    event.listen(engine, "begin", _begin)
-    with _outages_coded():
+
+_ONE_VIEW = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+
+def open_store(address: str) -> Store:
+    """Open the database, make a file where there is none, and bring its tables up to this version.
+
+    Raises SqliteOnNetworkFs; RequestInvalid for an address that is neither SQLite's nor PostgreSQL's.
+    """
+    url = _url(address)
+    if url.get_backend_name() == "sqlite":
+        return _open_sqlite(url)
+    with outages_coded(), closing(Store(as_on_sqlite(_postgres(url)))) as made:
+        migrate(made.engine)
+    return Store(_postgres(url))
+
+
+def _postgres(url: URL) -> Engine:
+    connection: dict[str, Any] = {**_POSTGRES_CONNECTION, **url.query}
+    engine = _engine(url.set(query={}), pool_pre_ping=True, connect_args=connection)
+    event.listen(engine, "begin", _begin_on_postgres)
+    return engine
+
+
+def _open_sqlite(url: URL) -> Store:
+    refuse_network_fs(Path(url.database or ".").absolute().parent)
+    engine, clock = _engine(url), BootClock()
+
+    def prepare(connection: SqliteConnection, _record: object) -> None:
+        connection.isolation_level = None  # sqlite3 would begin transactions by its own rules
+        clock.install(connection)
+        for pragma in _PRAGMAS:
+            connection.execute(pragma)
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", _begin_on_sqlite)
+    with outages_coded():
         migrate(engine)
-    return Store(engine)
+    store = Store(engine)
+    with store.writing() as session:
+        clock.set_by(session)
+    return store
 
 
-def _prepare_connection(connection: SqliteConnection, _record: object) -> None:
-    connection.isolation_level = None  # sqlite3 would begin transactions by its own rules
-    for pragma in _PRAGMAS:
-        connection.execute(pragma)
+def _engine(url: URL, **options: Any) -> Engine:  # noqa: ANN401  # what SQLAlchemy takes
+    """Parameters of statements stay out of errors: those get logged."""
+    return create_engine(url, hide_parameters=True, **_CONNECTIONS, **options)
 
 
-def _begin(connection: Connection) -> None:
+def _url(address: str) -> URL:
+    try:
+        url = make_url(address)
+    except ArgumentError:
+        url = URL.create("none")  # without its cause, which would show the address
+    if url.drivername in _POSTGRES_DRIVERS:
+        return url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() != "sqlite":
+        raise RequestInvalid(
+            "the database's address is neither SQLite's nor PostgreSQL's",
+            "Set database_url to postgresql://USER:PASSWORD@HOST/DATABASE.",
+        )
+    return url
+
+
+def _begin_on_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-@contextmanager
-def _outages_coded() -> Iterator[None]:
-    try:
-        yield
-    except OperationalError as failure:
-        coded = _coded(getattr(failure.orig, "sqlite_errorname", ""))
-        raise coded or failure from failure
-
-
-def _coded(sqlite_error: str) -> UltraReadError | None:
-    if sqlite_error == "SQLITE_FULL":
-        return StorageFull("the database has no room to write")
-    if sqlite_error.startswith(_OUT_OF_REACH):
-        return Unavailable(
-            f"the database does not answer ({sqlite_error})", "Try again; see the service's log."
-        )
-    return None
+def _begin_on_postgres(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if options.get(MIGRATES, False):
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    if options.get("writes", False) and options.get("alone", True):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")

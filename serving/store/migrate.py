@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine
+from sqlalchemy import INTEGER, VARCHAR, Connection, Engine
+from sqlalchemy.dialects.postgresql.base import PGTypeCompiler
 
 from ultraread.errors import IntegrityFailed, RequestInvalid
 from ultraread.serving.store.schema import SCRIPTS, is_newer
@@ -27,11 +29,11 @@ def migrate(engine: Engine) -> None:
         if is_newer(connection):
             return
         config.attributes["connection"] = connection
+        if connection.dialect.name == "postgresql":
+            _refuse_other_encodings(connection)
         command.upgrade(config, "head")
         if connection.dialect.name == "sqlite":
             _refuse_dangling(connection)
-        else:
-            _as_on_sqlite(connection)
 
 
 @contextmanager
@@ -59,23 +61,25 @@ def _refuse_dangling(connection: Connection) -> None:
         raise IntegrityFailed(f"table {dangling[0][0]} refers to rows that are not there")
 
 
-def _as_on_sqlite(connection: Connection) -> None:
-    """Text compares by its bytes, whatever the database's language, and numbers have 64 bits.
+def _refuse_other_encodings(connection: Connection) -> None:
+    if connection.exec_driver_sql("SHOW server_encoding").scalar_one() != "UTF8":
+        raise RequestInvalid("the database does not keep text as UTF-8", "CREATE DATABASE ... ENCODING 'UTF8'.")
+
+
+class _AsOnSqlite(PGTypeCompiler):
+    """How columns are made: text compares by its bytes, whatever the database's language; 64 bits a number.
 
     Ids and times are text whose order counts; sizes of slides need more than 32 bits.
     """
-    if connection.exec_driver_sql("SHOW server_encoding").scalar_one() != "UTF8":
-        raise RequestInvalid("the database does not keep text as UTF-8", "CREATE DATABASE ... ENCODING 'UTF8'.")
-    for table, column, kind in connection.exec_driver_sql(_COLUMNS_TO_CHANGE).all():
-        named = f'ALTER TABLE "{table}" ALTER COLUMN "{column}" TYPE'
-        connection.exec_driver_sql(f'{named} {"bigint" if kind == "integer" else _BYTEWISE}')
+
+    def visit_VARCHAR(self, type_: VARCHAR, **options: Any) -> str:  # noqa: ANN401, N802  # SQLAlchemy's name
+        return f'{super().visit_VARCHAR(type_, **options)} COLLATE "C"'
+
+    def visit_INTEGER(self, type_: INTEGER, **options: Any) -> str:  # noqa: ANN401, N802  # SQLAlchemy's name
+        return self.visit_BIGINT(type_, **options)
 
 
-_BYTEWISE = 'varchar COLLATE "C"'
-_COLUMNS_TO_CHANGE = """
-    SELECT table_name, column_name, data_type FROM information_schema.columns
-    JOIN information_schema.tables USING (table_schema, table_name)
-    WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'
-    AND (data_type = 'integer' OR (data_type = 'character varying' AND collation_name IS DISTINCT FROM 'C'))
-    ORDER BY table_name, column_name
-"""
+def as_on_sqlite(engine: Engine) -> Engine:
+    """An engine of PostgreSQL from now on makes columns that behave as SQLite's do; for migrations alone."""
+    engine.dialect.type_compiler_instance = _AsOnSqlite(engine.dialect)
+    return engine

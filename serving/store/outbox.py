@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Update, select, update
 from sqlalchemy.orm import Session
 
-from ultraread.serving.store.clock import utc_in, utc_now
+from ultraread.serving.store.clock import steady_in, steady_now, utc_now
 from ultraread.serving.store.engine import Store
 from ultraread.serving.store.tables import OutboxRow, ReadRow, ScanRecordRow
 
@@ -46,12 +46,12 @@ def pending(store: Store) -> list[OutboxRow]:
 
 def take_due(store: Store) -> PendingRun | None:
     """Take the row that is due longest, for SENDING_S: if this process dies, another one takes it then."""
-    due = select(OutboxRow).where(OutboxRow.sent.is_(None), OutboxRow.due <= utc_now())
+    due = select(OutboxRow).where(OutboxRow.sent.is_(None), OutboxRow.due <= steady_now())
     with store.writing() as session:
         row = session.scalars(due.order_by(OutboxRow.due).limit(1)).first()
         if row is None:
             return None
-        row.attempts, row.due = row.attempts + 1, utc_in(SENDING_S)
+        row.attempts, row.due = row.attempts + 1, steady_in(SENDING_S)
         return _pending_run(session, row)
 
 
@@ -72,7 +72,7 @@ def mark_failed(store: Store, taken: PendingRun, error: str, first_wait_s: float
     """Keep the row with its error; wait twice as long each time, up to LONGEST_WAIT_S."""
     wait_s = min(LONGEST_WAIT_S, first_wait_s * 2 ** (taken.attempt - 1))
     with store.writing() as session:
-        session.execute(_row_of(taken).values(error=error, due=utc_in(wait_s)))
+        session.execute(_row_of(taken).values(error=error, due=steady_in(wait_s)))
 
 
 def _row_of(taken: PendingRun) -> Update:

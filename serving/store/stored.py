@@ -9,7 +9,7 @@ from sqlalchemy import and_, insert, select, update
 from sqlalchemy.orm import Session
 
 from ultraread.errors import NotFound, StorageExpired
-from ultraread.serving.store.clock import utc_in, utc_now
+from ultraread.serving.store.clock import steady_now, utc_in, utc_now
 from ultraread.serving.store.stored_name import stored_name
 from ultraread.serving.store.tables import (
     CopyPlace,
@@ -57,7 +57,7 @@ def keep_record(session: Session, row: ScanRecordRow) -> None:
     elif before != told["sha256"]:
         session.execute(update(StoredRow).where(mine).values(told))
         ours = and_(CopyRow.kind == StoredKind.RECORD.value, CopyRow.id == row.id)
-        again = {"state": CopyState.WAITING.value, "due": utc_now(), "attempts": 0}
+        again = {"state": CopyState.WAITING.value, "due": steady_now(), "attempts": 0}
         session.execute(update(CopyRow).where(ours, CopyRow.place == CopyPlace.SECOND.value).values(again))
 
 

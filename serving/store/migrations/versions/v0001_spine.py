@@ -159,10 +159,25 @@ def _create_scan_records() -> None:
 
 
 def _refuse_changes_of_the_audit_trail() -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        _refuse_them_on_postgres()
+        return
     for change in ("UPDATE", "DELETE"):
         op.execute(
             f"CREATE TRIGGER audit_events_refuse_{change.lower()} BEFORE {change} ON audit_events "
             "BEGIN SELECT RAISE(ABORT, 'audit events are never changed or removed'); END"
+        )
+
+
+def _refuse_them_on_postgres() -> None:
+    op.execute(
+        "CREATE FUNCTION audit_events_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN RAISE EXCEPTION 'audit events are never changed or removed'; END$$"
+    )
+    for change in ("UPDATE", "DELETE"):
+        op.execute(
+            f"CREATE TRIGGER audit_events_refuse_{change.lower()} BEFORE {change} ON audit_events "
+            "FOR EACH ROW EXECUTE FUNCTION audit_events_refuse()"
         )
 
 

@@ -46,11 +46,15 @@ def _file_each_scan_record_in_one_piece() -> None:
     columns = "id, accession, primary_procedure, specimen, digitized"
     for row in connection.execute(sa.text(f"SELECT {columns} FROM scan_records")).mappings().all():  # noqa: S608
         record = {name: row[name] for name in ("accession", "primary_procedure", "specimen")}
-        record["digitized"] = _digitized(json.loads(row["digitized"] or "null") or {})
+        record["digitized"] = _digitized(_object(row["digitized"]))
         filed = {"id": row["id"], "record": json.dumps(record)}
         connection.execute(sa.text("UPDATE scan_records SET record = :record WHERE id = :id"), filed)
     for name in ("accession", "primary_procedure", "specimen", "digitized"):
         op.drop_column("scan_records", name)
+
+
+def _object(column: Any) -> dict[str, Any]:  # noqa: ANN401  # PostgreSQL hands out JSON read, SQLite as text
+    return (json.loads(column) if isinstance(column, str) else column) or {}
 
 
 def _digitized(stated: dict[str, Any]) -> dict[str, Any]:

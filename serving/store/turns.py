@@ -1,0 +1,51 @@
+"""Who goes first in the queue.
+
+1. Urgent reads before routine ones. A routine read that waited for `waits_at_most_s` counts as urgent, so a
+   stream of urgent reads cannot keep it waiting for ever.
+2. Among these the site with the fewest running reads; among those the one that was served longest ago.
+3. Among a site's reads the oldest.
+"""
+
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from ultraread.serving.store.clock import steady_now, utc_in
+from ultraread.serving.store.job_tables import SiteTurnRow
+from ultraread.serving.store.tables import Priority, ReadRow, ReadState
+
+UNOWNED: ColumnElement[bool] = or_(
+    ReadRow.state == ReadState.QUEUED.value,
+    and_(ReadRow.state == ReadState.RUNNING.value, ReadRow.lease < steady_now()),
+)
+"""Nobody began it, or whoever did fell silent."""
+
+
+def next_read(session: Session, waits_at_most_s: float) -> ReadRow | None:
+    """The read whose turn it is, locked; one that another session is taking is passed over."""
+    mine = _in_order(waits_at_most_s).with_for_update(of=ReadRow, skip_locked=True)
+    return session.scalars(mine.limit(1)).first()
+
+
+def note_turn(session: Session, site: str) -> None:
+    """A read of this site was taken just now."""
+    last = session.scalar(select(func.max(SiteTurnRow.turn))) or 0
+    session.merge(SiteTurnRow(site=site, turn=last + 1))
+
+
+def _in_order(waits_at_most_s: float) -> Select[tuple[ReadRow]]:
+    other = aliased(ReadRow)
+    runs = and_(other.state == ReadState.RUNNING.value, other.lease >= steady_now())
+    running = select(other.site, func.count().label("reads")).where(runs).group_by(other.site).subquery()
+    pressing = or_(ReadRow.priority == Priority.URGENT.value, ReadRow.created < utc_in(-waits_at_most_s))
+    return (
+        select(ReadRow)
+        .outerjoin(running, running.c.site == ReadRow.site)
+        .outerjoin(SiteTurnRow, SiteTurnRow.site == ReadRow.site)
+        .where(UNOWNED)
+        .order_by(
+            case((pressing, 0), else_=1),
+            func.coalesce(running.c.reads, 0),
+            func.coalesce(SiteTurnRow.turn, 0),
+            ReadRow.id,
+        )
+    )
