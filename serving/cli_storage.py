@@ -75,7 +75,7 @@ def backup(
     from ultraread.serving.storage.backup import Backup
     from ultraread.serving.storage.places import target_at
 
-    with _opened(config, data_dir) as house, _bar("backup") as start:
+    with opened(config, data_dir) as house, _bar("backup") as start:
         report = Backup(house, target_at(to), recheck).make(start)
     told = (
         f"snapshot {report.snapshot}: {report.files} files, {report.bytes} bytes; "
@@ -118,7 +118,7 @@ def list_stored(config: Config = None, data_dir: DataDir = None, as_json: option
     """
     from ultraread.serving.storage.listing import list_all
 
-    with _opened(config, data_dir) as house:
+    with opened(config, data_dir) as house:
         listed = list_all(house.store)
     if as_json:
         typer.echo(json.dumps(listed))
@@ -146,7 +146,7 @@ def scrub(
     from ultraread.serving.storage.scrub import Scrubber, check_database, share_of
 
     part, parts = parse_subset(subset)
-    with _opened(config, data_dir) as house, _bar("scrub") as start:
+    with opened(config, data_dir) as house, _bar("scrub") as start:
         adopt(house)
         scrubber = Scrubber(house, repair, WHO)
         copies = scrubber.copies(lambda row: share_of(row.id, parts) == part - 1)
@@ -173,7 +173,7 @@ def expire(
     """
     from ultraread.serving.storage import retention
 
-    with _opened(config, data_dir) as house:
+    with opened(config, data_dir) as house:
         if yes and not dry_run:
             found = retention.expire(house, WHO)
         else:
@@ -199,7 +199,7 @@ def orphans(
     from ultraread.serving.storage.orphans import orphans as find
     from ultraread.serving.storage.orphans import remove_orphans
 
-    with _opened(config, data_dir) as house:
+    with opened(config, data_dir) as house:
         found = remove_orphans(house, WHO) if yes else find(house)
     _tell_ids("removed" if yes else "orphans", found, as_json)
 
@@ -219,7 +219,7 @@ def hold(
     from ultraread.serving.storage import retention
     from ultraread.serving.storage.house import adopt
 
-    with _opened(config, data_dir) as house:
+    with opened(config, data_dir) as house:
         adopt(house)
         _tell_ids("held", retention.hold(house.store, subject, WHO, why), as_json)
 
@@ -238,7 +238,7 @@ def release(
     """
     from ultraread.serving.storage import retention
 
-    with _opened(config, data_dir) as house:
+    with opened(config, data_dir) as house:
         _tell_ids("released", retention.release(house.store, subject, WHO, why), as_json)
 
 
@@ -260,7 +260,7 @@ def _confirmed(what: str, config: Path | None, data_dir: Path | None) -> list[st
     if is_remote(what) or (Path(what) / SNAPSHOTS).is_dir():
         return verify_backup(target_at(what))
     if not Path(what).exists() and STORED_ID.fullmatch(what):
-        with _opened(config, data_dir) as house:
+        with opened(config, data_dir) as house:
             return _confirmed_stored(house, what)
     return confirm(Path(what))
 
@@ -288,7 +288,7 @@ def _confirmed_stored(house: "House", stored_id: str) -> list[str]:
 
 
 @contextmanager
-def _opened(config: Path | None, data_dir: Path | None) -> "Iterator[House]":
+def opened(config: Path | None, data_dir: Path | None) -> "Iterator[House]":
     """The house of the settings. Raises NotFound where there is none: nothing is made by looking at it."""
     from ultraread.serving.settings import load_settings
     from ultraread.serving.storage.house import House

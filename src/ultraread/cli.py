@@ -14,6 +14,7 @@ from ultraread.datasets.quality.cli import quality
 from ultraread.errors import Interrupted, UltraReadError
 from ultraread.models.cli import app as models
 from ultraread.serving.cli import doctor, print_error, read, serve
+from ultraread.serving.cli_audit import app as audit
 from ultraread.serving.cli_calibrations import app as calibrations
 from ultraread.serving.cli_client import cancel, fetch, status, submit
 from ultraread.serving.cli_convert import convert
@@ -59,6 +60,7 @@ app.command("cross-validate")(cross_validate)
 app.command("leave-one-out")(leave_one_out)
 attach_registry(models)
 app.add_typer(models, name="models")
+app.add_typer(audit, name="audit")
 app.add_typer(calibrations, name="calibrations")
 app.add_typer(datasets, name="datasets")
 app.add_typer(records, name="records")

@@ -14,7 +14,7 @@ from ultraread.serving.store.tables import AuditRow
 WRITERS, EACH = 20, 3
 
 
-def chain(store: Store, site: str = "main") -> list[AuditRow]:
+def chain(store: Store, site: str) -> list[AuditRow]:
     with store.reading() as session:
         return list(AuditLog(session, site).list(limit=10_000))
 
@@ -30,70 +30,69 @@ def tell(store: Store, site: str, number: int) -> None:
         AuditLog(session, site).append("a test", "case_opened", f"case-{number}", {"number": number})
 
 
-def test_parallel_writers_give_one_gapless_chain_a_site(store: Store) -> None:
+def test_parallel_writers_give_one_gapless_chain_a_site(shared_store: Store, site: str) -> None:
     def write(writer: int) -> None:
         for number in range(EACH):
-            tell(store, "main" if writer % 4 else "north", writer * EACH + number)
+            tell(shared_store, site if writer % 4 else f"{site}-north", writer * EACH + number)
 
     with ThreadPoolExecutor(WRITERS) as pool:
         list(pool.map(write, range(WRITERS)))
     north = WRITERS // 4 * EACH
-    assert_chained(chain(store), WRITERS * EACH - north)
-    assert_chained(chain(store, "north"), north)
+    assert_chained(chain(shared_store, site), WRITERS * EACH - north)
+    assert_chained(chain(shared_store, f"{site}-north"), north)
 
 
-def test_a_site_sees_its_own_trail_and_its_own_numbers(store: Store) -> None:
-    for site in ("north", "south", "north"):
-        tell(store, site, 1)
-    with store.of_site("south").writing() as session:
-        AuditLog(session, "north").append(
+def test_a_site_sees_its_own_trail_and_its_own_numbers(shared_store: Store, site: str) -> None:
+    for one in ("north", "south", "north"):
+        tell(shared_store, site + one, 1)
+    with shared_store.of_site(f"{site}south").writing() as session:
+        AuditLog(session, f"{site}north").append(
             "a test", "case_opened", "case-2"
-        )  # what is kept to a site, stays there
-    with store.of_site("south").reading() as session:
+        )  # kept to a site, it stays there
+    with shared_store.of_site(f"{site}south").reading() as session:
         assert [row.subject for row in AuditLog(session).list()] == ["case-1", "case-2"]
-    assert_chained(chain(store, "north"), 2)
-    assert_chained(chain(store, "south"), 2)
+    assert_chained(chain(shared_store, f"{site}north"), 2)
+    assert_chained(chain(shared_store, f"{site}south"), 2)
 
 
-def test_values_that_no_double_holds_are_kept_as_text(store: Store) -> None:
-    with store.writing() as session:
+def test_values_that_no_double_holds_are_kept_as_text(shared_store: Store, site: str) -> None:
+    with shared_store.writing() as session:
         detail = {"large": 2**60, "nan": float("nan"), "text": "a\0b\ud800", "half": 0.1}
-        AuditLog(session).append(
-            "a test", "case_opened", "case\0", detail, old=[1, {"a": 2.5}], new="neu \U0001f52c"
+        new = "neu \U0001f52c"
+        AuditLog(session, site).append(
+            "a test", "case_opened", "case\0", detail, old=[1, {"a": 2.5}], new=new
         )
-    (row,) = chain(store)
+    (row,) = chain(shared_store, site)
     assert row.detail == {"large": str(2**60), "nan": "nan", "text": "a\ufffdb?", "half": 0.1}
-    assert (row.old, row.new, row.subject) == ([1, {"a": 2.5}], "neu \U0001f52c", "case\ufffd")
+    assert (row.old, row.new, row.subject) == ([1, {"a": 2.5}], new, "case\ufffd")
     assert_chained([row], 1)
 
 
-def test_what_a_savepoint_told_goes_with_it(store: Store) -> None:
-    with store.writing() as session:
-        AuditLog(session).append("a test", "kept", "1")
+def test_what_a_savepoint_told_goes_with_it(shared_store: Store, site: str) -> None:
+    with shared_store.writing() as session:
+        log = AuditLog(session, site)
+        log.append("a test", "kept", "1")
         savepoint = session.begin_nested()
-        AuditLog(session).append("a test", "dropped", "2")
+        log.append("a test", "dropped", "2")
         savepoint.rollback()
         with session.begin_nested():
-            AuditLog(session).append("a test", "kept", "3")
-    assert [row.subject for row in chain(store)] == ["1", "3"]
+            log.append("a test", "kept", "3")
+    assert [row.subject for row in chain(shared_store, site)] == ["1", "3"]
 
 
-def test_rows_of_a_version_without_a_chain_are_sealed_and_marked(store: Store) -> None:
-    tell(store, "main", 1)
-    _write_as_before(store, "case-2")
-    tell(store, "main", 3)
-    assert [row.subject for row in chain(store)] == ["case-1", "case-3"]
-    with store.writing() as session:
-        assert sites_unsealed(session.connection()) == ["main"]
-        assert seal(session.connection(), "main") == 1
-        assert seal(session.connection(), "main") == 0
-    rows = chain(store)
+def test_rows_of_a_version_without_a_chain_are_sealed_and_marked(shared_store: Store, site: str) -> None:
+    tell(shared_store, site, 1)
+    _write_as_before(shared_store, site, "case-2")
+    tell(shared_store, site, 3)
+    assert [row.subject for row in chain(shared_store, site)] == ["case-1", "case-3"]
+    with shared_store.writing() as session:
+        assert site in sites_unsealed(session.connection())
+        assert seal(session.connection(), site) == 1
+        assert seal(session.connection(), site) == 0
+    rows = chain(shared_store, site)
     assert_chained(rows, 3)
-    assert [(row.subject, row.sealed) for row in rows] == [
-        ("case-1", False),
-        ("case-3", False),
-        ("case-2", True),
-    ]
+    marks = [(row.subject, row.sealed) for row in rows]
+    assert marks == [("case-1", False), ("case-3", False), ("case-2", True)]
 
 
 @pytest.mark.parametrize(
@@ -104,27 +103,25 @@ def test_rows_of_a_version_without_a_chain_are_sealed_and_marked(store: Store) -
         "DELETE FROM audit_events",
     ],
 )
-def test_the_database_refuses_to_change_what_is_chained(store: Store, change: str) -> None:
-    tell(store, "main", 1)
-    with pytest.raises(DatabaseError, match="never changed"), store.writing() as session:
+def test_the_database_refuses_to_change_what_is_chained(shared_store: Store, site: str, change: str) -> None:
+    tell(shared_store, site, 1)
+    with pytest.raises(DatabaseError, match="never changed"), shared_store.writing() as session:
         session.execute(text(change))
-    assert_chained(chain(store), 1)
+    assert_chained(chain(shared_store, site), 1)
 
 
-def test_sealing_cannot_be_used_to_change_an_event(store: Store) -> None:
-    _write_as_before(store, "case-1")
-    with pytest.raises(DatabaseError, match="never changed"), store.writing() as session:
-        session.execute(text("UPDATE audit_events SET who = 'nobody', hash = 'x'"))
+def test_sealing_cannot_be_used_to_change_an_event(shared_store: Store, site: str) -> None:
+    _write_as_before(shared_store, site, "case-1")
+    with pytest.raises(DatabaseError, match="never changed"), shared_store.writing() as session:
+        session.execute(text("UPDATE audit_events SET who = 'nobody', hash = 'x' WHERE hash IS NULL"))
 
 
-def _write_as_before(store: Store, subject: str) -> None:
+def _write_as_before(store: Store, site: str, subject: str) -> None:
     """As a replica of the version before wrote: without the columns of the chain."""
     now = "'2026-01-01T00:00:00.000Z', 'an older version', 'case_opened'"
+    insert = (
+        "INSERT INTO audit_events (site, at, who, what, subject, detail) "  # noqa: S608
+        f"VALUES (:site, {now}, :subject, '{{}}')"
+    )
     with store.writing() as session:
-        session.execute(
-            text(
-                "INSERT INTO audit_events (site, at, who, what, subject, detail) "  # noqa: S608
-                f"VALUES ('main', {now}, :subject, '{{}}')"
-            ),
-            {"subject": subject},
-        )
+        session.execute(text(insert), {"site": site, "subject": subject})

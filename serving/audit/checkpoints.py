@@ -1,0 +1,127 @@
+"""Signs where each site's chain stands, now and then, into a table and into a file beside the database."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from ultraread.errors import AuditChainBroken, RequestInvalid
+from ultraread.serving.audit.signing import Checkpoint, Signer, load_signer
+from ultraread.serving.settings import Settings
+from ultraread.serving.storage.durable import full_storage_coded
+from ultraread.serving.store.audit import seal, sites_unsealed
+from ultraread.serving.store.audit_tables import AuditCheckpointRow, AuditHeadRow
+from ultraread.serving.store.clock import utc_in, utc_now
+from ultraread.serving.store.engine import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointer:
+    """Without a signer, it only takes into the chains what a version without them wrote."""
+
+    store: Store
+    signer: Signer | None
+    file: Path
+    every_events: int
+    every_s: float
+
+    def step(self) -> bool:
+        """Sign the chains that grew by `every_events`, or at all in `every_s`; True where one was."""
+        return bool(self._sign(at_once=False))
+
+    def sign_all(self) -> list[Checkpoint]:
+        """Sign every chain that is longer than its last checkpoint: before a backup, and at the end."""
+        return self._sign(at_once=True)
+
+    def _sign(self, *, at_once: bool) -> list[Checkpoint]:
+        seal_all(self.store)
+        if self.signer is None:
+            return []
+        with self.store.reading() as session:
+            due = [head.site for head in self._due(session, self.signer.public_key, at_once)]
+        return [signed for site in due if (signed := self._sign_one(self.signer, site))]
+
+    def _due(self, session: Session, public_key: str, at_once: bool) -> list[AuditHeadRow]:
+        row = AuditCheckpointRow
+        newest = (
+            select(row.site, func.max(row.sequence).label("sequence"), func.max(row.at).label("at"))
+            .where(row.public_key == public_key)
+            .group_by(row.site)
+            .subquery()
+        )
+        heads, signed = AuditHeadRow, func.coalesce(newest.c.sequence, 0)
+        query = select(heads).outerjoin(newest, newest.c.site == heads.site).where(heads.sequence > signed)
+        if not at_once:
+            grown = heads.sequence >= signed + self.every_events
+            old = or_(newest.c.at.is_(None), newest.c.at <= utc_in(-self.every_s))
+            query = query.where(or_(grown, old))
+        return list(session.scalars(query.order_by(heads.site)))
+
+    def _sign_one(self, signer: Signer, site: str) -> Checkpoint | None:
+        """First into the table: what the file alone had would look as if the table had lost it."""
+        with self.store.writing() as session:
+            heads = AuditHeadRow
+            query = select(heads.sequence, heads.hash, utc_now()).where(heads.site == site)
+            signed = signer.sign(Checkpoint(site, *session.execute(query.with_for_update()).one()))
+            if session.get(AuditCheckpointRow, (site, signed.sequence, signed.public_key)):
+                return None  # another replica was faster
+            session.add(AuditCheckpointRow(**signed.as_json()))
+        append_checkpoint(self.file, signed)
+        return signed
+
+
+def open_checkpointer(settings: Settings, store: Store) -> Checkpointer:
+    """Raises ConfigInsecure for a key that is not kept as it should be."""
+    key = settings.audit_key_file
+    return Checkpointer(
+        store=store,
+        signer=load_signer(key, settings.data_dir) if key else None,
+        file=settings.checkpoint_file,
+        every_events=settings.audit_checkpoint_events,
+        every_s=60 * settings.audit_checkpoint_minutes,
+    )
+
+
+def seal_all(store: Store) -> None:
+    """Take every site's rows into its chain that a version without one wrote."""
+    with store.reading() as session:
+        sites = sites_unsealed(session.connection())
+    for site in sites:
+        left = 1
+        while left:
+            with store.writing() as session:
+                left = seal(session.connection(), site)
+
+
+def append_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
+    """One line of JSON at the end of the file, on the disk before this returns."""
+    with full_storage_coded("a checkpoint of the audit trail"):
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with open(descriptor, "w") as lines:
+            lines.write(json.dumps(checkpoint.as_json()) + "\n")
+            lines.flush()
+            os.fsync(lines.fileno())
+
+
+def checkpoints_in(file: Path) -> Iterator[Checkpoint]:
+    """What a file of checkpoints, or an export, says of them. A last line that a crash cut is left out.
+
+    Raises RequestInvalid where the file cannot be read, AuditChainBroken where a line is damaged.
+    """
+    try:
+        lines = file.read_text(errors="replace").split("\n")
+    except OSError as failure:
+        raise RequestInvalid(
+            f"{file} cannot be read ({failure.strerror})", "Check --checkpoint."
+        ) from failure
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            body = json.loads(line)
+            if body.get("kind", "checkpoint") == "checkpoint":
+                yield Checkpoint.from_json(body)
+        except (ValueError, KeyError, TypeError, AttributeError) as damaged:
+            raise AuditChainBroken(f"line {number} of {file.name} is damaged") from damaged
