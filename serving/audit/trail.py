@@ -85,9 +85,9 @@ class DatabaseTrail:
         shown = [_raw(columns[name]).label(name) for name in _COLUMNS]
         query = select(*shown).where(columns.site == self.site, columns.site_sequence <= upto)
         ordered = query.order_by(columns.site_sequence, columns.sequence)
-        rows = self.session.connection().execute(ordered, execution_options={"yield_per": AT_ONCE})
-        for row in rows.mappings():
-            yield StoredEvent(row["site_sequence"], _event(dict(row)), str(row["hash"]))
+        with self.session.connection().execute(ordered, execution_options={"yield_per": AT_ONCE}) as rows:
+            for row in rows.mappings():
+                yield StoredEvent(row["site_sequence"], _event(dict(row)), str(row["hash"]))
 
     def largest(self) -> int:
         query = select(func.max(AuditRow.site_sequence)).where(AuditRow.site == self.site)
