@@ -77,11 +77,12 @@ class OutboxSender:
     store: Store
     tracking_uri: str
     first_wait_s: float = 2.0
+    hold_s: float = outbox.SENDING_S
 
     def send_pending(self) -> int:
         """Send what is due until one fails, which then waits in the outbox; return how many were sent."""
         sent = 0
-        while (taken := outbox.take_due(self.store)) and self._send(taken):
+        while (taken := outbox.take_due(self.store, self.hold_s)) and self._send(taken):
             sent += 1
         return sent
 

@@ -44,14 +44,14 @@ def pending(store: Store) -> list[OutboxRow]:
         )
 
 
-def take_due(store: Store) -> PendingRun | None:
-    """Take the row that is due longest, for SENDING_S: if this process dies, another one takes it then."""
+def take_due(store: Store, hold_s: float = SENDING_S) -> PendingRun | None:
+    """Take the row that is due longest, for `hold_s`: if this process dies, another one takes it then."""
     due = select(OutboxRow).where(OutboxRow.sent.is_(None), OutboxRow.due <= steady_now())
     with store.writing() as session:
         row = session.scalars(due.order_by(OutboxRow.due).limit(1)).first()
         if row is None:
             return None
-        row.attempts, row.due = row.attempts + 1, steady_in(SENDING_S)
+        row.attempts, row.due = row.attempts + 1, steady_in(hold_s)
         return _pending_run(session, row)
 
 
