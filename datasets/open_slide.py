@@ -23,6 +23,10 @@ Reader = Callable[[SlideAddress], Slide]
 """Opens the files of an address; the Slide owns them, and closes them where opening fails."""
 
 
+OpenSlide = Callable[[SlideAddress], Slide]
+"""How a slide is opened: `open_slide` in this process, or in one of its own (serving/decoding)."""
+
+
 def open_slide(slide: Path | str | SlideAddress) -> Slide:
     """Return the opened slide. Raises an InputRefused that says why it is no image UltraRead opens.
 

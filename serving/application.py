@@ -24,8 +24,9 @@ from ultraread.errors import UltraReadError, Unavailable
 from ultraread.models.registry import ModelFolder
 from ultraread.serving import logs, metrics
 from ultraread.serving.conclusion import ReadToConclude, conclude_read
+from ultraread.serving.decoding.pool import DecodingPool
 from ultraread.serving.draining import draining_of
-from ultraread.serving.live_models import MODEL, LiveModels, application_of, ref_of
+from ultraread.serving.live_models import MODEL, LiveModels, ServedModel, application_of, ref_of
 from ultraread.serving.machine import SUPPORT_CPUS, Share, live_versions, share_of_replica
 from ultraread.serving.mlflow_log import OutboxSender
 from ultraread.serving.model_files import ModelFiles
@@ -36,9 +37,10 @@ from ultraread.serving.runner import ReadRunner
 from ultraread.serving.score_tiles import SCORED, RangeScorer, RangeScores, RangeTask
 from ultraread.serving.settings import Settings, prepare_folders
 from ultraread.serving.shadow import ShadowRunner
+from ultraread.serving.shared_folder import installation_id, refuse_another_folder
 from ultraread.serving.storage.house import House
 from ultraread.serving.storage.upkeep import upkeep
-from ultraread.serving.store.engine import open_store
+from ultraread.serving.store.engine import Store, open_store
 from ultraread.serving.store.ids import new_id
 from ultraread.serving.store.jobs import EndState, Jobs, ReadResult
 
@@ -55,6 +57,8 @@ START_S = 120.0
 """A classifier that does not answer after this long is given up: no read shall wait for ever."""
 CONSTRUCTOR_TRIES = 3
 SUPPORT = {"num_cpus": SUPPORT_CPUS}
+MOST_REQUESTS = 2000
+"""At once, streams of events included; the API itself sheds long before."""
 LOOK_S = 0.1
 """Seconds between looks whether the service drains."""
 HURRY_S = 5.0
@@ -64,8 +68,9 @@ HURRY_S = 5.0
 class Ingress:
     """HTTP. The other deployments are bound here so that they belong to the application."""
 
-    def __init__(self, settings: Settings, *_others: Handle) -> None:
+    def __init__(self, settings: Settings, installation: str, *_others: Handle) -> None:
         logs.set_up_deployment("Ingress")
+        refuse_another_folder(settings, installation)
         self._settings = settings
 
     def __serve_build_asgi_app__(self) -> FastAPI:  # the name is Ray's
@@ -81,8 +86,9 @@ class TileClassifier:
         from ultraread.models.classifier import OnnxClassifier
 
         logs.set_up_deployment("TileClassifier")
-        self._presence = Presence(open_store(settings.database_url), "TileClassifier").begin()
-        self._score = RangeScorer(OnnxClassifier(model, share.threads))
+        self._presence = Presence(open_store(settings.database_address), "TileClassifier").begin()
+        classify = OnnxClassifier(model, share.threads)
+        self._score = RangeScorer(classify, decoding=DecodingPool(settings.decode_limits))
         self._one = ThreadPoolExecutor(1, thread_name_prefix="score")
 
     async def score(self, task: RangeTask) -> RangeScores:
@@ -103,12 +109,20 @@ class Aggregator:
 
 
 class Runner:
-    """Takes reads from the queue, as many as may run at once, and keeps the models live that they need."""
+    """Takes reads from the queue, as many as may run at once.
 
-    def __init__(self, settings: Settings, aggregator: Handle) -> None:
+    It keeps the models live that they need, or asks the keeper for them where there are several runners.
+    """
+
+    def __init__(
+        self, settings: Settings, installation: str, aggregator: Handle, keeper: Handle | None = None
+    ) -> None:
         logs.set_up_deployment("Runner")
-        store = open_store(settings.database_url)
-        live = LiveModels(open_registry(settings, store), ServeClassifiers(settings), live_versions(settings))
+        refuse_another_folder(settings, installation)
+        store = open_store(settings.database_address)
+        decoding = DecodingPool(settings.decode_limits)
+        kept = _Kept(settings, store, decoding) if keeper is None else None
+        take_model = kept.live.take if kept else _AskedOfKeeper(keeper, settings.replicas)
         runner = ReadRunner(
             settings=settings,
             jobs=Jobs(
@@ -118,13 +132,34 @@ class Runner:
                 settings.shadow_fraction,
                 settings.retention_days,
             ),
-            take_model=live.take,
+            take_model=take_model,
             conclude=lambda read: _concluded(aggregator, read),
             owner=f"runner-{os.getpid()}-{new_id()}",
+            open_one=decoding.open,
         )
-        shadow = ShadowRunner(settings, store, live.take)
-        steps = [*[runner.run_next] * settings.max_running_reads, live.follow, shadow.run_next]
-        self._work = _Work(settings, Presence(store, "Runner", live.refs), steps)
+        presence = Presence(store, "Runner", kept.live.refs if kept else None)
+        steps = [*[runner.run_next] * settings.max_running_reads, *(kept.steps if kept else [])]
+        self._work = _Work(settings, presence, steps)
+
+    def __del__(self) -> None:
+        self._work.end()
+
+
+class Keeper:
+    """Keeps models live for several runners: one process that starts and stops versions."""
+
+    def __init__(self, settings: Settings, installation: str) -> None:
+        logs.set_up_deployment("Keeper")
+        refuse_another_folder(settings, installation)
+        store = open_store(settings.database_address)
+        kept = _Kept(settings, store, DecodingPool(settings.decode_limits))
+        self._take = kept.live.take
+        self._work = _Work(settings, Presence(store, "Keeper", kept.live.refs), kept.steps)
+
+    async def take(self, name: str, version: str) -> ModelFolder:
+        """The version, once its classifiers answer."""
+        served = await asyncio.to_thread(self._take, name, version)
+        return served.model
 
     def __del__(self) -> None:
         self._work.end()
@@ -135,7 +170,7 @@ class Outbox:
 
     def __init__(self, settings: Settings) -> None:
         logs.set_up_deployment("Outbox")
-        store = open_store(settings.database_url)
+        store = open_store(settings.database_address)
         sender = OutboxSender(store, settings.mlflow_uri)
         mirror = ModelMirror(store, ModelFiles(settings.models_dir), settings.mlflow_uri)
         self._work = _Work(
@@ -145,6 +180,31 @@ class Outbox:
 
     def __del__(self) -> None:
         self._work.end()
+
+
+class _Kept:
+    """The live versions of a process that keeps them, and what it does for them again and again."""
+
+    def __init__(self, settings: Settings, store: Store, decoding: DecodingPool) -> None:
+        registry = open_registry(settings, store)
+        self.live = LiveModels(registry, ServeClassifiers(settings), live_versions(settings))
+        shadow = ShadowRunner(settings, store, self.live.take, decoding.open)
+        self.steps = [self.live.follow, shadow.run_next]
+
+
+class _AskedOfKeeper:
+    """A TakeModel. Raises Unavailable where the keeper dies: another one is started, and the read goes on."""
+
+    def __init__(self, keeper: Any, replicas: int) -> None:
+        self._keeper, self._in_flight = keeper, 2 * replicas
+
+    def __call__(self, name: str, version: str) -> ServedModel:
+        try:
+            model: ModelFolder = _answer(lambda: self._keeper.take.remote(name, version).result())
+        except RayActorError as died:
+            raise Unavailable("the keeper of models died") from died
+        handle = serve.get_app_handle(application_of(model.card.ref))
+        return ServedModel(model, ReplicaScorer(handle, model.card.ref, self._in_flight))
 
 
 class ServeClassifiers:
@@ -248,12 +308,26 @@ class _Work:
 def build(settings: Settings) -> serve.Application:
     """Bind all deployments but the classifiers."""
     prepare_folders(settings)
-    grace_s = settings.grace_s
-    runner = _deploy(Runner, grace_s).bind(settings, _deploy(Aggregator, grace_s).bind())
-    ingress = _deploy(serve.ingress()(Ingress), grace_s, max_ongoing_requests=settings.most_inside)
+    installation = installation_id(settings)
+    grace_s, several = settings.grace_s, {"num_replicas": settings.runners} | _spread(settings)
+    aggregator = _deploy(Aggregator, grace_s, **several).bind()
+    keeper = _deploy(Keeper, grace_s).bind(settings, installation) if settings.profile == "cluster" else None
+    runner = _deploy(Runner, grace_s, **several).bind(settings, installation, aggregator, keeper)
     outbox = _deploy(Outbox, grace_s).bind(settings)
-    application: serve.Application = ingress.bind(settings, runner, outbox)
+    ingress = _deploy(
+        serve.ingress()(Ingress),
+        grace_s,
+        max_ongoing_requests=MOST_REQUESTS,
+        num_replicas=settings.ingresses,
+        **_spread(settings),
+    )
+    application: serve.Application = ingress.bind(settings, installation, runner, outbox)
     return application
+
+
+def _spread(settings: Settings) -> dict[str, int]:
+    """On a cluster at most one of a kind a node: a node that dies takes no more than one with it."""
+    return {"max_replicas_per_node": 1} if settings.profile == "cluster" else {}
 
 
 def _deploy(deployed: type, grace_s: float, **options: Any) -> Any:  # noqa: ANN401  # Ray hides these types
@@ -272,6 +346,7 @@ def classifier(model: ModelFolder, settings: Settings) -> serve.Application:
         ray_actor_options={"num_cpus": share.cpus},
         max_ongoing_requests=2,
         max_constructor_retry_count=CONSTRUCTOR_TRIES,
+        **_spread(settings),
     )
     application: serve.Application = deployment.bind(model, share, settings)
     return application

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,12 +19,13 @@ from ultraread.serving.cli_calibrations import AsOf, CalibrationsFile, calibrati
 
 if TYPE_CHECKING:
     from ultraread.datasets.slide_address import SlidePlace
+    from ultraread.serving.decoding.pool import DecodingPool
     from ultraread.serving.findings import CaseFindings
     from ultraread.serving.local_read import LocalReader, SlideOutcome
     from ultraread.serving.score_tiles import RangeScorer, RangeScores, RangeTask
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")]
-DECODING_THREADS = 1
+DECODERS = 1
 
 
 def read(
@@ -58,6 +59,7 @@ def read(
     Example: ultraread read field.tif --out results --nm-per-px 4.6 --reason "calibration of 2026-10-02"
     """
     from ultraread.models.classifier import fitting
+    from ultraread.serving.decoding.pool import DecodingPool
     from ultraread.serving.local_models import find_local_model
     from ultraread.serving.local_read import LocalReader
     from ultraread.serving.read_slide import ReadRequest
@@ -67,7 +69,11 @@ def read(
     box = options.parse_region(region)
     request = ReadRequest(stated, box, specimen, calibrations=measured, contrast_confirmed=contrast_confirmed)
     found = fitting(find_local_model(model))
-    with options.progress_bars(MofNCompleteColumn()) as progress, _scoring(found) as score_ranges:
+    with (
+        closing(DecodingPool()) as decoding,
+        options.progress_bars(MofNCompleteColumn()) as progress,
+        _scoring(found, decoding) as score_ranges,
+    ):
         reader = LocalReader(
             model=found,
             score_ranges=score_ranges,
@@ -77,6 +83,7 @@ def read(
             in_case=bool(case),
             identity=identity_stated(identity, identity_reason),
             start_bar=lambda name, tiles: _bar(progress, name, tiles),
+            open_one=decoding.open,
         )
         outcomes, findings = _read_all(reader, slides, as_json)
     _tell(outcomes, case, findings, as_json)
@@ -103,7 +110,9 @@ def serve(
     settings = load_settings(config, host=host, port=port, data_dir=data_dir, replicas=replicas)
     typer.echo("Starting Ray Serve (about 15 s)", err=True)
     with running(settings) as url:
-        typer.echo(f"UltraRead answers at {url} (described at {url}/v1/openapi.json). Ctrl-C stops it.", err=True)
+        typer.echo(
+            f"UltraRead answers at {url} (described at {url}/v1/openapi.json). Ctrl-C stops it.", err=True
+        )
         wait_for_stop()
 
 
@@ -130,7 +139,9 @@ def print_error(error: UltraReadError, subject: str = "") -> None:
 
 
 @contextmanager
-def _scoring(model: ModelFolder) -> "Iterator[Callable[[Iterable[RangeTask]], Iterator[RangeScores]]]":
+def _scoring(
+    model: ModelFolder, decoding: "DecodingPool"
+) -> "Iterator[Callable[[Iterable[RangeTask]], Iterator[RangeScores]]]":
     """Score in this process, opening the model at the first range: what is refused before costs no start."""
     opened: list[RangeScorer] = []
 
@@ -140,7 +151,7 @@ def _scoring(model: ModelFolder) -> "Iterator[Callable[[Iterable[RangeTask]], It
         from ultraread.serving.score_tiles import RangeScorer as Scorer
 
         if not opened:
-            opened.append(Scorer(OnnxClassifier(model, threads=own_cpus()), DECODING_THREADS))
+            opened.append(Scorer(OnnxClassifier(model, threads=own_cpus()), DECODERS, decoding))
         yield from map(opened[0], tasks)
 
     try:

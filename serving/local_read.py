@@ -11,6 +11,7 @@ from typing import Any
 
 from ultraread.datasets.identity.called import NamedSlide, name_slides, sha256_if_there
 from ultraread.datasets.identity.policy import STRIP_BY_DEFAULT, IdentityStatement
+from ultraread.datasets.open_slide import OpenSlide, open_slide
 from ultraread.datasets.slide_address import SlideAddress, SlidePlace, address_of
 from ultraread.errors import (
     InputChanged,
@@ -84,6 +85,7 @@ class LocalReader:
     in_case: bool = False
     identity: IdentityStatement = STRIP_BY_DEFAULT
     start_bar: StartBar = field(default=lambda name, tiles: lambda done: None)
+    open_one: OpenSlide = open_slide
 
     def read(self, slides: Sequence[SlidePlace]) -> Iterator[SlideOutcome]:
         """Yield each slide's outcome as it ends: one bad slide never ends a batch.
@@ -93,7 +95,7 @@ class LocalReader:
         _refuse_unwritable(self.out)
         was_there = self.out.exists()
         tiles: dict[str, int] = {}
-        for slide, named in zip(slides, name_slides(slides, self.identity), strict=True):
+        for slide, named in zip(slides, name_slides(slides, self.identity, self.open_one), strict=True):
             outcome = SlideOutcome(slide, self.out / named.folder, named.called)
             try:
                 outcome = replace(outcome, concluded=self._read_one(slide, named, tiles))
@@ -162,7 +164,12 @@ class LocalReader:
             return self.start_bar(f"{name}: looking for text and bars", images)
 
         return prepare_slide(
-            slide, self.model, self.request, identity=self.identity, start_looking=start_looking
+            slide,
+            self.model,
+            self.request,
+            identity=self.identity,
+            start_looking=start_looking,
+            open_one=self.open_one,
         )
 
     def _score_and_publish(

@@ -18,7 +18,7 @@ from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.identity.find import find_identity, names_of
 from ultraread.datasets.identity.found import NOTHING_FOUND, Identity
 from ultraread.datasets.identity.policy import STRIP_BY_DEFAULT, IdentityStatement, under
-from ultraread.datasets.open_slide import open_slide
+from ultraread.datasets.open_slide import OpenSlide, open_slide
 from ultraread.datasets.other_scales import other_scales
 from ultraread.datasets.quality.assess import ImageQuality
 from ultraread.datasets.quality.contrast import SAMPLE_TILES, contrast_of
@@ -96,6 +96,7 @@ def prepare_slide(
     identity: Identity | IdentityStatement = STRIP_BY_DEFAULT,
     looks: Sequence[Look] = (),
     start_looking: StartLooking = lambda images: lambda done: None,
+    open_one: OpenSlide = open_slide,
 ) -> PreparedSlide:
     """Open, admit and plan. Raises the InputRefused that applies; nothing is written.
 
@@ -103,7 +104,7 @@ def prepare_slide(
     found at filing, or the policy under which it is looked for here. `looks` were made at filing, one an
     image; without them they are made here, and `start_looking` is told of it.
     """
-    with open_slide(address) as slide:
+    with open_one(address) as slide:
         seen = tuple(looks) or look_at_all(slide, start_looking(len(slide.info.images)))
         held = _held(slide, address, seen, identity)
         others = other_scales(seen, request.calibrations)

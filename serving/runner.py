@@ -12,6 +12,7 @@ from typing import Self
 from ultraread.datasets.calibration import Calibrations
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.identity.found import Identity
+from ultraread.datasets.open_slide import OpenSlide, open_slide
 from ultraread.datasets.scale import operator_scale
 from ultraread.datasets.slide_digest import FileDigest, SlideDigest
 from ultraread.errors import (
@@ -55,6 +56,7 @@ class ReadRunner:
     take_model: TakeModel
     conclude: Conclude
     owner: str
+    open_one: OpenSlide = open_slide
 
     def run_next(self) -> bool:
         """Run the oldest read that nobody works on; False where there is none."""
@@ -199,7 +201,9 @@ class _OneRead:
         address = open_slide_store(self.runner.settings).address(row)
         try:
             identity = Identity.from_json(row.identity)
-            prepared = prepare_slide(address, model, request, digest, identity, looks_of(row))
+            prepared = prepare_slide(
+                address, model, request, digest, identity, looks_of(row), open_one=self.runner.open_one
+            )
             return replace(slide, prepared=prepared)
         except Unavailable:
             raise

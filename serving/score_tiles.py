@@ -88,6 +88,7 @@ class RangeScorer:
         self._classify = classify
         self._decoders = decoders
         self._decoding = decoding or DecodingPool()
+        self._end_decoding = self._decoding.close if decoding is None else lambda: None
         self._threads = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
         self._ahead = 2 * classify.card.batch_size
         self._ring = Ring(self._ahead + 1, classify.card.tile_px)
@@ -126,7 +127,7 @@ class RangeScorer:
         self._threads.shutdown(cancel_futures=True)
         if self._tiles is not None:
             self._tiles.close()
-        self._decoding.close()
+        self._end_decoding()
         self._ring.close()
 
     def _open(self, address: SlideAddress) -> BoundedTiles:

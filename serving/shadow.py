@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ultraread.datasets.open_slide import OpenSlide, open_slide
 from ultraread.datasets.slide_digest import FileDigest, SlideDigest
 from ultraread.errors import UltraReadError, Unavailable
 from ultraread.models.promotion import Alias
@@ -46,6 +47,7 @@ class ShadowRunner:
     settings: Settings
     store: Store
     take_model: TakeModel
+    open_one: OpenSlide = open_slide
 
     def run_next(self) -> bool:
         """Repeat the oldest read that the lot fell on; False where there is none, or where reads go first.
@@ -113,7 +115,8 @@ class ShadowRunner:
     def _prepared(self, slide: SlideRow, served: ServedModel, request: ReadRequest) -> PreparedSlide:
         digest = SlideDigest(slide.sha256, tuple(FileDigest(**file) for file in slide.files))
         address = open_slide_store(self.settings).address(slide)
-        return prepare_slide(address, served.model, request, digest, looks=looks_of(slide))
+        looks = looks_of(slide)
+        return prepare_slide(address, served.model, request, digest, looks=looks, open_one=self.open_one)
 
     def _give_way(self) -> None:
         if not shadows.is_idle(self.store):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import rfc8785
 from ultraread.datasets.digest import sha256_of_file
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.identity.called import called
-from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.slide import TileUnreadable
 from ultraread.datasets.slide_address import ZARR_METADATA, address_of
 from ultraread.datasets.slide_digest import digest_slide
-from ultraread.errors import IntegrityFailed
+from ultraread.errors import DecodeFailed, IntegrityFailed
+from ultraread.serving.decoding.pool import DecodingPool
 from ultraread.serving.findings import digest_of
 from ultraread.serving.results.case import CASE_FILE
 
@@ -113,13 +114,13 @@ def _forms(body: dict[str, Any]) -> tuple[bytes, ...]:
 def _verify_slide(path: Path) -> list[str]:
     """Decode everything once. What cannot be decoded is named by its place."""
     confirmed, name = [], called(path)
-    with open_slide(path) as slide:
+    with closing(DecodingPool()) as decoding, decoding.open(address_of(path)) as slide:
         for image in slide.info.images:
             damaged = []
             for box in _boxes(image.size):
                 try:
                     slide.read_box(image.index, 0, box)
-                except TileUnreadable as failure:
+                except (TileUnreadable, DecodeFailed) as failure:
                     damaged.append(f"image {image.index} near x={box.x}, y={box.y}: {failure}")
             if damaged:
                 raise IntegrityFailed(f"{name}: " + "; ".join(damaged[:20]), "Copy the slide again.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ultraread.datasets.identity.find import find_identity, names_of
 from ultraread.datasets.identity.found import IdentityPolicy
 from ultraread.datasets.identity.policy import STRIP_BY_DEFAULT, IdentityStatement
-from ultraread.datasets.open_slide import open_slide
+from ultraread.datasets.open_slide import OpenSlide, open_slide
 from ultraread.datasets.slide import SlideFormat, SlideInfo
 from ultraread.datasets.slide_address import SlideAddress, SlidePlace, address_of
 from ultraread.datasets.slide_digest import digest_slide
@@ -27,16 +27,18 @@ class NamedSlide:
 
 def called(slide: SlidePlace) -> str:
     """What messages and tables call a slide: its name, or `slide-<digits>` where that gives somebody away."""
-    return _named(slide, 0, STRIP_BY_DEFAULT).called
+    return _named(slide, 0, STRIP_BY_DEFAULT, open_slide).called
 
 
-def name_slides(slides: Sequence[SlidePlace], stated: IdentityStatement) -> list[NamedSlide]:
+def name_slides(
+    slides: Sequence[SlidePlace], stated: IdentityStatement, open_one: OpenSlide = open_slide
+) -> list[NamedSlide]:
     """Decide the names before any read starts.
 
     A folder is called by the slide's stem, or `slide-<first 16 digits of its sha256>` where the stem gives
     somebody away or policy `strip` is stated. Stems that clash get the first 8 digits of the sha256.
     """
-    named = [_named(slide, number, stated) for number, slide in enumerate(slides)]
+    named = [_named(slide, number, stated, open_one) for number, slide in enumerate(slides)]
     times = Counter(one.folder for one in named)
     return [
         one if times[one.folder] == 1 or one.folder != slide.stem else _distinct(one, slide)
@@ -44,15 +46,15 @@ def name_slides(slides: Sequence[SlidePlace], stated: IdentityStatement) -> list
     ]
 
 
-def _named(slide: SlidePlace, number: int, stated: IdentityStatement) -> NamedSlide:
-    if not _is_hidden(slide, stated):
+def _named(slide: SlidePlace, number: int, stated: IdentityStatement, open_one: OpenSlide) -> NamedSlide:
+    if not _is_hidden(slide, stated, open_one):
         return NamedSlide(slide.stem, slide.name)
     sha256 = sha256_if_there(slide)
     anonymous = f"slide-{sha256[:DIGITS]}" if sha256 else f"slide-number-{number + 1}"
     return NamedSlide(anonymous, anonymous)
 
 
-def _is_hidden(slide: SlidePlace, stated: IdentityStatement) -> bool:
+def _is_hidden(slide: SlidePlace, stated: IdentityStatement, open_one: OpenSlide) -> bool:
     if stated.policy == IdentityPolicy.KEEP:
         return False
     if stated.is_stated and stated.policy == IdentityPolicy.STRIP:
@@ -61,13 +63,13 @@ def _is_hidden(slide: SlidePlace, stated: IdentityStatement) -> bool:
         return True
     try:
         address = address_of(slide)
-        return find_identity(_info(address), [slide.name, *names_of(address)], ()).is_in_names
+        return find_identity(_info(address, open_one), [slide.name, *names_of(address)], ()).is_in_names
     except Exception:  # whatever it is, the read of this slide will say so, and no other
         return False
 
 
-def _info(address: SlideAddress) -> SlideInfo:
-    with open_slide(address) as slide:
+def _info(address: SlideAddress, open_one: OpenSlide) -> SlideInfo:
+    with open_one(address) as slide:
         return slide.info
 
 

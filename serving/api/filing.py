@@ -16,7 +16,6 @@ from ultraread.datasets.identity.policy import (
     stricter_or_reasoned,
     under,
 )
-from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.other_scales import other_scales
 from ultraread.datasets.scan_record.facts import filed_image
 from ultraread.datasets.slide import Slide
@@ -98,7 +97,7 @@ def _inspected(
 ) -> NewSlide:
     files = (FileAddress(name, str(path)) for name, path in zip(names, paths, strict=True))
     address = SlideAddress(slide_id, tuple(files))
-    with open_slide(address) as slide:
+    with service.decoding.open(address) as slide:
         looks = look_at_all(slide)
         identity = under(find_identity(slide.info, names, looks), _policy(service, stated))
         file_format, images = slide.info.format, _images(slide, identity, looks)

@@ -7,7 +7,6 @@ from ultraread.datasets.admission import admit
 from ultraread.datasets.burnt_in.look import look_at_all
 from ultraread.datasets.calibration import Calibrations
 from ultraread.datasets.geometry import BoxPx
-from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.other_scales import other_scales
 from ultraread.datasets.scale import StatedScale, operator_scale
 from ultraread.errors import InputRefused, IntegrityFailed, RequestInvalid, SlideNotFound
@@ -87,7 +86,7 @@ def _admit(
     calibrations: Calibrations | None,
 ) -> None:
     try:
-        with open_slide(service.slides.address(slide)) as opened:
+        with service.decoding.open(service.slides.address(slide)) as opened:
             others = other_scales(looks_of(slide) or look_at_all(opened), calibrations)
             admitted = admit(opened, model.demands, _scale(wanted.scale), _region(wanted.region), others)
             for image in admitted.images[:CONTRAST_IMAGES]:

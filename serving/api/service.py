@@ -72,7 +72,7 @@ class Service:
 def open_service(settings: Settings) -> Service:
     """Make folders and database where there are none. Raises what keeps the service from starting."""
     prepare_folders(settings)
-    store = open_store(settings.database_url)
+    store = open_store(settings.database_address)
     if settings.profile == "local":
         release_interrupted(store)
     if settings.owner_token:
