@@ -295,10 +295,10 @@ def opened(config: Path | None, data_dir: Path | None) -> "Iterator[House]":
     from ultraread.serving.store.engine import open_store
 
     settings = load_settings(config, data_dir=data_dir)
-    if not settings.database_file.is_file():
+    if not settings.has_database:
         where = settings.data_dir
         raise NotFound(f"there is no installation in {where}", "Name another by --data-dir or --config.")
-    store = open_store(settings.database_url)
+    store = open_store(settings.database_address)
     try:
         yield House(settings, store)
     finally:

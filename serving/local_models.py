@@ -36,14 +36,14 @@ def find_local_model(ref: str, settings: Settings | None = None) -> ModelFolder:
 @contextmanager
 def registry_of(settings: Settings, make: bool = False) -> "Iterator[ModelRegistry | None]":
     """The registry of the data folder; where there is none yet, None unless it is to be made."""
-    if not make and not settings.database_file.is_file():
+    if not make and not settings.has_database:
         yield None
         return
     from ultraread.serving.model_registry import open_registry
     from ultraread.serving.store.engine import open_store
 
     prepare_folders(settings)
-    store = open_store(settings.database_url)
+    store = open_store(settings.database_address)
     try:
         yield open_registry(settings, store)
     finally:

@@ -75,15 +75,6 @@ class Settings(
         description="Tiles a range: the unit of dispatch and checkpoint. Smaller ones cost more dispatch; "
         "larger ones repeat more work after a crash.",
     )
-    lease_s: float = Field(
-        default=15,
-        gt=0,
-        description="Seconds without a heartbeat after which another runner takes a read over.",
-    )
-    heartbeat_s: float = Field(default=5, gt=0, description="Seconds between heartbeats of a running read.")
-    max_attempts: int = Field(
-        default=3, ge=1, description="Attempts without progress after which a read is failed as poisoned."
-    )
     poll_s: float = Field(default=0.2, gt=0, description="Seconds between looks into the store for news.")
     max_running_reads: int = Field(
         default=1, ge=1, description="Reads that run at once; one already uses all cores."
@@ -149,11 +140,6 @@ class Settings(
             raise ConfigInsecure(
                 f"host {self.host} is not {' or '.join(HOSTS)}: there is no authentication yet"
             )
-        if self.lease_s <= 2 * self.heartbeat_s:
-            raise RequestInvalid(
-                f"a lease of {self.lease_s:g} s is lost too easily, with a beat each {self.heartbeat_s:g} s",
-                "Set lease_s to more than twice heartbeat_s.",
-            )
         is_remote(self.slides_place)
         if self.second_copy_url is not None:
             for first in (self.slides_place, str(self.data_dir)):
@@ -161,11 +147,18 @@ class Settings(
         return self
 
     @property
-    def database_url(self) -> str:
-        return f"sqlite:///{self.database_file}"
+    def database_address(self) -> str:
+        """For `open_store`; it may hold a password."""
+        return self.stated_database or f"sqlite:///{self.database_file}"
+
+    @property
+    def has_database(self) -> bool:
+        """Whether there is one to look into; False where the next start makes a file."""
+        return self.stated_database is not None or self.database_file.is_file()
 
     @property
     def database_file(self) -> Path:
+        """Of SQLite, where no other database is set."""
         return self.data_dir.resolve() / "ultraread.db"
 
     @property

@@ -99,7 +99,7 @@ def working_house(folder: Path, **settings: object) -> Iterator[WorkingHouse]:
     house_settings = load_settings(**(stated | settings))
     prepare_folders(house_settings)
     model = tiny_model(folder / "model")
-    store = open_store(house_settings.database_url)
+    store = open_store(house_settings.database_address)
     jobs = Jobs(
         store,
         house_settings.lease_s,

@@ -45,7 +45,7 @@ class House:
         self.settings = Settings(data_dir=folder / "data", range_tiles=4, heartbeat_s=0.05, lease_s=5)
         prepare_folders(self.settings)
         self.model: ModelFolder = tiny_model(folder / "model")
-        self.store = open_store(self.settings.database_url)
+        self.store = open_store(self.settings.database_address)
         self.jobs = Jobs(self.store, self.settings.lease_s, self.settings.max_attempts)
         self.scorer = RangeScorer(OnnxClassifier(self.model, threads=1))
         with self.store.writing() as session:

@@ -59,7 +59,7 @@ def test_everything_lies_below_the_data_folder_which_only_its_owner_enters(tmp_p
     prepare_folders(settings)
     assert settings.data_dir.stat().st_mode & 0o077 == 0
     assert settings.slides_dir.is_dir()
-    assert settings.database_url == f"sqlite:///{tmp_path}/data/ultraread.db"
+    assert settings.database_address == f"sqlite:///{tmp_path}/data/ultraread.db"
     assert settings.result_dir("r1", 2) == tmp_path / "data/reads/r1/result-2"
 
 

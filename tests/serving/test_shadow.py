@@ -45,7 +45,7 @@ class House:
         self.folder = folder
         self.settings = Settings(data_dir=folder / "data", range_tiles=4, shadow_fraction=1.0)
         prepare_folders(self.settings)
-        self.store = open_store(self.settings.database_url)
+        self.store = open_store(self.settings.database_address)
         registry = ModelRegistry(self.store, ModelFiles(self.settings.models_dir), POLICY)
         self.models = {bias: write_version(folder / f"m{bias}", f"{bias}.0.0", bias - 2) for bias in (1, 2)}
         registry.serve(self.models[1], registry.prove)

@@ -66,7 +66,7 @@ def backup(working: WorkingHouse, tmp_path: Path) -> Target:
 
 def told(settings: Settings) -> dict[str, Any]:
     """All that is kept and its digests, and all records."""
-    store = open_store(settings.database_url)
+    store = open_store(settings.database_address)
     with store.reading() as session:
         kept = {(row.kind, row.id): (row.sha256, row.files) for row in all_stored(session)}
         records = {row.id: (row.record, row.revision) for row in session.scalars(select(ScanRecordRow))}
@@ -226,7 +226,7 @@ def test_uploads_on_their_way_in_are_not_restored(tmp_path: Path) -> None:
             session.add(UploadRow(id="u", file_name="a.tif", bytes=5))
         backed_up(working.house, target_at(str(tmp_path / "backup")))
     _, settings = restored(target_at(str(tmp_path / "backup")), tmp_path / "data")
-    store = open_store(settings.database_url)
+    store = open_store(settings.database_address)
     with store.reading() as session:
         assert session.scalars(select(UploadRow)).all() == []
     store.close()
