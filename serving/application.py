@@ -195,8 +195,9 @@ class _Kept:
 class _AskedOfKeeper:
     """A TakeModel. Raises Unavailable where the keeper dies: another one is started, and the read goes on."""
 
-    def __init__(self, keeper: Any, replicas: int) -> None:
-        self._keeper, self._in_flight = keeper, 2 * replicas
+    def __init__(self, keeper: Handle | None, replicas: int) -> None:
+        self._keeper: Any = keeper
+        self._in_flight = 2 * replicas
 
     def __call__(self, name: str, version: str) -> ServedModel:
         try:

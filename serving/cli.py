@@ -93,45 +93,6 @@ def read(
     raise typer.Exit(status)
 
 
-def serve(
-    config: Config = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on (loopback only).")] = None,
-    port: Annotated[int | None, typer.Option(help="TCP port; 0 lets the system choose.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder of database, slides and results.")] = None,
-    replicas: Annotated[int | None, typer.Option(help="Classifier replicas a model.")] = None,
-) -> None:
-    """Start API and readers on this machine; Ctrl-C stops them.
-
-    Example: ultraread serve --port 8000 --data-dir ~/ultraread-data
-    """
-    from ultraread.serving.embedded import running, wait_for_stop
-    from ultraread.serving.settings import load_settings
-
-    settings = load_settings(config, host=host, port=port, data_dir=data_dir, replicas=replicas)
-    typer.echo("Starting Ray Serve (about 15 s)", err=True)
-    with running(settings) as url:
-        typer.echo(
-            f"UltraRead answers at {url} (described at {url}/v1/openapi.json). Ctrl-C stops it.", err=True
-        )
-        wait_for_stop()
-
-
-def doctor(config: Config = None, as_json: options.AsJson = False) -> None:
-    """Check this machine, the models and the settings; say what to do about what is wrong.
-
-    Example: ultraread doctor
-    """
-    from ultraread.serving.doctor import examine
-
-    checks = examine(config)
-    if as_json:
-        typer.echo(json.dumps([{"check": one.name, "ok": one.ok, "told": one.told} for one in checks]))
-    else:
-        for one in checks:
-            typer.echo(f"{'ok  ' if one.ok else 'FAIL'} {one.name}: {one.told}")
-    raise typer.Exit(max(one.exit_status for one in checks))
-
-
 def print_error(error: UltraReadError, subject: str = "") -> None:
     """`error[code]: what happened. What to do.` on stderr."""
     of = f"{subject}: " if subject and not error.what.startswith(subject) else ""

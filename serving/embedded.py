@@ -41,47 +41,68 @@ def running(settings: Settings) -> Iterator[str]:
     require_service()
     port = settings.port or _free_port(settings.host)
     _refuse_taken_port(settings.host, port)
-    models = _prove_models(settings)
-    _prepare_environment()
+    models = prove_models(settings)
+    prepare_environment()
+    # Named for systems where Ray is never a cluster; off, it gives every port of every process to loopback.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray
+
+    from ultraread.serving.logs import logging_into
+
+    with logging_into(settings.log_plan, "serve"):
+        ray.init(
+            address="local",
+            num_cpus=machine_cpus(settings),
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            logging_level=logging.WARNING,
+            log_to_driver=False,
+            runtime_env=environment_of_workers(settings),
+        )
+        try:
+            deploy(settings, models, {"host": settings.host, "port": port})
+            yield f"http://{settings.host}:{port}"
+        finally:
+            try:
+                drain(settings)
+            finally:
+                ray.shutdown()
+
+
+def deploy(settings: Settings, models: list[ModelFolder], http: dict[str, Any], **options: Any) -> None:  # noqa: ANN401
+    """Start Serve and all applications in the Ray that this process is connected to; return when they run."""
     from ray import serve
 
-    from ultraread.serving import logs
     from ultraread.serving.application import build, classifier
     from ultraread.serving.live_models import application_of
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    logs.set_up(settings.log_plan, "serve")
+    draining_of(settings).end()
+    serve.start(http_options=http, **options)
+    classifiers = [
+        serve.RunTarget(classifier(model, settings), application_of(model.card.ref), route_prefix=None)
+        for model in models
+    ]
+    serve.run_many([serve.RunTarget(build(settings), APPLICATION, "/"), *classifiers])
+
+
+def drain(settings: Settings) -> None:
+    """Hand back reads, finish what is under way, and stop all but the classifiers; within the grace."""
+    from ray import serve
+
     draining = draining_of(settings)
-    draining.end()
-    ray.init(
-        address="local",
-        num_cpus=machine_cpus(settings),
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        logging_level=logging.WARNING,
-        log_to_driver=False,
-        runtime_env={
-            "worker_process_setup_hook": "ultraread.serving.embedded.set_up_worker",
-            "env_vars": settings.log_plan.to_environment(),
-        },
-    )
+    draining.begin()
     try:
-        serve.start(http_options={"host": settings.host, "port": port})
-        classifiers = [
-            serve.RunTarget(classifier(model, settings), application_of(model.card.ref), route_prefix=None)
-            for model in models
-        ]
-        serve.run_many([serve.RunTarget(build(settings), APPLICATION, "/"), *classifiers])
-        yield f"http://{settings.host}:{port}"
+        wait_until_handed_back(settings)
+        serve.delete(APPLICATION)
     finally:
-        try:
-            draining.begin()
-            wait_until_handed_back(settings)
-            serve.delete(APPLICATION)
-        finally:
-            draining.end()
-            ray.shutdown()
+        draining.end()
+
+
+def environment_of_workers(settings: Settings) -> dict[str, Any]:
+    """What Ray shall do in each process that it starts for us."""
+    hook = "ultraread.serving.embedded.set_up_worker"
+    return {"worker_process_setup_hook": hook, "env_vars": settings.log_plan.to_environment()}
 
 
 def wait_until_handed_back(settings: Settings) -> None:
@@ -91,7 +112,7 @@ def wait_until_handed_back(settings: Settings) -> None:
 
     until = time.monotonic() + settings.grace_s
     with suppress(Unavailable):
-        store = open_store(settings.database_url)
+        store = open_store(settings.database_address)
         while held(store) and time.monotonic() < until:
             time.sleep(0.1)
         store.close()
@@ -130,7 +151,7 @@ def wait_for_stop() -> None:
     stop.wait()
 
 
-def _prove_models(settings: Settings) -> list[ModelFolder]:
+def prove_models(settings: Settings) -> list[ModelFolder]:
     """Register the models of the settings; return what the registry says is to be live, loaded once here.
 
     A replica that refuses its model could only die, again and again.
@@ -141,7 +162,7 @@ def _prove_models(settings: Settings) -> list[ModelFolder]:
     from ultraread.serving.store.engine import open_store
 
     prepare_folders(settings)
-    store = open_store(settings.database_url)
+    store = open_store(settings.database_address)
     try:
         registry = open_registry(settings, store)
         named = {model.card.ref for model in serve_models(settings, registry, prove_here)}
@@ -171,13 +192,11 @@ def _proved(registry: "ModelRegistry", row: "ModelVersionRow", is_named: bool) -
     return model
 
 
-def _prepare_environment() -> None:
-    """What Ray reads when it is imported: listen on loopback only, report nothing, warn of no default."""
+def prepare_environment() -> None:
+    """What Ray reads when it is imported: report nothing, warn of no default."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "token")  # the default; stated, Ray does not warn of it
-    # Named for systems where Ray is never a cluster; off, it gives every port of every process to loopback.
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 
 def _free_port(host: str) -> int:

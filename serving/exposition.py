@@ -60,21 +60,21 @@ def _of_facts(facts: Facts) -> Iterator[Metric]:
     yield _gauge("ultraread_reads", "Reads that have not ended.", ("state", "priority"), dict(facts.reads))
     yield _gauge("ultraread_oldest_queued_seconds", "Age of the oldest read that waits.", (),
                  {(): facts.oldest_queued_s})  # fmt: skip
-    told = {(kind,): one for kind, one in facts.outbox.items()}
+    of_kind = {(kind,): one for kind, one in facts.outbox.items()}
     yield _gauge("ultraread_outbox_waiting", "What other systems have not been told.", ("kind",),
-                 {kind: one.count for kind, one in told.items()})  # fmt: skip
+                 {kind: one.count for kind, one in of_kind.items()})  # fmt: skip
     yield _gauge("ultraread_outbox_failed", "Of those, tried in vain.", ("kind",),
-                 {kind: one.failed for kind, one in told.items()})  # fmt: skip
+                 {kind: one.failed for kind, one in of_kind.items()})  # fmt: skip
     yield _gauge("ultraread_outbox_oldest_seconds", "Age of the oldest of those.", ("kind",),
-                 {kind: one.oldest_s for kind, one in told.items()})  # fmt: skip
+                 {kind: one.oldest_s for kind, one in of_kind.items()})  # fmt: skip
     yield _gauge("ultraread_uploads_open", "Uploads that are not filed.", (), {(): facts.uploads})
     yield _gauge("ultraread_uploads_bytes", "Bytes of them that are there.", (), {(): facts.upload_bytes})
     yield _gauge("ultraread_copies", "Copies of slides, results and records.", ("place", "state"),
                  dict(facts.copies))  # fmt: skip
     yield _gauge("ultraread_audit_events", "Events of the audit trail, of all sites.", (),
                  {(): facts.audit_events})  # fmt: skip
-    yield _gauge("ultraread_audit_unsigned_seconds",
-                 "Age of the last checkpoint of a chain that went on.", (), {(): facts.unsigned_s})  # fmt: skip
+    told = "Age of the last checkpoint of a chain that went on."
+    yield _gauge("ultraread_audit_unsigned_seconds", told, (), {(): facts.unsigned_s})
 
 
 def _of_workers(there: Iterable[WorkerRow]) -> Iterator[Metric]:

@@ -52,6 +52,20 @@ def set_up(plan: LogPlan, deployment: str) -> None:
     logging.captureWarnings(True)
 
 
+@contextmanager
+def logging_into(plan: LogPlan, deployment: str) -> Iterator[None]:
+    """Meanwhile `set_up`; for a process that goes on afterwards."""
+    root = logging.getLogger()
+    level = root.level
+    set_up(plan, deployment)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.handlers = [one for one in root.handlers if not isinstance(one, SharedFile)]
+        root.setLevel(level)
+
+
 def set_up_worker() -> None:
     """For a process that Ray starts; one that no service started keeps what it has."""
     if plan := plan_of_environment():
@@ -103,10 +117,10 @@ class SharedFile(WatchedFileHandler):
         super().__init__(file, encoding="ascii", delay=False)
 
     def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError):  # a full disk must not stop what is told about
+        with suppress(OSError):  # a full disk, or a folder that is gone, must not stop what is told about
             if os.stat(self.baseFilename).st_size > self._most_bytes:
                 self._put_away()
-        super().emit(record)
+            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name is logging's
         """A line that cannot be written is lost; it stops nothing."""

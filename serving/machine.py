@@ -41,7 +41,7 @@ def live_versions(settings: Settings) -> int:
     One a model, one for each further read that runs, one that takes over or is a shadow, and one for a queued
     read of an older version.
     """
-    return len(settings.models) + (settings.max_running_reads - 1) + 2
+    return len(settings.models) + (settings.runners * settings.max_running_reads - 1) + 2
 
 
 def share_of_replica(settings: Settings) -> Share:
@@ -50,6 +50,8 @@ def share_of_replica(settings: Settings) -> Share:
     What is booked with Ray only decides what may start: it leaves room for every version that may be live.
     The threads do the work. While two versions score at once, they share the cores by the system's scheduler.
     """
+    if settings.profile == "cluster":
+        return share_of_node(settings, machine_cpus(settings))
     cpus, replicas = machine_cpus(settings), settings.replicas * len(settings.models)
     free = cpus - SUPPORT_CPUS * SUPPORT_DEPLOYMENTS
     if replicas > cpus or free <= 0:
@@ -60,6 +62,14 @@ def share_of_replica(settings: Settings) -> Share:
         )
     booked = floor(1000 * free / (settings.replicas * live_versions(settings))) / 1000
     return Share(cpus=booked, threads=max(1, cpus // replicas))
+
+
+def share_of_node(settings: Settings, cpus: float) -> Share:
+    """Of a node of a cluster, which holds at most one replica of a version. Raises MachineTooSmall."""
+    free = cpus - SUPPORT_CPUS * (SUPPORT_DEPLOYMENTS + 1)
+    if free <= 0:
+        raise MachineTooSmall(f"a node of {cpus:g} cores has none for a classifier", "Raise `cpus`.")
+    return Share(cpus=floor(1000 * free / live_versions(settings)) / 1000, threads=max(1, floor(cpus)))
 
 
 def check_memory(settings: Settings) -> None:

@@ -14,7 +14,8 @@ class OperationSettings(BaseModel):
     profile: Literal["local", "cluster"] = Field(
         default="local",
         description="local: all on this machine, with Ray, SQLite and folders of its own. cluster: on a "
-        "running Ray cluster, with PostgreSQL, slides in S3, an MLflow server and a data_dir that all nodes share.",
+        "running Ray cluster, with PostgreSQL, slides in S3, an MLflow server and a data_dir that all nodes "
+        "share.",
     )
     ray_address: str | None = Field(
         default=None, description="Address of the running Ray cluster, host:port; profile cluster needs it."

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy import Connection, create_engine, inspect, select, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 from ultraread.errors import SchemaTooNew
 from ultraread.serving.store.operation_tables import SchemaRow
+from ultraread.serving.store.outages import outages_coded
 
 SCRIPTS = Path(__file__).parent / "migrations"
 
@@ -34,6 +36,19 @@ def head() -> str:
 def revision(session: Session) -> str:
     """The revision that the database is at; empty where it has no tables."""
     return _revision(session.connection())
+
+
+def revision_of(address: str) -> str:
+    """The same of a database that is opened for it, and changed in nothing. Raises Unavailable."""
+    url = make_url(address)
+    if url.get_backend_name() == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    engine = create_engine(url, hide_parameters=True)
+    try:
+        with outages_coded(), engine.connect() as connection:
+            return _revision(connection)
+    finally:
+        engine.dispose()
 
 
 def is_newer(connection: Connection) -> bool:

@@ -13,12 +13,14 @@ from ultraread.datasets.identity.cli import deidentify
 from ultraread.datasets.quality.cli import quality
 from ultraread.errors import Interrupted, UltraReadError
 from ultraread.models.cli import app as models
-from ultraread.serving.cli import doctor, print_error, read, serve
+from ultraread.serving.cli import print_error, read
+from ultraread.serving.cli_access import sites, tokens, users
 from ultraread.serving.cli_audit import app as audit
 from ultraread.serving.cli_calibrations import app as calibrations
 from ultraread.serving.cli_client import cancel, fetch, status, submit
 from ultraread.serving.cli_convert import convert
 from ultraread.serving.cli_models import attach as attach_registry
+from ultraread.serving.cli_operation import db, doctor, serve, stop
 from ultraread.serving.cli_records import app as records
 from ultraread.serving.cli_storage import backup, restore, storage, verify
 from ultraread.training.cli import calibrate, cross_validate, evaluate, export, leave_one_out, train
@@ -49,6 +51,8 @@ def ultraread(
 
 for command in (read, info, verify, serve, submit, status, fetch, cancel, doctor, backup, restore):
     app.command()(command)
+app.command()(stop)
+app.add_typer(db, name="db")
 app.command()(convert)
 app.command()(quality)
 app.command()(deidentify)
@@ -65,6 +69,9 @@ app.add_typer(calibrations, name="calibrations")
 app.add_typer(datasets, name="datasets")
 app.add_typer(records, name="records")
 app.add_typer(storage, name="storage")
+app.add_typer(tokens, name="tokens")
+app.add_typer(users, name="users")
+app.add_typer(sites, name="sites")
 
 
 def main() -> None:
