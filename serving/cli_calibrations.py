@@ -51,7 +51,12 @@ app = typer.Typer(no_args_is_help=True, help="Calibration records of a running s
 
 
 @app.command("import")
-def bring_in(file: RecordsFile, url: Url = LOCAL_URL, as_json: options.AsJson = False) -> None:
+def bring_in(
+    file: RecordsFile,
+    url: Url = LOCAL_URL,
+    token_file: options.TokenFile = None,
+    as_json: options.AsJson = False,
+) -> None:
     """Add the records of a CSV file, all or none; those that are there already stay as they are.
 
     Example: ultraread calibrations import microscopes.csv
@@ -59,20 +64,22 @@ def bring_in(file: RecordsFile, url: Url = LOCAL_URL, as_json: options.AsJson = 
     from ultraread.serving.client import Client
 
     records = records_in(file)
-    with Client(url) as client:
+    with Client(url, token_file=token_file) as client:
         kept = client.import_calibrations([record.model_dump(mode="json") for record in records])
     typer.echo(json.dumps(kept) if as_json else f"{len(kept)} records are kept.")
 
 
 @app.command("ls")
-def listed(url: Url = LOCAL_URL, as_json: options.AsJson = False) -> None:
+def listed(
+    url: Url = LOCAL_URL, token_file: options.TokenFile = None, as_json: options.AsJson = False
+) -> None:
     """List the records, in the order in which they came.
 
     Example: ultraread calibrations ls
     """
     from ultraread.serving.client import Client
 
-    with Client(url) as client:
+    with Client(url, token_file=token_file) as client:
         found = client.calibrations()
     lines = [_line(one["record"]) for one in found] or ["no calibration records"]
     typer.echo(json.dumps(found) if as_json else "\n".join(lines))

@@ -76,6 +76,7 @@ def submit(
     no_read: Annotated[bool, typer.Option("--no-read", help="File only; no read is requested.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the read to its end.")] = False,
     url: Url = LOCAL_URL,
+    token_file: options.TokenFile = None,
     as_json: options.AsJson = False,
 ) -> None:
     """File slides with a running service and request a read; prints the read's id.
@@ -107,7 +108,7 @@ def submit(
     record = with_options(record_of_file(record_file), fields)
     record |= {"identity": _identity_body(identity, identity_reason)}
     filed: list[Filed] = []
-    with Client(url) as client:
+    with Client(url, token_file=token_file) as client:
         if case is not None:
             client.ensure_case(case)
         with _told_where_refused(filed, record, as_json):
@@ -133,37 +134,53 @@ def submit(
         _tell(read, as_json)
 
 
-def status(read_id: ReadId, url: Url = LOCAL_URL, as_json: options.AsJson = False) -> None:
+def status(
+    read_id: ReadId,
+    url: Url = LOCAL_URL,
+    token_file: options.TokenFile = None,
+    as_json: options.AsJson = False,
+) -> None:
     """Tell where a read stands.
 
     Example: ultraread status 01J8Z...
     """
     from ultraread.serving.client import Client
 
-    with Client(url) as client:
+    with Client(url, token_file=token_file) as client:
         _tell(client.read(read_id), as_json)
 
 
-def fetch(read_id: ReadId, out: options.Out, url: Url = LOCAL_URL, as_json: options.AsJson = False) -> None:
+def fetch(
+    read_id: ReadId,
+    out: options.Out,
+    url: Url = LOCAL_URL,
+    token_file: options.TokenFile = None,
+    as_json: options.AsJson = False,
+) -> None:
     """Fetch the result folders of a read that has ended.
 
     Example: ultraread fetch 01J8Z... --out results
     """
     from ultraread.serving.client import Client
 
-    with Client(url) as client:
+    with Client(url, token_file=token_file) as client:
         folders = [str(path) for path in client.fetch(read_id, out)]
     typer.echo(json.dumps({"fetched": folders}) if as_json else "\n".join(folders))
 
 
-def cancel(read_id: ReadId, url: Url = LOCAL_URL, as_json: options.AsJson = False) -> None:
+def cancel(
+    read_id: ReadId,
+    url: Url = LOCAL_URL,
+    token_file: options.TokenFile = None,
+    as_json: options.AsJson = False,
+) -> None:
     """Ask the service to stop a read.
 
     Example: ultraread cancel 01J8Z...
     """
     from ultraread.serving.client import Client
 
-    with Client(url) as client:
+    with Client(url, token_file=token_file) as client:
         read = client.cancel(read_id)
     told = "" if read["state"] in EXIT_STATUS else ", stop requested"
     typer.echo(json.dumps(read) if as_json else f"{read['id']}: {read['state']}{told}")
@@ -190,6 +207,7 @@ def _tell_filed(filed: Sequence["Filed"], as_json: bool) -> None:
             "slide_id": one.slide["id"],
             "scan_record_id": one.slide["scan_record_id"],
             "was_there": not one.is_new,
+            "same_as": one.same_as,
         }
         for one in filed
     ]
@@ -199,7 +217,7 @@ def _tell_filed(filed: Sequence["Filed"], as_json: bool) -> None:
 
 def _tell_records(filed: Sequence["Filed"]) -> None:
     """By the place among the arguments: names may identify somebody."""
-    for number, (slide, _) in enumerate(filed, start=1):
+    for number, (slide, *_) in enumerate(filed, start=1):
         record = f"ultraread records show {slide['scan_record_id']}"
         typer.echo(f"Slide {number} is {slide['id']}: {record}", err=True)
 
@@ -207,8 +225,11 @@ def _tell_records(filed: Sequence["Filed"]) -> None:
 def _tell_not_applied(filed: Sequence["Filed"], record: Json) -> None:
     """A slide that the case has stays as it is: what was stated of it now is nowhere."""
     is_stated = any(value is not None for value in record.values())
-    for number, (slide, is_new) in enumerate(filed, start=1):
+    for number, (slide, is_new, same_as) in enumerate(filed, start=1):
         record_id = slide["scan_record_id"]
+        if same_as is not None:
+            typer.echo(f"Slide {number} has the bytes of slide {same_as}: both are filed once", err=True)
+            continue
         change = f"; what you stated was not applied: `ultraread records set {record_id} FIELD=VALUE`"
         if not is_new:
             there = f"Slide {number}: already filed in this case as record {record_id}"

@@ -47,6 +47,13 @@ ContrastConfirmed = Annotated[
 Specimen = Annotated[
     str, typer.Option("--specimen", help="What the tissue is; findings out of the model's scope say so.")
 ]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        help="File with the token to show; else ULTRAREAD_TOKEN, or owner.token of this machine's service.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines; errors too.")]
 
 

@@ -29,6 +29,7 @@ app = typer.Typer(
 def ls(
     case: Annotated[str | None, typer.Option("--case", help="Only those of this case.")] = None,
     url: Url = LOCAL_URL,
+    token_file: options.TokenFile = None,
     as_json: options.AsJson = False,
 ) -> None:
     """List records, newest first: id, case, slide, accession, what was digitized.
@@ -37,20 +38,25 @@ def ls(
     """
     from ultraread.serving.client import Client
 
-    with Client(url) as client:
+    with Client(url, token_file=token_file) as client:
         found = [one for one in _all(client) if case in {None, one["case_id"]}]
     typer.echo(json.dumps(found) if as_json else "\n".join(_listed(found)))
 
 
 @app.command()
-def show(record_id: RecordId, url: Url = LOCAL_URL, as_json: options.AsJson = False) -> None:
+def show(
+    record_id: RecordId,
+    url: Url = LOCAL_URL,
+    token_file: options.TokenFile = None,
+    as_json: options.AsJson = False,
+) -> None:
     """Show what is known of a digitization; what nobody stated is left out.
 
     Example: ultraread records show 01J8Z...
     """
     from ultraread.serving.client import Client
 
-    with Client(url) as client:
+    with Client(url, token_file=token_file) as client:
         record = client.scan_record(record_id)
     typer.echo(json.dumps(record) if as_json else "\n".join(_lines(record)))
 
@@ -62,6 +68,7 @@ def set_fields(
         list[str], typer.Argument(metavar="FIELD=VALUE...", help="Inner fields by dots; no value takes away.")
     ],
     url: Url = LOCAL_URL,
+    token_file: options.TokenFile = None,
     as_json: options.AsJson = False,
 ) -> None:
     """State fields of a record. A record that is changed after its quality review has none any more.
@@ -71,7 +78,7 @@ def set_fields(
     from ultraread.serving.client import Client
 
     patch = patch_of(fields)
-    with Client(url) as client:
+    with Client(url, token_file=token_file) as client:
         seen = client.scan_record(record_id)
         _tell_change(client.change_scan_record(record_id, patch, seen["revision"]), as_json)
 
@@ -88,6 +95,7 @@ def review(
         int | None, typer.Option("--revision", help="The revision that you looked at; default: the last.")
     ] = None,
     url: Url = LOCAL_URL,
+    token_file: options.TokenFile = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Sign a record as complete and accurate, or as not.
@@ -96,7 +104,7 @@ def review(
     """
     from ultraread.serving.client import Client
 
-    with Client(url) as client:
+    with Client(url, token_file=token_file) as client:
         seen = client.scan_record(record_id)["revision"] if revision is None else revision
         signed = {"who": who, "complete": complete, "why": why}
         _tell_change(client.review_scan_record(record_id, signed, seen), as_json)
@@ -112,6 +120,7 @@ def consult(
         bool, typer.Option("--further-analysis", help="More work is asked for, not an opinion.")
     ] = False,
     url: Url = LOCAL_URL,
+    token_file: options.TokenFile = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Note in a record who was asked what.
@@ -122,7 +131,7 @@ def consult(
 
     kind = "further_analysis" if further_analysis else "consultation"
     asked = {"asked_by": who, "asked_of": of, "question": question, "kind": kind}
-    with Client(url) as client:
+    with Client(url, token_file=token_file) as client:
         told = client.consult(record_id, asked)
         _tell_change(told, as_json, f"; consultation {told['consultations'][-1]['id']}")
 
@@ -134,6 +143,7 @@ def answer(
     who: Who,
     text: Annotated[str, typer.Option("--text", help="The answer.")],
     url: Url = LOCAL_URL,
+    token_file: options.TokenFile = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Note the answer to a consultation, once.
@@ -142,7 +152,7 @@ def answer(
     """
     from ultraread.serving.client import Client
 
-    with Client(url) as client:
+    with Client(url, token_file=token_file) as client:
         told = client.answer_consultation(record_id, consultation_id, {"who": who, "text": text})
         _tell_change(told, as_json)
 
@@ -159,6 +169,7 @@ def link(
     ] = None,
     to_image: Annotated[int, typer.Option("--to-image", help="Image of that slide.")] = 0,
     url: Url = LOCAL_URL,
+    token_file: options.TokenFile = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Link a region of a slide to the grid that was cut of it, or to a field that shows it.
@@ -169,7 +180,7 @@ def link(
 
     if (grid is None) == (to_slide is None):
         raise RequestInvalid("a link leads to a grid or to a slide", "Give --grid or --slide, one of them.")
-    with Client(url) as client:
+    with Client(url, token_file=token_file) as client:
         record = client.scan_record(record_id)
         new = _link(record["slide_id"], image, region, who)
         new |= _leads_to_grid(grid) if grid is not None else _leads_to_field(to_slide, to_image)
@@ -178,14 +189,19 @@ def link(
 
 
 @app.command()
-def billing(record_id: RecordId, url: Url = LOCAL_URL, as_json: options.AsJson = False) -> None:
+def billing(
+    record_id: RecordId,
+    url: Url = LOCAL_URL,
+    token_file: options.TokenFile = None,
+    as_json: options.AsJson = False,
+) -> None:
     """Tell what a record supports for 0856T, rule by rule. A coder decides.
 
     Example: ultraread records billing 01J8Z...
     """
     from ultraread.serving.client import Client
 
-    with Client(url) as client:
+    with Client(url, token_file=token_file) as client:
         support = client.billing_support(record_id)
     typer.echo(json.dumps(support) if as_json else _support_lines(support))
 

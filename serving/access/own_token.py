@@ -21,6 +21,8 @@ def token_for(base_url: str, file: Path | None = None) -> str | None:
         return _read(file)
     if stated := os.environ.get(VARIABLE, "").strip():
         return stated
+    if stated_file := os.environ.get(f"{VARIABLE}_FILE"):
+        return _read(Path(stated_file))
     of_machine = _data_dir() / "owner.token"
     return _read(of_machine) if _is_here(base_url) and os.access(of_machine, os.R_OK) else None
 

@@ -121,6 +121,21 @@ TABLE: dict[Operation, Rule] = {
         "POST /v1/models/{name}/{version}/withdraw",
     ),
     **_rows(Rule(AUDITORS), "GET /v1/audit"),
+    **_rows(
+        Rule(ADMINS),
+        "POST /v1/tokens",
+        "GET /v1/tokens",
+        "DELETE /v1/tokens/{token_id}",
+        "POST /v1/users",
+        "GET /v1/users",
+        "GET /v1/users/{user_id}",
+        "PUT /v1/users/{user_id}/roles",
+        "DELETE /v1/users/{user_id}",
+        "POST /v1/webhooks",
+        "GET /v1/webhooks",
+        "DELETE /v1/webhooks/{webhook_id}",
+        "POST /v1/webhooks/{webhook_id}/test",
+    ),
 }
 
 

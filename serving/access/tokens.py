@@ -1,19 +1,20 @@
 """Tokens: made, listed, revoked, and who stands behind one."""
 
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from ultraread.errors import NotFound, RequestInvalid
+from ultraread.errors import RequestInvalid
+from ultraread.serving.access.people import NAME, refuse_name, user_named
 from ultraread.serving.access.principal import Principal, Role, Scope
 from ultraread.serving.access.secret import new_secret
 from ultraread.serving.store.access_tables import SiteRow, TokenRow, UserRow
 from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.clock import utc_in, utc_now
 from ultraread.serving.store.ids import new_id
+from ultraread.serving.store.records import find
 from ultraread.serving.store.scope import site_of
 
 DAY_S = 86_400.0
@@ -39,10 +40,11 @@ class IssuedToken:
 
 
 def issue(session: Session, wanted: NewToken, who: str) -> IssuedToken:
-    """Make a token of the session's site. Raises RequestInvalid where the site or user is not there."""
+    """Make a token of the session's site. Raises RequestInvalid and NotFound."""
+    refuse_name(NAME, wanted.name, "token")
     if session.get(SiteRow, site_of(session)) is None:
         raise RequestInvalid(f"there is no site {site_of(session)}", "See `ultraread sites ls`.")
-    user = None if wanted.user is None else _user(session, wanted.user)
+    user = None if wanted.user is None else user_named(session, wanted.user)
     made = new_secret()
     row = TokenRow(
         id=new_id(),
@@ -69,9 +71,7 @@ def tokens(session: Session) -> Sequence[TokenRow]:
 
 def revoke(session: Session, token_id: str, who: str) -> TokenRow:
     """From now on nothing is let in with it. Raises NotFound; what is revoked stays so."""
-    row = session.scalar(select(TokenRow).where(TokenRow.id == token_id))
-    if row is None:
-        raise NotFound(f"there is no token {token_id}")
+    row = find(session, TokenRow, token_id)
     if row.revoked is None:
         row.revoked = session.scalar(select(utc_now()))
         AuditLog(session).append(who, "token_revoked", row.id, {"name": row.name})
@@ -108,19 +108,6 @@ def note_use(session: Session, token_id: str, unless_within_s: float) -> None:
     session.execute(
         update(TokenRow).where(TokenRow.id == token_id, used_long_ago).values(last_used=utc_now())
     )
-
-
-def days_until(day: dt.date) -> float:
-    """From now to the end of a day in UTC."""
-    end = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), dt.UTC)
-    return (end - dt.datetime.now(dt.UTC)).total_seconds() / DAY_S
-
-
-def _user(session: Session, name: str) -> UserRow:
-    user = session.scalar(select(UserRow).where(UserRow.name == name, UserRow.removed.is_(None)))
-    if user is None:
-        raise RequestInvalid(f"there is no user {name}", "See `ultraread users ls`.")
-    return user
 
 
 def _is_over(session: Session, expires: str | None) -> bool:

@@ -16,7 +16,9 @@ from ultraread.serving.api import (
     records,
     scan_records,
     tiles,
+    tokens,
     uploads,
+    webhooks,
 )
 from ultraread.serving.api.edge import Edge
 from ultraread.serving.api.entry import Entry
@@ -26,6 +28,7 @@ from ultraread.serving.api.problems import PROBLEM_RESPONSES, answer_failures_wi
 from ultraread.serving.api.requests import Requests
 from ultraread.serving.api.results import results_router
 from ultraread.serving.api.service import open_service
+from ultraread.serving.api.trailing import Trail
 from ultraread.serving.limits.rates import Rates
 from ultraread.serving.readiness import Readiness
 from ultraread.serving.settings import Settings
@@ -65,10 +68,11 @@ def create_api(settings: Settings) -> FastAPI:
     rates = Rates(settings)
     app.add_middleware(Entry, rates=rates)
     app.add_middleware(Gate, entrance=Entrance(service.store))
+    app.add_middleware(Trail, store=service.store)
     app.add_middleware(Edge, proxied_hosts=settings.proxied_hosts, limits=settings, rates=rates)
     app.add_middleware(Requests)
     answer_failures_with_problems(app)
-    for routes in (uploads, records, calibrations, scan_records, tiles, reads, models, audit, operation):
+    for routes in (uploads, records, calibrations, scan_records, tiles, reads, models, audit, tokens, operation, webhooks):
         app.include_router(routes.router)
     app.include_router(results_router())
     refuse_routes_without_rows(app)

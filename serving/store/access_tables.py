@@ -29,6 +29,7 @@ class UserRow(SiteOwned, Table):
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
     roles: Mapped[list[str]]
+    revision: Mapped[int] = mapped_column(default=1)
     issuer: Mapped[str | None]
     """Who vouches for the person at login, and what it calls them; none logs in with tokens alone."""
     subject: Mapped[str | None]

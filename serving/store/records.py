@@ -10,15 +10,23 @@ from sqlalchemy.orm import Session
 from ultraread.datasets.scan_record.record import KeptRecord
 from ultraread.datasets.scan_record.statement import Statement
 from ultraread.errors import CaseExists, NotFound
+from ultraread.serving.store.access_tables import TokenRow, UserRow
 from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.ids import new_id
 from ultraread.serving.store.scope import site_of
 from ultraread.serving.store.stored import expired_among
 from ultraread.serving.store.tables import CaseRow, Json, ReadRow, ScanRecordRow, SlideRow, StoredKind
 
-Row = TypeVar("Row", CaseRow, SlideRow, ScanRecordRow, ReadRow)
+Row = TypeVar("Row", CaseRow, SlideRow, ScanRecordRow, ReadRow, TokenRow, UserRow)
 
-_WORDS = {CaseRow: "case", SlideRow: "slide", ScanRecordRow: "scan record", ReadRow: "read"}
+_WORDS = {
+    CaseRow: "case",
+    SlideRow: "slide",
+    ScanRecordRow: "scan record",
+    ReadRow: "read",
+    TokenRow: "token",
+    UserRow: "user",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from ultraread.serving.cli_models import attach as attach_registry
 from ultraread.serving.cli_operation import db, doctor, serve, stop
 from ultraread.serving.cli_records import app as records
 from ultraread.serving.cli_storage import backup, restore, storage, verify
+from ultraread.serving.cli_webhooks import app as webhooks
 from ultraread.training.cli import calibrate, cross_validate, evaluate, export, leave_one_out, train
 
 
@@ -69,6 +70,7 @@ app.add_typer(calibrations, name="calibrations")
 app.add_typer(datasets, name="datasets")
 app.add_typer(records, name="records")
 app.add_typer(storage, name="storage")
+app.add_typer(webhooks, name="webhooks")
 app.add_typer(tokens, name="tokens")
 app.add_typer(users, name="users")
 app.add_typer(sites, name="sites")

@@ -1,0 +1,114 @@
+"""Sites and their users: added, listed, given roles, removed."""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ultraread.errors import NotFound, PreconditionFailed, RequestInvalid
+from ultraread.serving.access.principal import Role
+from ultraread.serving.store.access_tables import SiteRow, UserRow
+from ultraread.serving.store.audit import AuditLog
+from ultraread.serving.store.clock import utc_now
+from ultraread.serving.store.ids import new_id
+from ultraread.serving.store.scope import site_of
+
+SITE = r"[a-z0-9][a-z0-9-]{0,31}"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+"""No e-mail address, no `token:`: it stands in the audit trail for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """Who a provider of logins says that somebody is; its subject never changes, whatever they are called."""
+
+    issuer: str
+    subject: str
+
+
+def add_site(session: Session, site: str, name: str, who: str) -> SiteRow:
+    """Add a site; the session is the service's own. Raises RequestInvalid."""
+    refuse_name(SITE, site, "site")
+    if session.get(SiteRow, site) is not None:
+        raise RequestInvalid(f"there is a site {site} already", "See `ultraread sites ls`.")
+    row = SiteRow(id=site, name=name)
+    session.add(row)
+    session.flush()
+    AuditLog(session, site=site).append(who, "site_added", site, {"name": name})
+    return row
+
+
+def sites(session: Session) -> Sequence[SiteRow]:
+    """All of them, by id."""
+    return session.scalars(select(SiteRow).order_by(SiteRow.id)).all()
+
+
+def add_user(
+    session: Session, name: str, roles: Collection[Role], who: str, vouched: Vouched | None = None
+) -> UserRow:
+    """Add a user to the session's site.
+
+    Raises RequestInvalid: names are used once, also those of users that were removed.
+    """
+    refuse_name(NAME, name, "user")
+    site = site_of(session)
+    if session.get(SiteRow, site) is None:
+        raise RequestInvalid(f"there is no site {site}", "See `ultraread sites ls`.")
+    if session.scalar(select(UserRow).where(UserRow.name == name, UserRow.site == site)) is not None:
+        raise RequestInvalid(f"there is or was a user {name}", "Choose another name.")
+    row = UserRow(
+        id=new_id(),
+        site=site,
+        name=name,
+        roles=sorted(roles),
+        issuer=vouched.issuer if vouched else None,
+        subject=vouched.subject if vouched else None,
+    )
+    session.add(row)
+    session.flush()
+    AuditLog(session).append(who, "user_added", row.id, {"name": name, "roles": row.roles})
+    return row
+
+
+def users(session: Session) -> Sequence[UserRow]:
+    """Of the session's site, by name, the removed ones too."""
+    return session.scalars(select(UserRow).order_by(UserRow.name)).all()
+
+
+def user_named(session: Session, name: str) -> UserRow:
+    """One that was not removed. Raises NotFound."""
+    row = session.scalar(select(UserRow).where(UserRow.name == name, UserRow.removed.is_(None)))
+    if row is None:
+        raise NotFound(f"there is no user {name}", "See `ultraread users ls`.")
+    return row
+
+
+def set_roles(
+    session: Session, row: UserRow, roles: Collection[Role], who: str, seen: int | None = None
+) -> UserRow:
+    """From now on these; also for tokens and sessions that are there. Raises PreconditionFailed."""
+    if seen is not None and seen != row.revision:
+        raise PreconditionFailed(f"user {row.id} is at revision {row.revision}")
+    before, row.roles = row.roles, sorted(roles)
+    row.revision += 1
+    AuditLog(session).append(
+        who, "user_roles_set", row.id, {"name": row.name}, old=before, new=list(row.roles)
+    )
+    return row
+
+
+def remove_user(session: Session, row: UserRow, who: str) -> UserRow:
+    """Nothing is let in as this user any more; the name stays taken."""
+    if row.removed is None:
+        row.removed = session.scalar(select(utc_now()))
+        row.revision += 1
+        AuditLog(session).append(who, "user_removed", row.id, {"name": row.name})
+    return row
+
+
+def refuse_name(pattern: str, name: str, of: str) -> None:
+    """Raise RequestInvalid."""
+    if not re.fullmatch(pattern, name):
+        raise RequestInvalid(f"{name!r} is no name of a {of}", f"Take one of the form {pattern}.")
