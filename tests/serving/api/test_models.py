@@ -126,10 +126,11 @@ def test_a_version_that_never_passed_the_gates_reads_nothing(
 def test_what_cannot_be_promoted_is_refused_with_its_code(
     http: httpx.Client, alias: str, version: str, code: str, status: int
 ) -> None:
-    before = http.get("/v1/audit").json()["items"]
+    promoted = {"params": {"what": "model_promoted"}}
+    before = http.get("/v1/audit", **promoted).json()["items"]
     answer = _promote(http, version, alias)
     assert (answer.json()["code"], answer.status_code) == (code, status)
-    assert http.get("/v1/audit").json()["items"] == before
+    assert http.get("/v1/audit", **promoted).json()["items"] == before
 
 
 def test_a_withdrawn_champion_reads_nothing_more_and_its_reads_are_named(

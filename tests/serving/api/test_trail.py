@@ -1,0 +1,111 @@
+"""Whoever is shown patient data, or is refused, is in the audit trail of the site."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from serving_api import FileSlide, asked, served
+from simulated import simulated_tissue, write_tiff
+from sqlalchemy import text
+
+from ultraread.serving.access.routes import TABLE
+from ultraread.serving.api.app import create_api
+from ultraread.serving.audit.views import SHOW_NO_PATIENT, VIEWS
+from ultraread.serving.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    """One service for all tests of this file."""
+    return create_api(Settings(data_dir=tmp_path_factory.mktemp("data") / "ultraread"))
+
+
+@pytest.fixture(scope="module")
+def http(api: FastAPI) -> Iterator[httpx.Client]:
+    with served(api) as address, asked(address) as client:
+        yield client
+
+
+@pytest.fixture
+def filed(file_slide: FileSlide, tmp_path: Path) -> dict[str, Any]:
+    field = write_tiff(tmp_path / "field.tif", simulated_tissue(300, 200), nm_per_px=2.5)
+    return file_slide(field)
+
+
+def events(http: httpx.Client, subject: str) -> list[str]:
+    shown = http.get("/v1/audit", params={"subject": subject, "limit": 100}).json()["items"]
+    return [event["what"] for event in shown]
+
+
+def test_every_get_is_a_view_or_shows_no_patient() -> None:
+    gets = {operation.path for operation in TABLE if operation.method == "GET"}
+    views = {operation.path for operation in VIEWS}
+    assert views.isdisjoint(SHOW_NO_PATIENT)
+    assert gets == views | SHOW_NO_PATIENT.keys()
+
+
+def test_a_record_that_was_shown_is_in_the_trail_each_time(http: httpx.Client, filed: dict[str, Any]) -> None:
+    record = filed["scan_record_id"]
+    for _ in range(2):
+        http.get(f"/v1/scan-records/{record}")
+    assert events(http, record).count("scan_record_shown") == 2
+
+
+def test_a_list_names_whom_it_showed(http: httpx.Client, filed: dict[str, Any]) -> None:
+    shown = http.get("/v1/scan-records").json()["items"]
+    listed = http.get("/v1/audit", params={"what": "scan_records_listed"}).json()["items"][-1]
+    assert listed["detail"]["ids"] == [record["id"] for record in shown]
+    assert filed["scan_record_id"] in listed["detail"]["ids"]
+
+
+def test_a_viewing_is_one_event_however_many_tiles_it_shows(
+    http: httpx.Client, filed: dict[str, Any]
+) -> None:
+    slide = filed["id"]
+    for column in range(2):
+        assert http.get(f"/v1/slides/{slide}/images/0_files/9/{column}_0.jpg").status_code == 200
+    assert http.get(f"/iiif/3/{slide}-0/info.json").status_code == 200
+    assert events(http, slide).count("slide_viewed") == 1
+
+
+def test_what_was_not_shown_is_not_said_to_be(http: httpx.Client) -> None:
+    assert http.get("/v1/scan-records/none").status_code == 404
+    assert events(http, "none") == []
+
+
+def test_a_refused_access_is_in_the_trail_and_a_flood_of_them_is_not(http: httpx.Client) -> None:
+    for _ in range(3):
+        assert http.get("/v1/slides/secret", headers={"Authorization": "Bearer no"}).status_code == 401
+    refused = http.get("/v1/audit", params={"what": "access_refused"}).json()["items"]
+    (event,) = [one for one in refused if one["detail"]["method"] == "GET"]
+    assert (event["who"], event["subject"], event["detail"]["code"]) == (
+        "nobody",
+        "/v1/slides/{slide_id}",
+        "auth_invalid",
+    )
+
+
+def test_what_the_trail_cannot_take_is_not_shown(
+    http: httpx.Client, api: FastAPI, filed: dict[str, Any]
+) -> None:
+    """The database lets nobody add an event: a real trigger, as a full disk would act."""
+    forbid = (
+        "CREATE TRIGGER full BEFORE INSERT ON audit_events BEGIN SELECT RAISE(FAIL, 'disk I/O error'); END"
+    )
+    _run(api, forbid)
+    try:
+        answer = http.get(f"/v1/scan-records/{filed['scan_record_id']}")
+        listed = http.get("/v1/scan-records")
+    finally:
+        _run(api, "DROP TRIGGER full")
+    assert (answer.status_code, listed.status_code) == (500, 500)
+    assert filed["scan_record_id"] not in answer.text + listed.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def _run(api: FastAPI, statement: str) -> None:
+    with api.state.service.store.writing() as session:
+        session.execute(text(statement))
