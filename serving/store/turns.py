@@ -7,6 +7,7 @@
 """
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
 from ultraread.serving.store.clock import steady_now, utc_in
@@ -28,8 +29,10 @@ def next_read(session: Session, waits_at_most_s: float) -> ReadRow | None:
 
 def note_turn(session: Session, site: str) -> None:
     """A read of this site was taken just now."""
-    last = session.scalar(select(func.max(SiteTurnRow.turn))) or 0
-    session.merge(SiteTurnRow(site=site, turn=last + 1))
+    next_turn = select(func.coalesce(func.max(SiteTurnRow.turn), 0) + 1).scalar_subquery()
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    first = insert(SiteTurnRow).values(site=site, turn=next_turn)
+    session.execute(first.on_conflict_do_update(index_elements=["site"], set_={"turn": first.excluded.turn}))
 
 
 def _in_order(waits_at_most_s: float) -> Select[tuple[ReadRow]]:
