@@ -24,8 +24,8 @@ from ultraread.errors import (
     error_of_code,
 )
 from ultraread.serving.access.own_token import token_for
+from ultraread.serving.send_file import send_file
 
-PART_BYTES = 8 * 2**20
 ENDED = ("succeeded", "partial", "failed", "cancelled")
 POLL_S = 1.0
 TIMEOUT = httpx.Timeout(30, read=600)
@@ -39,10 +39,14 @@ Changed = Callable[[Json], None]
 
 
 class Filed(NamedTuple):
-    """A slide as the service has it; `is_new` is False where its case had it already, as it stays."""
+    """A slide as the service has it; `is_new` is False where its case had it already, as it stays.
+
+    `same_as`: the slide of the same batch, counted from 1, that has the same bytes and was filed for both.
+    """
 
     slide: Json
     is_new: bool
+    same_as: int | None = None
 
 
 class Client:
@@ -63,19 +67,33 @@ class Client:
     def upload(
         self, path: Path, tell: BytesSent = lambda sent, total: None, file_name: str | None = None
     ) -> str:
-        """Send a file in parts; return the upload's id. Raises UploadChecksumMismatch and others.
+        """Send a file in parts, several at once; return the upload's id.
+
+        What an interrupted try has sent is not sent again. Raises UploadChecksumMismatch and others.
 
         `file_name` is its name inside a slide of several files, with `/` between folders.
         """
-        size = path.stat().st_size
-        upload = self._post("/v1/uploads", {"file_name": file_name or path.name, "bytes": size})
-        digest = hashlib.sha256()
         with path.open("rb") as stream:
-            for start, part in _parts(stream):
-                digest.update(part)
-                self._put_part(upload["id"], start, part, size, digest)
-                tell(start + len(part), size)
-        return str(upload["id"])
+            return send_file(self, stream, file_name or path.name, tell)
+
+    def announce_upload(self, file_name: str, size: int, sha256: str) -> Json:
+        """Open an upload that is held to the digest when all of it is there."""
+        return self._post("/v1/uploads", {"file_name": file_name, "bytes": size, "sha256": sha256})
+
+    def uploads(self, sha256: str) -> list[Json]:
+        """Those that were announced with this digest and are not filed yet, the newest first."""
+        found: list[Json] = self._get("/v1/uploads", {"sha256": sha256})["items"]
+        return found
+
+    def put_part(self, upload_id: str, start: int, part: bytes, size: int) -> Json:
+        """Send bytes from `start` on, with their digest. Raises UploadConflict, UploadChecksumMismatch."""
+        digest = base64.b64encode(hashlib.sha256(part).digest()).decode()
+        headers = {
+            "Content-Range": f"bytes {start}-{start + len(part) - 1}/{size}",
+            "Content-Digest": f"sha-256=:{digest}:",
+        }
+        with _coded_failures():
+            return _answer(self._http.put(f"/v1/uploads/{upload_id}", content=part, headers=headers))
 
     def file_slide(self, upload_ids: Sequence[str], **stated: Json | str | None) -> Json:
         """File uploads as one slide; `stated`: case_id, identity, and the fields of the scan record."""
@@ -180,6 +198,24 @@ class Client:
             self._download(f"/v1/reads/{read_id}/bundle.zip", archive)
             return _unpacked(archive, out)
 
+    def add_webhook(self, url: str, *, with_case: bool = False) -> Json:
+        """Subscribe to the end of reads; the answer holds the secret. Raises UrlNotAllowed."""
+        return self._post("/v1/webhooks", {"url": url, "with_case": with_case})
+
+    def webhooks(self) -> list[Json]:
+        """Subscriptions of the site, and how their deliveries went."""
+        found: list[Json] = self._get("/v1/webhooks")["items"]
+        return found
+
+    def remove_webhook(self, webhook_id: str) -> None:
+        """End a subscription. Raises NotFound."""
+        with _coded_failures():
+            _refuse_problem(self._http.delete(f"/v1/webhooks/{webhook_id}"))
+
+    def test_webhook(self, webhook_id: str) -> Json:
+        """Send a test message now. Raises WebhookNotTold."""
+        return self._post(f"/v1/webhooks/{webhook_id}/test", {})
+
     def close(self) -> None:
         self._http.close()
 
@@ -190,13 +226,6 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _put_part(self, upload_id: str, start: int, part: bytes, size: int, digest: "hashlib._Hash") -> None:
-        headers = {"Content-Range": f"bytes {start}-{start + len(part) - 1}/{size}"}
-        if start + len(part) == size:
-            headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
-        with _coded_failures():
-            _answer(self._http.put(f"/v1/uploads/{upload_id}", content=part, headers=headers))
 
     def _events(self, read_id: str) -> Iterator[Json]:
         with _coded_failures(), self._http.stream("GET", f"/v1/reads/{read_id}/events") as response:
@@ -231,13 +260,6 @@ def error_of_read(read: Json) -> UltraReadError | None:
     """The error that a failed or cancelled read ended with."""
     error = read["error"]
     return error_of_code(error["code"])(error["detail"], error["remedy"]) if error else None
-
-
-def _parts(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    start = 0
-    while part := stream.read(PART_BYTES):
-        yield start, part
-        start += len(part)
 
 
 def _for_revision(revision: int) -> dict[str, str]:

@@ -1,15 +1,21 @@
 """Send slides to a running service and file them there, each whole, in the order in which they are named."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ultraread.datasets.slide_address import SlideAddress, SlidePlace, address_of
+from ultraread.datasets.slide_address import FileAddress, SlideAddress, SlidePlace, address_of
+from ultraread.datasets.slide_digest import FileDigest, SlideDigest, digest_slide
 from ultraread.datasets.stored_file import is_remote
-from ultraread.errors import InputRefused, UrlNotAllowed
+from ultraread.errors import InputRefused, NotFound, UrlNotAllowed
 from ultraread.serving import cli_options as options
 from ultraread.serving.client import Client, Filed
+from ultraread.serving.send_file import CONNECTIONS, BytesSent, send_file
+
+Moved = Callable[[int], None]
+"""Called with the bytes that are on the other side now, and were not before."""
 
 
 def send(
@@ -17,18 +23,61 @@ def send(
 ) -> None:
     """Upload and file each slide, and tell of it; nothing is sent unless all are there.
 
-    Raises SlideNotFound, UrlNotAllowed, and the InputRefused that says why the service does not file one.
+    Of slides of a case that have the same bytes, the first is sent. Raises SlideNotFound, UrlNotAllowed, and
+    the InputRefused that says why the service does not file one.
     """
     addresses = [_local(slide) for slide in slides]
+    sent: dict[str, tuple[int, Filed]] = {}
     with options.progress_bars() as progress:
         task = progress.add_task("filing", total=sum(map(_bytes, addresses)))
         for number, address in enumerate(addresses, start=1):
-            uploads = []
-            for file in address.files:
-                uploads.append(client.upload(Path(file.location), file_name=file.name))
-                progress.advance(task, Path(file.location).stat().st_size)
+            digest = digest_slide(address)
+            if record.get("case_id") is not None and digest.sha256 in sent:
+                first, filed = sent[digest.sha256]
+                progress.advance(task, _bytes(address))
+                tell(Filed(filed.slide, is_new=False, same_as=first))
+                continue
             with _of_slide(number, len(slides)):
-                tell(client.file_or_find(uploads, **record))
+                filed = _filed(client, address, digest, record, lambda count: progress.advance(task, count))
+            sent[digest.sha256] = number, filed
+            tell(filed)
+
+
+def upload_slide(
+    client: Client, files: Sequence[FileAddress], digests: Sequence[FileDigest], moved: Moved
+) -> list[str]:
+    """Send the files of a slide, several at once; return the uploads' ids in the order of the files."""
+    connections = max(1, CONNECTIONS // len(files))
+
+    def upload(file: FileAddress, digest: FileDigest) -> str:
+        with Path(file.location).open("rb") as stream:
+            told = _since(moved)
+            return send_file(client, stream, file.name, told, sha256=digest.sha256, connections=connections)
+
+    with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="upload") as pool:
+        return list(pool.map(upload, files, digests))
+
+
+def _filed(
+    client: Client, address: SlideAddress, digest: SlideDigest, record: dict[str, Any], moved: Moved
+) -> Filed:
+    """Once more from the start where another sender of the same file has filed the upload meanwhile."""
+    try:
+        return client.file_or_find(upload_slide(client, address.files, digest.files, moved), **record)
+    except NotFound:
+        uploads = upload_slide(client, address.files, digest.files, lambda count: None)
+        return client.file_or_find(uploads, **record)
+
+
+def _since(moved: Moved) -> BytesSent:
+    """Tells how much more it is than at the last call."""
+    last = [0]
+
+    def told(sent: int, _size: int) -> None:
+        moved(sent - last[0])
+        last[0] = sent
+
+    return told
 
 
 def _local(slide: SlidePlace) -> SlideAddress:

@@ -59,6 +59,14 @@ def _rows(rule: Rule, *operations: str) -> dict[Operation, Rule]:
 
 TABLE: dict[Operation, Rule] = {
     **_rows(OPEN, "GET /healthz", "GET /readyz"),
+    **_rows(
+        OPEN,
+        "GET /login",
+        "GET /login/callback",
+        "POST /logout",
+        "POST /v1/session",
+        "POST /v1/session/unlock",
+    ),
     **_rows(Rule(ADMINS, at_main=True, is_metrics=True), "GET /metrics"),
     **_rows(
         Rule(SENDERS),
@@ -111,6 +119,7 @@ TABLE: dict[Operation, Rule] = {
     ),
     **_rows(
         Rule(EVERYBODY),
+        "GET /v1/session",
         "GET /v1/models",
         "GET /v1/models/{name}",
         "GET /v1/models/{name}/{version}",

@@ -20,7 +20,7 @@ WEBHOOK = "webhook"
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Rows of the outbox of one kind that are not sent; `failed` of them were tried in vain."""
+    """Rows of the outbox of one kind that are not sent and not given up; `failed` of them were tried in vain."""
 
     count: int
     failed: int
@@ -73,7 +73,7 @@ def waiting(session: Session, now: datetime) -> dict[str, Waiting]:
     unsent = select(OutboxRow.kind, OutboxRow.error, ReadRow.ended).join(
         ReadRow, ReadRow.id == OutboxRow.read_id
     )
-    for kind, error, ended in session.execute(unsent.where(OutboxRow.sent.is_(None))):
+    for kind, error, ended in session.execute(unsent.where(OutboxRow.sent.is_(None), OutboxRow.given_up.is_(None))):
         shown = WEBHOOK if kind.startswith(WEBHOOK) else kind
         so_far = found.get(shown, Waiting(0, 0, 0.0))
         age_s = (now - _moment(ended)).total_seconds() if ended else 0.0

@@ -34,6 +34,7 @@ from ultraread.serving.store.tables import (
     StoredKind,
 )
 from ultraread.serving.store.turns import UNOWNED, next_read, note_turn
+from ultraread.serving.webhooks.announce import announce
 
 EndState = Literal[ReadState.SUCCEEDED, ReadState.PARTIAL]
 """How a read with a result ends."""
@@ -326,6 +327,7 @@ def _end(session: Session, row: ReadRow, who: str, state: ReadState, result: Rea
     row.state, row.lease, row.ended = state.value, None, utc_now()
     checkpoints.forget_ranges(session, row.id)
     outbox.put(session, row.id, {"params": dict(result.params), "metrics": dict(result.metrics)})
+    announce(session, row)
     AuditLog(session, row.site).append(
         who, "read_ended", row.id, {"state": state.value, "error_code": row.error_code}
     )

@@ -1,4 +1,7 @@
-"""What MLflow still has to be told. A read is done when its transaction is; the telling may take longer."""
+"""What others still have to be told. A read is done when its transaction is; the telling may take longer.
+
+MLflow's rows are taken here, those of webhooks and of copied results in `deliveries`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,21 +35,21 @@ class PendingRun:
 
 
 def put(session: Session, read_id: str, body: Mapping[str, Any], kind: str = MLFLOW_RUN) -> None:
-    """Note, in the transaction that ends the read, that MLflow has to be told."""
+    """Note, in the transaction that ends the read, who has to be told."""
     session.add(OutboxRow(read_id=read_id, kind=kind, body=dict(body)))
 
 
 def pending(store: Store) -> list[OutboxRow]:
-    """Rows that are not sent, due or not."""
+    """Rows that are not sent, due or not; those that were given up are none."""
+    waiting = select(OutboxRow).where(OutboxRow.sent.is_(None), OutboxRow.given_up.is_(None))
     with store.reading() as session:
-        return list(
-            session.scalars(select(OutboxRow).where(OutboxRow.sent.is_(None)).order_by(OutboxRow.due))
-        )
+        return list(session.scalars(waiting.order_by(OutboxRow.due)))
 
 
 def take_due(store: Store, hold_s: float = SENDING_S) -> PendingRun | None:
-    """Take the row that is due longest, for `hold_s`: if this process dies, another one takes it then."""
-    due = select(OutboxRow).where(OutboxRow.sent.is_(None), OutboxRow.due <= steady_now())
+    """Take MLflow's row that is due longest, for `hold_s`: if this process dies, another takes it then."""
+    of_mlflow = OutboxRow.kind.in_((MLFLOW_RUN, SHADOW_RUN))
+    due = select(OutboxRow).where(of_mlflow, OutboxRow.sent.is_(None), OutboxRow.due <= steady_now())
     with store.writing() as session:
         row = session.scalars(due.order_by(OutboxRow.due).limit(1)).first()
         if row is None:

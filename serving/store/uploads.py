@@ -168,7 +168,6 @@ class Uploads:
             return row
 
     def _refuse_over_quota(self, session: Session, size: int) -> None:
-        _count_alone(session)
         of_site = UploadRow.site == site_of(session)
         pending = select(func.count(UploadRow.id), func.coalesce(func.sum(UploadRow.bytes), 0)).where(of_site)
         files, sum_bytes = session.execute(pending).one()
@@ -184,7 +183,7 @@ class Uploads:
         self, seen: UploadRow, part: Part, stated: str | None, checked: str | None = None
     ) -> UploadRow | str:
         """Note the part; where the whole has to be held to its digest first, note nothing and return that."""
-        with self.store.writing() as session:
+        with self.store.writing(alone=False) as session:
             row = _fenced(session, seen)
             _refuse_another_digest(row, stated)
             there = with_range(ranges_of(row), part.start, part.end)
@@ -310,12 +309,6 @@ def _sha256(file: int) -> str:
         digest.update(piece)
         at += len(piece)
     return digest.hexdigest()
-
-
-def _count_alone(session: Session) -> None:
-    """Two uploads that are opened at once must not both be the last one that fits; SQLite has one writer."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"uploads {site_of(session)}"))))
 
 
 def _is_orphan(folder: Path) -> bool:

@@ -239,6 +239,15 @@ class UploadTooLarge(UltraReadError):
     remedy = "Announce the file's true size."
 
 
+class WebhookNotTold(UltraReadError):
+    """The receiver of a webhook did not take a message."""
+
+    code = "webhook_not_told"
+    http_status = 502
+    exit_status = 6
+    remedy = "Look at the receiver; it has to answer with a 2xx status within ten seconds, and not to redirect."
+
+
 class MethodNotAllowed(UltraReadError):
     """The address exists, but does not take this method."""
 
@@ -868,6 +877,13 @@ class StorageUnreachable(Unavailable):
 
     code = "storage_unreachable"
     remedy = "Check its address and credentials (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID), then try again."
+
+
+class CheckpointDamaged(Unavailable):
+    """A scored range is not as it was written; it is scored again."""
+
+    code = "checkpoint_damaged"
+    remedy = "Nothing is to be done for the read; check the disk that holds data_dir."
 
 
 class MachineTooSmall(Unavailable):

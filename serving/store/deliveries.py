@@ -1,0 +1,84 @@
+"""Rows of the outbox that webhooks and copies of results are sent from, again and again until done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Update, and_, exists, select, update
+
+from ultraread.serving.store.clock import steady_in, steady_now, utc_now
+from ultraread.serving.store.engine import Store
+from ultraread.serving.store.outbox import SENDING_S
+from ultraread.serving.store.tables import OutboxRow, ReadRow, ReadState
+
+WEBHOOK = "webhook:"
+"""Before the subscription's id: a row's kind."""
+RESULT_COPY = "result_copy"
+_WITH_RESULT = (ReadState.SUCCEEDED.value, ReadState.PARTIAL.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A row that was taken; `attempt` counts from 1."""
+
+    read: ReadRow
+    kind: str
+    body: Mapping[str, Any]
+    attempt: int
+
+
+def of_webhooks() -> ColumnElement[bool]:
+    return OutboxRow.kind.startswith(WEBHOOK)
+
+
+def of_results() -> ColumnElement[bool]:
+    return OutboxRow.kind == RESULT_COPY
+
+
+def take(store: Store, wanted: ColumnElement[bool]) -> Delivery | None:
+    """Take the wanted row that is due longest, for SENDING_S: if this process dies, another one takes it."""
+    open_rows = and_(OutboxRow.sent.is_(None), OutboxRow.given_up.is_(None), OutboxRow.due <= steady_now())
+    due = select(OutboxRow).where(wanted, open_rows).order_by(OutboxRow.due).limit(1)
+    with store.reading() as session:
+        if session.scalars(due).first() is None:
+            return None
+    with store.writing() as session:
+        row = session.scalars(due).first()
+        if row is None:
+            return None
+        row.attempts, row.due = row.attempts + 1, steady_in(SENDING_S)
+        return Delivery(session.get_one(ReadRow, row.read_id), row.kind, row.body, row.attempts)
+
+
+def mark_sent(store: Store, taken: Delivery) -> None:
+    with store.writing() as session:
+        session.execute(_row_of(taken).values(sent=utc_now(), error=None))
+
+
+def mark_failed(store: Store, taken: Delivery, error: str, wait_s: float) -> None:
+    """Try again after `wait_s`."""
+    with store.writing() as session:
+        session.execute(_row_of(taken).values(error=error, due=steady_in(wait_s)))
+
+
+def give_up(store: Store, taken: Delivery, error: str) -> None:
+    """Try it no more; the row stays, to be seen."""
+    with store.writing() as session:
+        session.execute(_row_of(taken).values(error=error, given_up=utc_now()))
+
+
+def want_result_copies(store: Store) -> int:
+    """Note every result that has no row yet; return how many that were."""
+    known = exists().where(OutboxRow.read_id == ReadRow.id, of_results())
+    unknown = select(ReadRow.id).where(ReadRow.state.in_(_WITH_RESULT), ~known).limit(1000)
+    with store.reading() as session:
+        if session.scalars(unknown.limit(1)).first() is None:
+            return 0
+    with store.writing() as session:
+        found = session.scalars(unknown).all()
+        session.add_all(OutboxRow(read_id=each, kind=RESULT_COPY, body={}) for each in found)
+        return len(found)
+
+
+def _row_of(taken: Delivery) -> Update:
+    return update(OutboxRow).where(OutboxRow.read_id == taken.read.id, OutboxRow.kind == taken.kind)
