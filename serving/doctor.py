@@ -29,6 +29,7 @@ def examine(config: Path | None) -> list[Check]:
         _check("settings", lambda: _settings(config)),
         _check("machine", lambda: _machine(config)),
         _check("storage", lambda: _storage(config)),
+        _check("audit", lambda: _audit(config)),
     ]
 
 
@@ -91,3 +92,14 @@ def _storage(config: Path | None) -> str:
     if on_same_device(*places):
         return "two copies, but on one device: what breaks it takes both. Set second_copy_url elsewhere"
     return "two copies, at two addresses that answer"
+
+
+def _audit(config: Path | None) -> str:
+    """Whether the trail gets signed. Raises ConfigInsecure for a key that is not kept as it should be."""
+    from ultraread.serving.audit.checkpoints import signer_of
+    from ultraread.serving.settings import load_settings
+
+    signer = signer_of(load_settings(config))
+    if signer is None:
+        return "chained, but unsigned: whoever owns the database can write it anew. Set audit_key_file"
+    return f"signed by {signer.public_key}"

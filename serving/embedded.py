@@ -156,12 +156,14 @@ def prove_models(settings: Settings) -> list[ModelFolder]:
 
     A replica that refuses its model could only die, again and again.
     """
+    from ultraread.serving.audit.checkpoints import signer_of
     from ultraread.serving.live_models import versions_to_start_with
     from ultraread.serving.model_files import prove_here
     from ultraread.serving.model_registry import open_registry, serve_models
     from ultraread.serving.store.engine import open_store
 
     prepare_folders(settings)
+    signer_of(settings)
     store = open_store(settings.database_address)
     try:
         registry = open_registry(settings, store)

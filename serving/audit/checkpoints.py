@@ -76,14 +76,19 @@ class Checkpointer:
 
 def open_checkpointer(settings: Settings, store: Store) -> Checkpointer:
     """Raises ConfigInsecure for a key that is not kept as it should be."""
-    key = settings.audit_key_file
     return Checkpointer(
         store=store,
-        signer=load_signer(key, settings.data_dir) if key else None,
+        signer=signer_of(settings),
         file=settings.checkpoint_file,
         every_events=settings.audit_checkpoint_events,
         every_s=60 * settings.audit_checkpoint_minutes,
     )
+
+
+def signer_of(settings: Settings) -> Signer | None:
+    """None where the settings name no key. Raises ConfigInsecure for one that is not kept as it should be."""
+    key = settings.audit_key_file
+    return load_signer(key, settings.data_dir) if key else None
 
 
 def seal_all(store: Store) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import select
 from ultraread.datasets.digest import sha256_of_file
 from ultraread.errors import IntegrityFailed, NotFound, StorageFull, UltraReadError, Unavailable
 from ultraread.models.card import CARD_FILE
+from ultraread.serving.audit.checkpoints import open_checkpointer
 from ultraread.serving.model_files import ModelFiles
 from ultraread.serving.storage.copying import bytes_of
 from ultraread.serving.storage.house import SECOND_FOLDERS, House, adopt, files_of
@@ -68,11 +69,13 @@ class Backup:
         """Back up everything; `start` hears the bytes in all, and returns who hears the progress.
 
         Files without a good copy are left out and named in report and snapshot; so is a record that
-        is damaged in the database, which a scrub repairs.
+        is damaged in the database, which a scrub repairs. The audit trail in it ends with signed checkpoints
+        where there is a key; the key itself is in no backup.
         """
         for first in (self.house.settings.slides_place, str(self.house.settings.data_dir)):
             refuse_same_place(first, self.target.url, "The backup")
         adopt(self.house)
+        open_checkpointer(self.house.settings, self.house.store).sign_all()
         report, files = BackupReport(new_name()), list[BackedUp]()
         with TemporaryDirectory(prefix=".backup-", dir=self.house.settings.data_dir) as folder:
             moment = _Moment(self.house, Path(folder))
