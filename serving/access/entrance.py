@@ -72,7 +72,7 @@ class Entrance:
         if row is None or not proved:
             return None
         with self._lock:
-            _remember(self._proved, digest, row.id)
+            remember(self._proved, digest, row.id)
         return row.id
 
     def _forget(self, token: str) -> None:
@@ -85,21 +85,22 @@ class Entrance:
         with self._lock:
             is_due = time.monotonic() >= self._noted.get(token_id, 0.0)
             if is_due:
-                _remember(self._noted, token_id, time.monotonic() + USE_S)
+                remember(self._noted, token_id, time.monotonic() + USE_S)
         if is_due:
             with suppress(UltraReadError), self._store.writing() as session:
                 note_use(session, token_id, USE_S)
 
     def _believe(self, token_id: str, principal: Principal) -> None:
         with self._lock:
-            _remember(self._believed, token_id, (principal, time.monotonic() + BELIEVED_S))
+            remember(self._believed, token_id, (principal, time.monotonic() + BELIEVED_S))
 
     def _digest(self, token: str) -> bytes:
         """What memory holds instead of the token."""
         return hmac.digest(self._key, token.encode(), hashlib.sha256)
 
 
-def _remember(kept: OrderedDict[Key, Value], key: Key, value: Value) -> None:
+def remember(kept: OrderedDict[Key, Value], key: Key, value: Value) -> None:
+    """Keep at most REMEMBERED, those that were kept last."""
     kept[key] = value
     kept.move_to_end(key)
     while len(kept) > REMEMBERED:

@@ -1,7 +1,7 @@
 """Tokens: made, listed, revoked, and who stands behind one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -88,18 +88,27 @@ def principal_of(session: Session, token_id: str) -> Principal | None:
     row = session.scalar(select(TokenRow).where(TokenRow.id == token_id))
     if row is None or row.revoked is not None or _is_over(session, row.expires):
         return None
-    user = None if row.user_id is None else session.get_one(UserRow, row.user_id)
-    if user is not None and user.removed is not None:
-        return None
-    roles = row.roles if user is None else set(row.roles) & set(user.roles)
-    return Principal(
-        who=f"token:{row.name}" if user is None else user.name,
+    of_token = Principal(
+        who=f"token:{row.name}",
         site=row.site,
-        roles=frozenset(map(Role, roles)),
+        roles=frozenset(map(Role, row.roles)),
         scopes=frozenset(map(Scope, row.scopes)),
-        user_id=row.user_id,
         token_id=row.id,
     )
+    if row.user_id is None:
+        return of_token
+    user = principal_of_user(session, row.user_id)
+    if user is None:
+        return None
+    return replace(of_token, who=user.who, user_id=row.user_id, roles=of_token.roles & user.roles)
+
+
+def principal_of_user(session: Session, user_id: str) -> Principal | None:
+    """Who a user is now; None where they were removed."""
+    user = session.scalar(select(UserRow).where(UserRow.id == user_id, UserRow.removed.is_(None)))
+    if user is None:
+        return None
+    return Principal(user.name, user.site, frozenset(map(Role, user.roles)), user_id=user.id)
 
 
 def note_use(session: Session, token_id: str, unless_within_s: float) -> None:

@@ -6,7 +6,9 @@ from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 
+from ultraread.serving.access.browsers import Browsers
 from ultraread.serving.access.entrance import Entrance
+from ultraread.serving.access.oidc import Provider
 from ultraread.serving.api import (
     audit,
     calibrations,
@@ -15,6 +17,7 @@ from ultraread.serving.api import (
     reads,
     records,
     scan_records,
+    session,
     tiles,
     tokens,
     uploads,
@@ -28,6 +31,7 @@ from ultraread.serving.api.problems import PROBLEM_RESPONSES, answer_failures_wi
 from ultraread.serving.api.requests import Requests
 from ultraread.serving.api.results import results_router
 from ultraread.serving.api.service import open_service
+from ultraread.serving.api.session import rules_of
 from ultraread.serving.api.trailing import Trail
 from ultraread.serving.limits.rates import Rates
 from ultraread.serving.readiness import Readiness
@@ -63,16 +67,21 @@ def create_api(settings: Settings) -> FastAPI:
     )
     app.state.service = service
     app.state.readiness = Readiness(settings, service.store)
+    app.state.entrance = Entrance(service.store)
+    app.state.browsers = Browsers(service.store, rules_of(settings))
+    app.state.provider = Provider(settings) if settings.oidc_issuer else None
     app.state.viewer = viewer
     app.state.watch = ReadWatch(settings, service.store)
     rates = Rates(settings)
     app.add_middleware(Entry, rates=rates)
-    app.add_middleware(Gate, entrance=Entrance(service.store))
+    app.add_middleware(Gate, entrance=app.state.entrance, browsers=app.state.browsers)
     app.add_middleware(Trail, store=service.store)
     app.add_middleware(Edge, proxied_hosts=settings.proxied_hosts, limits=settings, rates=rates)
     app.add_middleware(Requests)
     answer_failures_with_problems(app)
-    for routes in (uploads, records, calibrations, scan_records, tiles, reads, models, audit, tokens, operation, webhooks):
+    filing = (uploads, records, calibrations, scan_records)
+    access = (session, tokens, webhooks)
+    for routes in (*filing, tiles, reads, models, audit, *access, operation):
         app.include_router(routes.router)
     app.include_router(results_router())
     refuse_routes_without_rows(app)

@@ -1,20 +1,24 @@
 """Inside the edge: says who asks, and lets nobody through whom the table of routes does not."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ultraread.errors import AuthForbidden, AuthInvalid, AuthRequired
-from ultraread.serving.access.entrance import NOT_VALID, Entrance
+from ultraread.errors import AuthCsrf, AuthForbidden, AuthRequired
+from ultraread.serving.access.browsers import Browsers
+from ultraread.serving.access.entrance import Entrance
 from ultraread.serving.access.principal import PRINCIPAL, Principal
-from ultraread.serving.access.routes import TABLE, Operation, RouteTable, Rule, refuse_missing_rows
+from ultraread.serving.access.routes import SAFE, TABLE, Operation, RouteTable, Rule, refuse_missing_rows
+from ultraread.serving.access.sessions import CSRF_HEADER, is_csrf_token
+from ultraread.serving.api.cookies import bearer_of, cookies_of
 
-_BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
+BACKGROUND = "X-Background"
+"""A page's own requests say this: they do not keep a session awake that nobody sits at."""
 _HELD = "asked"
 
 
@@ -29,9 +33,9 @@ class Asked:
 class Gate:
     """ASGI middleware. It answers before a body is read, and before a route is chosen."""
 
-    def __init__(self, app: ASGIApp, entrance: Entrance) -> None:
+    def __init__(self, app: ASGIApp, entrance: Entrance, browsers: Browsers) -> None:
         self._app = app
-        self._entrance = entrance
+        self._entrance, self._browsers = entrance, browsers
         self._table = RouteTable(TABLE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,21 +49,31 @@ class Gate:
     async def _principal(self, scope: Scope, rows: Sequence[tuple[Operation, Rule]]) -> Principal | None:
         if all(rule.is_open for _, rule in rows):
             return None
-        principal = await self._admitted(Headers(scope=scope))
+        principal = await self._admitted(scope)
         scope[PRINCIPAL] = principal
         for operation, rule in rows:
             _refuse_unless_allowed(principal, operation, rule)
         return principal
 
-    async def _admitted(self, headers: Headers) -> Principal:
-        stated = headers.get("authorization")
-        if stated is None:
+    async def _admitted(self, scope: Scope) -> Principal:
+        """Whoever shows a token or a session; a token counts more, and needs no CSRF token."""
+        request = HTTPConnection(scope)
+        token = bearer_of(request.headers)
+        if token is not None:
+            known = self._entrance.known(token)
+            return known if known else await run_in_threadpool(self._entrance.admit, token)
+        cookie = cookies_of(request).session
+        if cookie is None:
             raise AuthRequired("this needs a token or a login")
-        token = _BEARER.fullmatch(stated.strip())
-        if token is None:
-            raise AuthInvalid(NOT_VALID)
-        known = self._entrance.known(token.group(1))
-        return known or await run_in_threadpool(self._entrance.admit, token.group(1))
+        principal = await self._of_browser(cookie, request.headers)
+        if scope["method"] not in SAFE and not is_csrf_token(cookie, request.headers.get(CSRF_HEADER, "")):
+            raise AuthCsrf("the request does not say the session's token")
+        return principal
+
+    async def _of_browser(self, cookie: str, headers: Headers) -> Principal:
+        known = self._browsers.known(cookie)
+        is_person = headers.get(BACKGROUND) is None
+        return known if known else await run_in_threadpool(self._browsers.admit, cookie, is_person)
 
 
 def asked_in(scope: Scope) -> Asked | None:

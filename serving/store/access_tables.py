@@ -85,4 +85,6 @@ class LoginRow(Table):
     """Of PKCE (RFC 7636)."""
     unlocks: Mapped[str | None]
     """The session that is to be unlocked by this login."""
+    goes_to: Mapped[str]
+    """Address at this service that the browser is sent to afterwards."""
     expires: Mapped[str]

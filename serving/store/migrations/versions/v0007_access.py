@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("nonce", sa.String(), nullable=False),
         sa.Column("verifier", sa.String(), nullable=False),
         sa.Column("unlocks", sa.String(), nullable=True),
+        sa.Column("goes_to", sa.String(), nullable=False),
         sa.Column("expires", sa.String(), nullable=False),
     )
 
