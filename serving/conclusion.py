@@ -14,6 +14,7 @@ from ultraread.serving.results.folder import ConcludedSlide, clear, conclude_sli
 from ultraread.serving.score_tiles import RangeStore
 from ultraread.serving.storage.durable import full_storage_coded
 from ultraread.serving.storage.listing import files_below
+from ultraread.serving.store.checkpoints import RangeDigests
 from ultraread.serving.store.jobs import EndState, ReadResult
 from ultraread.serving.store.tables import ReadState
 
@@ -29,6 +30,8 @@ class SlideToConclude:
     ranges: Path
     prepared: PreparedSlide | None = None
     error: UltraReadError | None = None
+    digests: RangeDigests | None = None
+    """What the files of its ranges have to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,10 @@ def _conclude_slide(
     if slide.error is not None or slide.prepared is None:
         return slide.error or UltraReadError(f"slide {slide.slide_id} was not prepared")
     try:
+        ranges = RangeStore(slide.ranges, slide.digests)
+        ranges.refuse_damaged()
         confirm_digest(slide.prepared)
-        return conclude_slide(slide.prepared, RangeStore(slide.ranges), folder / slide.slide_id, told)
+        return conclude_slide(slide.prepared, ranges, folder / slide.slide_id, told)
     except Unavailable:
         raise
     except UltraReadError as error:

@@ -32,7 +32,14 @@ from ultraread.errors import InputChanged, NegativeImage, TooManyFailedTiles
 from ultraread.models.card import FullRange, ModelCard
 from ultraread.models.preprocess import Window, full_range_window, measure_window
 from ultraread.models.registry import ModelFolder
-from ultraread.serving.score_tiles import RangeSink, RangeStore, RangeTask, ScoreRanges, planned_tiles
+from ultraread.serving.score_tiles import (
+    KeepRange,
+    RangeSink,
+    RangeStore,
+    RangeTask,
+    ScoreRanges,
+    planned_tiles,
+)
 from ultraread.serving.storage.durable import full_storage_coded
 from ultraread.serving.tally import ImageTally, TalliedImage, TileCounts
 
@@ -130,9 +137,16 @@ def binding(prepared: PreparedSlide) -> dict[str, Any]:
 
 
 def score_slide(
-    prepared: PreparedSlide, store: RangeStore, score_ranges: ScoreRanges, note: Callable[[int], None]
+    prepared: PreparedSlide,
+    store: RangeStore,
+    score_ranges: ScoreRanges,
+    note: Callable[[int], None],
+    keep: KeepRange = lambda scores, sha256: None,
 ) -> None:
-    """Score every range that the store does not hold yet; `note` hears the tiles of each, old and new."""
+    """Score every range that the store does not hold yet; `note` hears the tiles of each, old and new.
+
+    Before that, `keep` hears of each new one.
+    """
     for image in prepared.images:
         for number in range(image.plan.ranges):
             if store.has(image.plan.image, number):
@@ -140,7 +154,8 @@ def score_slide(
                 note(after - first)
     for scores in score_ranges(_missing_ranges(prepared, store)):
         with full_storage_coded("a checkpoint"):
-            store.save(scores)
+            sha256 = store.save(scores)
+        keep(scores, sha256)
         note(len(scores.status))
 
 

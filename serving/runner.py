@@ -2,12 +2,12 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import TypeVar
 
 from ultraread.datasets.calibration import Calibrations
 from ultraread.datasets.geometry import BoxPx
@@ -16,8 +16,10 @@ from ultraread.datasets.open_slide import OpenSlide, open_slide
 from ultraread.datasets.scale import operator_scale
 from ultraread.datasets.slide_digest import FileDigest, SlideDigest
 from ultraread.errors import (
+    DatabaseUnreachable,
     ModelUnknown,
     ReadCancelled,
+    ReadDeadlinePassed,
     StorageFull,
     StorageUnreachable,
     UltraReadError,
@@ -25,20 +27,24 @@ from ultraread.errors import (
 )
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.conclusion import ReadToConclude, SlideToConclude
+from ultraread.serving.heartbeat import Heartbeat, Stopping, outlast
 from ultraread.serving.live_models import ServedModel
 from ultraread.serving.provenance import Stopwatch
 from ultraread.serving.read_slide import ReadRequest, binding, prepare_slide, score_slide
 from ultraread.serving.results.folder import clear
-from ultraread.serving.score_tiles import RangeStore
+from ultraread.serving.score_tiles import RangeScores, RangeStore
 from ultraread.serving.settings import Settings
 from ultraread.serving.storage.slide_store import open_slide_store
 from ultraread.serving.store.calibrations import calibrations_of
+from ultraread.serving.store.checkpoints import RangeDigests
 from ultraread.serving.store.jobs import ClaimedRead, EndState, Jobs, LostLease, Progress, ReadResult
 from ultraread.serving.store.looks import looks_of
 from ultraread.serving.store.records import find_all, pinned_specimens
 from ultraread.serving.store.tables import ReadRow, SlideRow
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Conclude = Callable[[ReadToConclude], tuple[EndState, ReadResult]]
 """Writes the result folders; returns the read's state and what MLflow shows of it."""
@@ -57,25 +63,33 @@ class ReadRunner:
     conclude: Conclude
     owner: str
     open_one: OpenSlide = open_slide
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Once it is set, no read is claimed, and the present one is given back after its range."""
 
     def run_next(self) -> bool:
-        """Run the oldest read that nobody works on; False where there is none."""
+        """Run the read whose turn it is; False where there is none."""
+        if self.stop.is_set():
+            return False
+        for ended in self.jobs.sweep(self.owner):
+            clear(self.settings.reads_dir / ended)
         claim = self.jobs.claim(self.owner)
         if claim is None:
             return False
         log.info("read %s claimed, attempt %d", claim.read.id, claim.read.attempts)
         try:
-            with _Heartbeat(self.jobs, claim, self.settings.heartbeat_s) as heartbeat:
+            with Heartbeat(self.jobs, claim, self.settings.heartbeat_s, self.stop) as heartbeat:
                 _OneRead(self, claim, heartbeat).run()
         except LostLease:
             log.warning("read %s belongs to another runner now", claim.read.id)
+        except Stopping:
+            log.info("read %s given back", claim.read.id)
+            self._hand_over(claim, self.jobs.release)
         except StorageFull as full:
             self._fail(claim, full)
-        except StorageUnreachable as outage:
+        except (StorageUnreachable, DatabaseUnreachable) as outage:
             log.warning("read %s paused: %s", claim.read.id, outage.what)
-            with suppress(LostLease):
-                self.jobs.pause(claim)
-        except Unavailable as outage:  # the lease ends, and whoever reaches the store again goes on
+            self._hand_over(claim, self.jobs.pause)
+        except Unavailable as outage:  # the lease ends, and whoever can goes on; the attempt counts
             log.warning("read %s paused: %s", claim.read.id, outage.what)
         except UltraReadError as error:
             self._fail(claim, error)
@@ -84,55 +98,15 @@ class ReadRunner:
             self._fail(claim, UltraReadError("the read failed inside UltraRead", "See the service's log."))
         return True
 
+    def _hand_over(self, claim: ClaimedRead, how: Callable[[ClaimedRead], None]) -> None:
+        """Without the database the lease ends by itself."""
+        with suppress(LostLease, DatabaseUnreachable):
+            outlast(lambda: how(claim), self.stop)
+
     def _fail(self, claim: ClaimedRead, error: UltraReadError) -> None:
-        with suppress(LostLease):
-            self.jobs.fail(claim, error)
+        with suppress(LostLease, DatabaseUnreachable):
+            outlast(lambda: self.jobs.fail(claim, error), self.stop)
             clear(self.settings.reads_dir / claim.read.id)
-
-
-class _Heartbeat:
-    """Prolongs the lease from a thread of its own, and hears there of cancelling and of losing the lease."""
-
-    def __init__(self, jobs: Jobs, claim: ClaimedRead, every_s: float) -> None:
-        self._jobs, self._claim, self._every_s = jobs, claim, every_s
-        self._stop = threading.Event()
-        self._cancelled = threading.Event()
-        self._lost = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-
-    def check(self) -> None:
-        """Raise LostLease or ReadCancelled where the read is not to go on."""
-        if self._lost.is_set():
-            raise LostLease(f"read {self._claim.read.id}")
-        if self._cancelled.is_set():
-            raise ReadCancelled("cancelled while it ran")
-
-    def progress(self, progress: Progress) -> None:
-        """Note progress with a beat of its own."""
-        if self._jobs.beat(self._claim, progress):
-            self._cancelled.set()
-        self.check()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _beat(self) -> None:
-        while not self._stop.wait(self._every_s):
-            try:
-                if self._jobs.beat(self._claim):
-                    self._cancelled.set()
-            except LostLease:
-                self._lost.set()
-                return
-            except Unavailable as outage:
-                log.warning("no heartbeat for read %s: %s", self._claim.read.id, outage.what)
 
 
 @dataclass(slots=True)
@@ -141,8 +115,10 @@ class _OneRead:
 
     runner: ReadRunner
     claim: ClaimedRead
-    heartbeat: _Heartbeat
+    heartbeat: Heartbeat
     clock: Stopwatch = field(default_factory=Stopwatch)
+    digests: Mapping[str, RangeDigests] = field(default_factory=dict)
+    """Of every slide the ranges that earlier owners scored."""
     tiles_total: int = 0
     tiles_done: int = 0
     ranges_done: int = 0
@@ -153,13 +129,15 @@ class _OneRead:
         self.clock.lap("prepare_s")
         prepared = {slide.slide_id: slide.prepared for slide in slides if slide.prepared}
         self.tiles_total = sum(slide.tiles for slide in prepared.values())
-        self.runner.jobs.bind(self.claim, {slide_id: binding(slide) for slide_id, slide in prepared.items()})
+        bound = {slide_id: binding(slide) for slide_id, slide in prepared.items()}
+        self._outlast(lambda: self.runner.jobs.bind(self.claim, bound))
+        self.digests = self._outlast(lambda: self.runner.jobs.checkpoints_of(self.claim))
         scored = tuple(self._score(slide, served) for slide in slides)
         self.clock.lap("score_s")
         self.heartbeat.check()
         state, result = self.runner.conclude(self._to_conclude(scored))
         try:
-            self.runner.jobs.finish(self.claim, state, result)
+            self._outlast(lambda: self.runner.jobs.finish(self.claim, state, result))
         except LostLease:
             clear(self._result)
             raise
@@ -214,18 +192,32 @@ class _OneRead:
         """Score a slide; one that turns out unreadable does not end a read of several."""
         if slide.prepared is None:
             return slide
+        store = RangeStore(slide.ranges, self.digests.get(slide.slide_id, {}))
+        keep = partial(self._keep, slide.slide_id)
         try:
-            score_slide(slide.prepared, RangeStore(slide.ranges), served.score_ranges, self._note)
-        except (ReadCancelled, Unavailable):
+            score_slide(slide.prepared, store, served.score_ranges, self._note, keep)
+        except (ReadCancelled, ReadDeadlinePassed, Unavailable):
             raise
         except UltraReadError as error:
             return replace(slide, error=error)
-        return slide
+        return replace(slide, digests=store.digests)
+
+    def _keep(self, slide_id: str, scores: RangeScores, sha256: str) -> None:
+        """From now on the range counts."""
+        tiles = len(scores.status)
+        progress = Progress(self.tiles_total, self.tiles_done + tiles, self.ranges_done + 1)
+        where = (slide_id, scores.image, scores.number)
+        checkpointed = self.runner.jobs.checkpointed
+        told = self._outlast(lambda: checkpointed(self.claim, *where, sha256, tiles, progress))
+        self.heartbeat.heard(told)
 
     def _note(self, tiles: int) -> None:
         self.tiles_done += tiles
         self.ranges_done += 1
-        self.heartbeat.progress(Progress(self.tiles_total, self.tiles_done, self.ranges_done))
+        self.heartbeat.check()
+
+    def _outlast(self, write: Callable[[], T]) -> T:
+        return outlast(write, self.runner.stop)
 
     def _to_conclude(self, slides: tuple[SlideToConclude, ...]) -> ReadToConclude:
         return ReadToConclude(

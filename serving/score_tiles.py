@@ -1,10 +1,13 @@
 """Score one range of a plan where the slide lies: decode in processes, classify, hand back numbers only."""
 
+import hashlib
 import json
+import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
@@ -25,11 +28,14 @@ from ultraread.datasets.quality.tile_look import (
 from ultraread.datasets.slide_address import SlideAddress
 from ultraread.datasets.tile_plan import PlannedTile, TilePlan
 from ultraread.datasets.tile_stream import TilePixels, block_means, stream
+from ultraread.errors import CheckpointDamaged
 from ultraread.models.card import ModelCard
 from ultraread.models.classifier import Scores
 from ultraread.models.preprocess import Window, for_showing, normalise, window_to_show
 from ultraread.serving.decoding.bounded_slide import BoundedTiles, Ring
 from ultraread.serving.decoding.pool import DecodingPool
+
+log = logging.getLogger(__name__)
 
 SCORED, BLANK, FAILED = np.uint8(0), np.uint8(1), np.uint8(2)
 PICTURE_PX = 1024
@@ -227,14 +233,24 @@ class _Collected:
 
 
 class RangeStore:
-    """Checkpoints: one file a range, whole or absent, so that an interrupted read goes on from here."""
+    """Checkpoints: one file a range, whole or absent, so that an interrupted read goes on from here.
 
-    def __init__(self, folder: Path) -> None:
+    With `digests` (image and number of a range to the sha256 of its file), only files that they name count.
+    """
+
+    def __init__(self, folder: Path, digests: Mapping[tuple[int, int], str] | None = None) -> None:
         self._folder = folder
+        self._digests = None if digests is None else dict(digests)
+        self._confirmed: set[tuple[int, int]] = set()
         folder.mkdir(parents=True, exist_ok=True)
 
-    def save(self, scores: RangeScores) -> None:
-        """Write, fsync, rename. Two threads may save the same range at once."""
+    @property
+    def digests(self) -> dict[tuple[int, int], str]:
+        """Of all ranges that were given or saved."""
+        return dict(self._digests or {})
+
+    def save(self, scores: RangeScores) -> str:
+        """Write, fsync, rename; return the sha256. Two threads may save the same range at once."""
         arrays: dict[str, Any] = {
             "status": scores.status,
             "probabilities": scores.probabilities,
@@ -245,19 +261,49 @@ class RangeStore:
         if scores.looks is not None:
             arrays |= {f"look_{name}": array for name, array in scores.looks.arrays().items()}
         told = json.dumps({"failures": scores.failures, "scored_by": scores.scored_by})
+        packed = BytesIO()
+        np.savez(packed, told=np.array(told), **arrays)
+        data = packed.getbuffer()
+        sha256 = hashlib.sha256(data).hexdigest()
         path = self._path(scores.image, scores.number)
         unfinished = path.with_suffix(f".{uuid4().hex}.tmp")
         try:
             with unfinished.open("wb") as stream:
-                np.savez(stream, told=np.array(told), **arrays)
+                stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)  # on a full disk, retries must not pile up
+        self._note(scores.image, scores.number, sha256)
+        return sha256
 
     def has(self, image: int, number: int) -> bool:
-        return self._path(image, number).is_file()
+        """Whether the range is there; one whose bytes are not those that were written is not."""
+        if self._digests is None or (image, number) in self._confirmed:
+            return self._path(image, number).is_file()
+        return self._is_whole(image, number)
+
+    def refuse_damaged(self) -> None:
+        """Raise CheckpointDamaged where a file changed since it was written, or is gone."""
+        for image, number in self._digests or ():
+            if not self._is_whole(image, number):
+                raise CheckpointDamaged(f"range {number} of image {image} is not as it was written")
+
+    def _is_whole(self, image: int, number: int) -> bool:
+        path, stated = self._path(image, number), (self._digests or {}).get((image, number))
+        if stated is None or not path.is_file():
+            return False
+        if hashlib.sha256(path.read_bytes()).hexdigest() != stated:
+            log.warning("checkpoint %s is not as it was written: its range is scored again", path)
+            return False
+        self._confirmed.add((image, number))
+        return True
+
+    def _note(self, image: int, number: int, sha256: str) -> None:
+        if self._digests is not None:
+            self._digests[image, number] = sha256
+            self._confirmed.add((image, number))
 
     def load(self, image: int, number: int) -> RangeScores:
         with np.load(self._path(image, number), allow_pickle=False) as arrays:
@@ -286,6 +332,9 @@ class RangeStore:
 
 ScoreRanges = Callable[[Iterable[RangeTask]], Iterable[RangeScores]]
 """Scores tasks and yields what is done, in any order: in this process, or spread over replicas."""
+
+KeepRange = Callable[[RangeScores, str], None]
+"""Hears of a range whose file is durable, with the file's sha256."""
 
 RangeSink = Callable[[RangeScores, list[PlannedTile]], None]
 """Sees each range with its tiles once, in plan order: a tally, a table, a picture, a map."""

@@ -16,8 +16,8 @@ class DurabilitySettings(BaseModel):
 
     database_url: SecretStr | None = Field(
         default=None,
-        description="postgresql://USER:PASSWORD@HOST/DATABASE of a PostgreSQL server. Without a value, a SQLite "
-        "file in data_dir, which has to be on a local disk.",
+        description="postgresql://USER:PASSWORD@HOST/DATABASE of a PostgreSQL server. Without a value, a "
+        "SQLite file in data_dir, which has to be on a local disk.",
     )
     database_url_file: Path | None = Field(
         default=None,
@@ -40,8 +40,8 @@ class DurabilitySettings(BaseModel):
     queue_days: int = Field(
         default=30,
         ge=1,
-        description="Days after which answers kept for repeated requests, and what other systems were told of, "
-        "are removed.",
+        description="Days after which answers kept for repeated requests, and what other systems were told "
+        "of, are removed.",
     )
 
     @model_validator(mode="after")
@@ -72,4 +72,6 @@ def _secret_in(file: Path) -> str:
             raise ConfigInsecure(f"others may read {file}", "chmod 600 it.")
         return file.read_text().strip()
     except OSError as failure:
-        raise RequestInvalid(f"{file} cannot be read ({failure.strerror})", "Check database_url_file.") from failure
+        raise RequestInvalid(
+            f"{file} cannot be read ({failure.strerror})", "Check database_url_file."
+        ) from failure

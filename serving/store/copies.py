@@ -50,8 +50,9 @@ def take_waiting(store: Store, address: str) -> Copy | None:
     """The copy that waits longest at this address, for TAKEN_S: if this process dies, it waits again then."""
     second = and_(CopyRow.place == CopyPlace.SECOND.value, CopyRow.address == address)
     waiting = select(CopyRow).where(CopyRow.state == CopyState.WAITING.value, second)
+    due = waiting.where(CopyRow.due <= steady_now())
     with store.writing() as session:
-        row = session.scalars(waiting.where(CopyRow.due <= steady_now()).order_by(CopyRow.due).limit(1)).first()
+        row = session.scalars(due.order_by(CopyRow.due).limit(1)).first()
         if row is None:
             return None
         row.attempts, row.due = row.attempts + 1, steady_in(TAKEN_S)

@@ -137,7 +137,7 @@ class Jobs:
             return ClaimedRead(row, owner, row.epoch)
 
     def sweep(self, who: str) -> list[str]:
-        """End what nobody owns and nobody shall try (again): cancelled, too late, or poison. Return the ids."""
+        """End what nobody owns and nobody shall try again: cancelled, too late, or poison. Return the ids."""
         with self.store.reading() as session:
             if session.scalars(self._hopeless().limit(1)).first() is None:
                 return []
@@ -249,7 +249,7 @@ class Jobs:
             raise LostLease(f"read {claim.read.id} is no longer owned with epoch {claim.epoch}")
         return row
 
-    def _hopeless(self) -> Select[tuple[ReadRow]]:
+    def _hopeless(self) -> Select[ReadRow]:
         return select(ReadRow).where(
             UNOWNED, or_(ReadRow.cancel_requested, _is_late(), ReadRow.attempts >= self.max_attempts)
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import INTEGER, VARCHAR, Connection, Engine
+from sqlalchemy import Connection, Engine, Integer, String
 from sqlalchemy.dialects.postgresql.base import PGTypeCompiler
 
 from ultraread.errors import IntegrityFailed, RequestInvalid
@@ -63,7 +63,9 @@ def _refuse_dangling(connection: Connection) -> None:
 
 def _refuse_other_encodings(connection: Connection) -> None:
     if connection.exec_driver_sql("SHOW server_encoding").scalar_one() != "UTF8":
-        raise RequestInvalid("the database does not keep text as UTF-8", "CREATE DATABASE ... ENCODING 'UTF8'.")
+        raise RequestInvalid(
+            "the database does not keep text as UTF-8", "CREATE DATABASE ... ENCODING 'UTF8'."
+        )
 
 
 class _AsOnSqlite(PGTypeCompiler):
@@ -72,11 +74,11 @@ class _AsOnSqlite(PGTypeCompiler):
     Ids and times are text whose order counts; sizes of slides need more than 32 bits.
     """
 
-    def visit_VARCHAR(self, type_: VARCHAR, **options: Any) -> str:  # noqa: ANN401, N802  # SQLAlchemy's name
+    def visit_VARCHAR(self, type_: String, **options: Any) -> str:  # noqa: ANN401, N802  # SQLAlchemy's name
         return f'{super().visit_VARCHAR(type_, **options)} COLLATE "C"'
 
-    def visit_INTEGER(self, type_: INTEGER, **options: Any) -> str:  # noqa: ANN401, N802  # SQLAlchemy's name
-        return self.visit_BIGINT(type_, **options)
+    def visit_INTEGER(self, type_: Integer, **options: Any) -> str:  # noqa: ANN401, N802  # SQLAlchemy's name
+        return "BIGINT"
 
 
 def as_on_sqlite(engine: Engine) -> Engine:

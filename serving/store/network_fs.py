@@ -40,7 +40,7 @@ def is_network(kind: str) -> bool:
 
 def _mounted(mounts: str) -> list[tuple[Path, str]]:
     lines = [line.split(" ") for line in mounts.splitlines()]
-    return [(Path(_unescaped(fields[1])), fields[2]) for fields in lines if len(fields) > 2]  # noqa: PLR2004
+    return [(Path(_unescaped(fields[1])), fields[2]) for fields in lines if len(fields) > 2]
 
 
 def _holds(at: Path, path: Path) -> bool:

@@ -35,7 +35,7 @@ def note_turn(session: Session, site: str) -> None:
     session.execute(first.on_conflict_do_update(index_elements=["site"], set_={"turn": first.excluded.turn}))
 
 
-def _in_order(waits_at_most_s: float) -> Select[tuple[ReadRow]]:
+def _in_order(waits_at_most_s: float) -> Select[ReadRow]:
     other = aliased(ReadRow)
     runs = and_(other.state == ReadState.RUNNING.value, other.lease >= steady_now())
     running = select(other.site, func.count().label("reads")).where(runs).group_by(other.site).subquery()

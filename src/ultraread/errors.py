@@ -245,7 +245,9 @@ class WebhookNotTold(UltraReadError):
     code = "webhook_not_told"
     http_status = 502
     exit_status = 6
-    remedy = "Look at the receiver; it has to answer with a 2xx status within ten seconds, and not to redirect."
+    remedy = (
+        "Look at the receiver; it has to answer with a 2xx status within ten seconds, and not to redirect."
+    )
 
 
 class MethodNotAllowed(UltraReadError):
@@ -349,6 +351,14 @@ class SlideNotRegular(InputRefused):
     remedy = "Put the file itself there, as a copy of its own."
 
 
+class SlideChanged(InputRefused):
+    """The slide changed while it was copied in."""
+
+    code = "slide_changed"
+    http_status = 409
+    remedy = "Wait until it is written, then send it again."
+
+
 class SlideEmpty(InputRefused):
     """A file of no bytes."""
 
@@ -375,6 +385,27 @@ class SlideTooLarge(InputRefused):
 
     code = "slide_too_large"
     remedy = "Check the file; store large images as tiled TIFF with tiles of at most 64 megapixels."
+
+
+class SlideBomb(SlideTooLarge):
+    """What is stored takes or unpacks to far more bytes than the file declares."""
+
+    code = "slide_bomb"
+    remedy = "Write the file again with the program that made it; such a file is made to fill memory."
+
+
+class SlideMetadataInvalid(InputRefused):
+    """XML that declares types or entities: it could expand without end, or read other files."""
+
+    code = "slide_metadata_invalid"
+    remedy = "Write the metadata without a document type declaration."
+
+
+class ArchiveNotTaken(InputRefused):
+    """A zip, tar or other archive: none is unpacked here."""
+
+    code = "archive_not_taken"
+    remedy = "Unpack it and send the image files; several of one slide go into one request."
 
 
 class SlideOffsetInvalid(InputRefused):
@@ -862,7 +893,9 @@ class DatabaseUnreachable(Unavailable):
     """The database does not answer; what is running waits for it."""
 
     code = "database_unreachable"
-    remedy = "Try again in a moment; the operator sees in the service's log and `ultraread doctor` what is wrong."
+    remedy = (
+        "Try again in a moment; the operator sees in the service's log and `ultraread doctor` what is wrong."
+    )
 
 
 class SqliteOnNetworkFs(Unavailable):
@@ -958,7 +991,9 @@ class AuditChainBroken(IntegrityFailed):
     """An event of the audit trail was changed, removed, put in or moved; or its end was cut off."""
 
     code = "audit_chain_broken"
-    remedy = "Keep the database as it is, compare with an export or a backup, and find out who could write to it."
+    remedy = (
+        "Keep the database as it is, compare with an export or a backup, and find out who could write to it."
+    )
 
 
 class ReplayDiffers(IntegrityFailed):

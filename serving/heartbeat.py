@@ -1,0 +1,78 @@
+"""What keeps a read its owner's: a beat from a thread of its own, and writes that outlast an outage."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TypeVar
+
+from ultraread.errors import DatabaseUnreachable, ReadCancelled, ReadDeadlinePassed
+from ultraread.serving.store.jobs import ClaimedRead, Jobs, LostLease
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+RETRY_S = 1.0
+"""Seconds between tries to reach the database."""
+
+
+class Stopping(Exception):
+    """The process is asked to stop: give the read back."""
+
+
+def outlast(write: Callable[[], T], stop: threading.Event) -> T:
+    """Repeat a write of the queue until the database answers; each may be repeated, come or not.
+
+    Raises what the write raises; DatabaseUnreachable alone once the process is asked to stop.
+    """
+    began = time.monotonic()
+    while True:
+        try:
+            return write()
+        except DatabaseUnreachable as outage:
+            log.warning("waiting for the database since %.0f s: %s", time.monotonic() - began, outage.what)
+            if stop.wait(RETRY_S):
+                raise
+
+
+class Heartbeat:
+    """Prolongs the lease, and hears there of cancelling, of the deadline and of losing the lease."""
+
+    def __init__(self, jobs: Jobs, claim: ClaimedRead, every_s: float, stop: threading.Event) -> None:
+        self._jobs, self._claim, self._every_s, self._asked_to_stop = jobs, claim, every_s, stop
+        self._done = threading.Event()
+        self._why_not: Exception | None = None
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def check(self) -> None:
+        """Raise what keeps the read from going on: LostLease, ReadCancelled, ReadDeadlinePassed, Stopping."""
+        if self._why_not is not None:
+            raise self._why_not
+        if self._asked_to_stop.is_set():
+            raise Stopping
+
+    def heard(self, is_cancelled: bool) -> None:
+        """What a beat of somebody else's told."""
+        if is_cancelled:
+            self._why_not = ReadCancelled("cancelled while it ran")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while self._why_not is None and not self._done.wait(self._every_s):
+            try:
+                self.heard(self._jobs.beat(self._claim))
+            except (LostLease, ReadDeadlinePassed) as over:
+                self._why_not = over
+            except Exception as outage:  # whatever it is: the lease ends by itself if it lasts
+                log.warning("no heartbeat for read %s: %s", self._claim.read.id, outage)
