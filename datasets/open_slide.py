@@ -6,7 +6,14 @@ from pathlib import Path, PurePosixPath
 from ultraread.datasets.slide import Slide, SlideFormat
 from ultraread.datasets.slide_address import ZARR_METADATA, FileAddress, SlideAddress, address_of
 from ultraread.datasets.stored_file import StoredFile, open_file
-from ultraread.errors import SlideDamaged, SlideEmpty, SlideTypeMismatch, UltraReadError, Unavailable
+from ultraread.errors import (
+    ArchiveNotTaken,
+    SlideDamaged,
+    SlideEmpty,
+    SlideTypeMismatch,
+    UltraReadError,
+    Unavailable,
+)
 
 MAGIC_BYTES = 512
 """Enough for every mark below: DICOM's stands at 128, that of MRC at 208."""
@@ -16,6 +23,18 @@ JPEG_MAGIC = b"\xff\xd8\xff"
 DICOM_MAGIC = b"DICM"
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 DM_MAGIC = (b"\0\0\0\3", b"\0\0\0\4")
+ARCHIVE_MAGIC = (
+    b"PK\3\4",
+    b"PK\5\6",
+    b"PK\7\x08",
+    b"\x1f\x8b",
+    b"BZh",
+    b"\xfd7zXZ\0",
+    b"7z\xbc\xaf\x27\x1c",
+    b"Rar!",
+)
+"""Zip, gzip, bzip2, xz, 7z, RAR; tar has its mark at 257."""
+TAR_MAGIC = b"ustar"
 SER_MAGIC = b"II\x97\x01"
 EMI_MAGIC = b"JK\0\2"
 
@@ -72,7 +91,7 @@ def _belong_together(kind: str, address: SlideAddress) -> bool:
 
 
 def _kind(first: FileAddress) -> str:
-    """Which reader opens it. Raises SlideEmpty, SlideTypeMismatch."""
+    """Which reader opens it. Raises SlideEmpty, ArchiveNotTaken, SlideTypeMismatch."""
     file = open_file(first.location, first.name)
     try:
         if file.size == 0:
@@ -80,6 +99,8 @@ def _kind(first: FileAddress) -> str:
         magic = file.read_at(0, MAGIC_BYTES)
     finally:
         file.close()
+    if magic.startswith(ARCHIVE_MAGIC) or magic[257:262] == TAR_MAGIC:
+        raise ArchiveNotTaken("the file is an archive")
     for kind, matches in _MAGIC.items():
         if matches(magic):
             return kind

@@ -31,6 +31,7 @@ from ultraread.datasets.slide import ClosedByWith, ImageInfo, Modality, Pixels, 
 from ultraread.datasets.stored_file import StoredFile
 from ultraread.errors import (
     InputRefused,
+    SlideBomb,
     SlideDamaged,
     SlideExternalRef,
     SlideNotAnImage,
@@ -197,7 +198,7 @@ def _check_chunks(dataset: Any) -> None:  # noqa: ANN401  # h5py has no types
     if len(on_grid) != prod(map(len, steps)) or len(on_grid) != len(found):
         raise SlideDamaged("chunks of the dataset are missing")
     if any(each.size > largest_stored_bytes(dataset) for each in found):
-        raise SlideTooLarge("chunks take more bytes than their pixels")
+        raise SlideBomb("chunks take more bytes than their pixels")
     places = sorted((each.byte_offset, each.size) for each in found)
     if any(offset + size > following for (offset, size), (following, _) in pairwise(places)):
         raise SlideDamaged("two chunks share bytes")

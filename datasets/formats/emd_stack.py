@@ -14,7 +14,7 @@ from ultraread.datasets.formats.raw_planes import BAND_BYTES
 from ultraread.datasets.geometry import SizePx
 from ultraread.datasets.scale import StatedScale
 from ultraread.datasets.slide import Acquisition, Modality, Pixels, TileUnreadable
-from ultraread.errors import SlideTooLarge
+from ultraread.errors import SlideBomb, SlideTooLarge
 
 MAX_BESIDE_BYTES = 64 * 2**20
 MAX_BESIDE_CHUNKS = 10_000
@@ -101,4 +101,4 @@ def _check_chunks(dataset: Any, within: Sequence[slice]) -> None:  # noqa: ANN40
             if dataset.id.get_chunk_info_by_coord(offset).byte_offset is not None:
                 unpacked_chunk(dataset, offset)
     except TileUnreadable as refused:
-        raise SlideTooLarge("what stands beside the pixels is larger than it declares") from refused
+        raise SlideBomb("what stands beside the pixels is larger than it declares") from refused

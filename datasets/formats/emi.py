@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
 from ultraread.datasets.formats.tags import number_in
+from ultraread.datasets.safe_xml import parse_xml
 from ultraread.datasets.slide import Acquisition, Modality, Tag
 from ultraread.datasets.stored_file import StoredFile
 from ultraread.errors import SlideTooLarge
@@ -77,7 +78,7 @@ def _objects_in(block: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _tags_of(stored: bytes) -> list[Tag]:
     try:
-        root = ElementTree.fromstring(stored)  # noqa: S314  # expat >= 2.4.1 stops entity bombs
+        root = parse_xml(stored)
     except ElementTree.ParseError:
         return []
     return [*_labelled(root), *_plain(root, "")]

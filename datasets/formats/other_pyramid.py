@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, cast
 
 from tifffile import TiffFile, TiffPageSeries
 
+from ultraread.datasets.safe_xml import parse_xml
 from ultraread.datasets.scale import PRINTING_NM_PER_PX, ScaleOrigin, StatedScale
 from ultraread.datasets.slide import Acquisition, SlideFormat, SlideInfo
 from ultraread.datasets.stored_file import StoredFile
@@ -115,10 +116,8 @@ def _is_aperio(series: TiffPageSeries) -> bool:
 
 def _leica_macros(file: TiffFile) -> Iterator[int]:
     """Leica's overview covers the whole collection; its series come in the order of the XML's images."""
-    from xml.etree import ElementTree
-
     number = 0
-    for collection in ElementTree.fromstring(file.scn_metadata or ""):  # noqa: S314  # expat stops entity bombs
+    for collection in parse_xml(file.scn_metadata or ""):
         whole = (collection.attrib.get("sizeX"), collection.attrib.get("sizeY"))
         for image in collection.findall("{*}image"):
             view = image.find("{*}view")

@@ -28,7 +28,7 @@ class RasterSlide(ClosedByWith):
         with stored.stream() as stream:
             size = _checked_size(stream)
         if stored.size > size[0] * size[1] * MAX_BYTES_PER_PX + ROOM_FOR_TAGS_BYTES:
-            raise SlideTooLarge(f"{stored.size:,} bytes for {size[1]} x {size[0]} px")
+            raise SlideBomb(f"{stored.size:,} bytes for {size[1]} x {size[0]} px")
         whole = stored.read_at(0, stored.size)
         stored.close()
         self._pixels = _decode(whole, kind)

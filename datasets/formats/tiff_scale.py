@@ -9,6 +9,7 @@ from tifffile import RESUNIT, TiffFile, TiffPage
 from ultraread.datasets.formats.tags import number_in
 from ultraread.datasets.formats.tiff_tags import zeiss
 from ultraread.datasets.formats.units import NM_PER_CM, NM_PER_INCH, NM_PER_METRE, nm_per
+from ultraread.datasets.safe_xml import parse_xml
 from ultraread.datasets.scale import PRINTING_NM_PER_PX, ScaleOrigin, StatedScale
 from ultraread.errors import SlideTruncated
 
@@ -63,7 +64,7 @@ def _ome(file: TiffFile, series: int) -> StatedScale | None:
     if not file.is_ome or not file.ome_metadata:
         return None
     try:
-        root = ElementTree.fromstring(file.ome_metadata)  # noqa: S314  # expat >= 2.4.1 stops entity bombs
+        root = parse_xml(file.ome_metadata)
     except ElementTree.ParseError as failure:
         raise SlideTruncated("the OME-XML cannot be read") from failure
     attributes = _ome_pixels(file, series, root)

@@ -16,7 +16,10 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from ultraread.datasets.formats.zarr_codecs import CodedChunks
 from ultraread.datasets.slide_address import ZARR_METADATA
 from ultraread.datasets.stored_file import open_file
+from ultraread.errors import SlideTooLarge
 
+MAX_METADATA_BYTES = 16 * 2**20
+"""Of one metadata file: it is parsed whole."""
 GEOMETRY = frozenset({"axes", "datasets", "coordinateTransformations"})
 
 
@@ -32,13 +35,15 @@ class ZarrFiles(Store):
     def read(
         self, key: str, byte_range: ByteRequest | None = None, at_most: int | None = None
     ) -> bytes | None:
-        """The bytes of a key, None where there is none. Raises OSError, StorageUnreachable."""
+        """The bytes of a key, None where there is none. Raises OSError, StorageUnreachable, SlideTooLarge."""
         location = self._locations.get(key)
         if location is None:
             return None
         file = open_file(location, key)
         try:
             start, end = _bounds(byte_range, file.size)
+            if _is_metadata(key) and end - start > MAX_METADATA_BYTES:
+                raise SlideTooLarge(f"a metadata file of {file.size:,} bytes")
             if at_most is not None and end - start > at_most:
                 raise OSError("a chunk takes more bytes than its pixels")
             return file.read_at(start, end - start)
@@ -114,6 +119,11 @@ class ZarrFiles(Store):
         if key.rpartition("/")[2] in ZARR_METADATA:
             return None
         return next((coded for array, coded in self.coded.items() if key.startswith(array)), None)
+
+
+def _is_metadata(key: str) -> bool:
+    name = key.rpartition("/")[2]
+    return name in ZARR_METADATA or name.endswith(".xml")
 
 
 def _bounds(byte_range: ByteRequest | None, size: int) -> tuple[int, int]:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
 
+from ultraread.datasets.safe_xml import parse_xml
 from ultraread.datasets.slide import Tag
+from ultraread.errors import SlideMetadataInvalid
 
 DEEPEST = 40
 _LINE = re.compile(r"([\w .()/\\-]{1,60}?)\s*[=:](.*)")
@@ -27,8 +29,8 @@ def values_of(tag: Tag) -> Iterator[Tag]:
 
 def _of_xml(tag: Tag, text: str) -> Iterator[Tag]:
     try:
-        root = ElementTree.fromstring(text.encode())  # noqa: S314  # expat >= 2.4.1 stops entity bombs
-    except (ElementTree.ParseError, ValueError, LookupError):
+        root = parse_xml(text.encode())
+    except (ElementTree.ParseError, ValueError, LookupError, SlideMetadataInvalid):
         yield tag
         return
     yield from _comments(text)
