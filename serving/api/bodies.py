@@ -61,11 +61,24 @@ class StatedIdentity(Body):
 
 
 class NewSlide(Statement):
-    """Uploads that together are one slide, the first is the one that is opened; what is stated of it."""
+    """Uploads that together are one slide, the first is the one that is opened; what is stated of it.
 
-    upload_ids: Annotated[tuple[Id, ...], Field(min_length=1, max_length=MOST_FILES)]
+    In their place, `url`: an s3:// address, of an object or of a folder that is one slide, below those that
+    the operator has listed. `sha256` is what the slide has to have: of its one file, or of the sorted list of
+    the files' digests, each followed by a newline.
+    """
+
+    upload_ids: Annotated[tuple[Id, ...], Field(max_length=MOST_FILES)] = ()
+    url: Annotated[str, Field(max_length=2000)] | None = None
+    sha256: Sha256 | None = None
     case_id: Id | None = None
     identity: StatedIdentity | None = None
+
+    @model_validator(mode="after")
+    def _uploads_or_url(self) -> Self:
+        if bool(self.upload_ids) == (self.url is not None):
+            raise ValueError("give upload_ids or url, one of them")
+        return self
 
     @property
     def statement(self) -> Statement:
@@ -103,6 +116,21 @@ class Instrument(Body):
     magnification: Annotated[float, Field(gt=0)] | None = None
 
 
+class ReadPolicy(Body):
+    """How pressing a read is, and when nobody needs it any more: it ends as failed then."""
+
+    priority: Priority = Priority.ROUTINE
+    finish_by: AwareDatetime | None = None
+
+    @field_validator("finish_by")
+    @classmethod
+    def _in_utc(cls, moment: dt.datetime | None) -> dt.datetime | None:
+        try:
+            return moment and moment.astimezone(dt.UTC)
+        except OverflowError as far:
+            raise ValueError("too far away") from far
+
+
 class NewRead(Body):
     """Slides, or all slides of a case, to be read by a model.
 
@@ -120,6 +148,7 @@ class NewRead(Body):
     contrast_confirmed: Line | None = Field(
         default=None, description="Why an image that looks like a negative is none; no patient data."
     )
+    policy: ReadPolicy = ReadPolicy()
 
     @model_validator(mode="after")
     def _slides_or_case(self) -> Self:
@@ -228,6 +257,8 @@ class Read(Shown):
     tiles_total: int
     tiles_done: int
     ranges_done: int
+    priority: Priority
+    finish_by: str | None
     cancel_requested: bool
     error: ReadError | None
     mlflow_run_id: str | None

@@ -21,15 +21,29 @@ from ultraread.datasets.scan_record.facts import filed_image
 from ultraread.datasets.slide import Slide
 from ultraread.datasets.slide_address import FileAddress, SlideAddress
 from ultraread.datasets.slide_digest import digest_slide
-from ultraread.errors import InputRefused, RequestInvalid, UploadConflict
+from ultraread.errors import InputRefused, RequestInvalid, UploadChecksumMismatch, UploadConflict
 from ultraread.serving.api import bodies
 from ultraread.serving.api.service import Service
+from ultraread.serving.ingest.fetch import drop_all, fetch_slide
 from ultraread.serving.storage.mending import mend
 from ultraread.serving.storage.slide_store import stored_names
 from ultraread.serving.store.looks import as_rows
 from ultraread.serving.store.records import NewSlide, file_slide, find, record_in_case
 from ultraread.serving.store.stored import keep
 from ultraread.serving.store.tables import CaseRow, ScanRecordRow, StoredKind, UploadRow
+
+
+def file_stated(service: Service, stated: bodies.NewSlide, slide_id: str) -> ScanRecordRow:
+    """File the uploads, or what lies at the address. Raises as `file_uploads` and `fetch_slide` do."""
+    if stated.url is None:
+        return file_uploads(service, stated, slide_id)
+    _refuse_unknown_case(service, stated.case_id)
+    _policy(service, stated)
+    fetched = fetch_slide(service.uploads, stated.url, service.settings.ingest_urls)
+    try:
+        return file_uploads(service, stated.model_copy(update={"upload_ids": fetched}), slide_id)
+    finally:
+        drop_all(service.uploads, fetched)
 
 
 def file_uploads(service: Service, stated: bodies.NewSlide, slide_id: str) -> ScanRecordRow:
@@ -46,12 +60,19 @@ def file_uploads(service: Service, stated: bodies.NewSlide, slide_id: str) -> Sc
     paths = [service.uploads.path(upload) for upload in uploads]
     try:
         slide = _inspected(service, paths, [upload.file_name for upload in uploads], stated, slide_id)
-    except InputRefused:
+        _refuse_other_digest(slide, stated.sha256)
+    except (InputRefused, UploadChecksumMismatch):
         _drop(service, uploads)
         raise
     record = _kept(service, slide, paths)
     _drop(service, uploads)
     return record
+
+
+def _refuse_other_digest(slide: NewSlide, stated: str | None) -> None:
+    found = {slide.sha256, *(file["sha256"] for file in slide.files if len(slide.files) == 1)}
+    if stated is not None and stated not in found:
+        raise UploadChecksumMismatch("the slide's sha256 is not the one stated", "Send the slide again.")
 
 
 def _refuse_unless_whole(uploads: Sequence[UploadRow]) -> None:

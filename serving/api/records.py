@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from ultraread.errors import CaseExists
 from ultraread.serving.api.bodies import Case, FiledSlide, NewCase, NewSlide, Page, Slide, slide_shown
-from ultraread.serving.api.filing import file_uploads
+from ultraread.serving.api.filing import file_stated
 from ultraread.serving.api.once import Once
 from ultraread.serving.api.service import InService
 from ultraread.serving.store.idempotency import Answer
@@ -41,7 +41,7 @@ def file_slide(stated: NewSlide, service: InService, once: Once) -> JSONResponse
     def create(slide_id: str) -> Answer:
         with service.store.reading() as session:
             record = scan_record_of(session, slide_id)
-        record = record or file_uploads(service, stated, slide_id)
+        record = record or file_stated(service, stated, slide_id)
         with service.store.reading() as session:
             slide = slide_shown(find(session, SlideRow, record.slide_id))
         filed = FiledSlide(**slide.model_dump(), scan_record_id=record.id)

@@ -2,10 +2,14 @@
 
 import base64
 import hashlib
+from pathlib import Path
 
 import httpx
 import pytest
+from object_store import ObjectStore
+from serving_api import asked, served
 
+from ultraread.serving.api.app import create_api
 from ultraread.serving.settings import Settings
 
 FILE = b"0123456789"
@@ -87,4 +91,24 @@ def test_an_upload_is_found_by_its_digest_and_thrown_away(http: httpx.Client, se
     assert http.delete(f"/v1/uploads/{upload}").status_code == 204
     assert http.get("/v1/uploads", params={"sha256": digest}).json()["items"] == []
     assert http.delete(f"/v1/uploads/{upload}").json()["code"] == "not_found"
+    assert list(settings.uploads_dir.iterdir()) == []
+
+
+def test_a_slide_is_filed_from_a_listed_bucket(
+    settings: Settings, object_store: ObjectStore, em_field: Path
+) -> None:
+    bucket = object_store.bucket()
+    object_store.files().put_file(str(em_field), f"{bucket}/in/a.tif")
+    digest = hashlib.sha256(em_field.read_bytes()).hexdigest()
+    wanted = {"url": f"{bucket}/in/a.tif", "sha256": digest}
+    listing = settings.model_copy(update={"ingest_urls": (f"{bucket}/in",)})
+    with served(create_api(listing)) as address, asked(address) as http:
+        answer = http.post("/v1/slides", json=wanted)
+        assert (answer.status_code, answer.json()["files"][0]["sha256"]) == (201, digest)
+        answer = http.post("/v1/slides", json=wanted | {"sha256": "0" * 64})
+        assert (answer.status_code, answer.json()["code"]) == (422, "upload_checksum_mismatch")
+        for refused in ({"url": f"{bucket}/out/a.tif"}, {"url": "https://example.org/a.tif"}):
+            assert http.post("/v1/slides", json=refused).json()["code"] == "url_not_allowed"
+        both = http.post("/v1/slides", json=wanted | {"upload_ids": ["u"]})
+        assert both.json()["code"] == "request_invalid"
     assert list(settings.uploads_dir.iterdir()) == []

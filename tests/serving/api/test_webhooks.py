@@ -1,0 +1,76 @@
+"""Subscriptions over HTTP: the secret is shown once, addresses are the operator's to list."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from webhook_receiver import Receiver, receiving
+
+from ultraread.errors import ConfigInsecure
+from ultraread.serving.settings import Settings
+from ultraread.serving.webhooks.secret import webhook_key
+from ultraread.serving.webhooks.signature import SIGNATURE, is_signed
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "data", poll_s=0.02, webhook_http_hosts=("127.0.0.1",))
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    with receiving(tmp_path) as started:
+        yield started
+
+
+def test_a_webhook_is_added_tested_listed_and_removed(
+    http: httpx.Client, receiver: Receiver, settings: Settings
+) -> None:
+    key = {"Idempotency-Key": "once"}
+    made = http.post("/v1/webhooks", json={"url": receiver.url}, headers=key)
+    assert made.status_code == 201
+    webhook, secret = made.json()["id"], made.json()["secret"]
+    assert http.post("/v1/webhooks", json={"url": receiver.url}, headers=key).json() == made.json()
+    assert http.post(f"/v1/webhooks/{webhook}/test").status_code == 200
+    (got,) = receiver.got()
+    assert is_signed(secret, got["headers"][SIGNATURE], got["body"].encode())
+    listed = http.get("/v1/webhooks")
+    assert [one["id"] for one in listed.json()["items"]] == [webhook]
+    assert secret not in listed.text
+    assert not any(secret.encode() in file.read_bytes() for file in settings.data_dir.glob("ultraread.db*"))
+    receiver.answers(500)
+    answer = http.post(f"/v1/webhooks/{webhook}/test")
+    assert (answer.status_code, answer.json()["code"]) == (502, "webhook_not_told")
+    assert http.delete(f"/v1/webhooks/{webhook}").status_code == 204
+    assert http.get("/v1/webhooks").json()["items"] == []
+    assert http.delete(f"/v1/webhooks/{webhook}").json()["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/latest/meta-data",
+        "https://127.0.0.1/",
+        "http://localhost/",
+        "http://127.0.0.1@evil.example/",
+        "file:///etc/passwd",
+        "http://2130706433/",
+    ],
+)
+def test_an_address_that_is_not_listed_is_refused(http: httpx.Client, url: str) -> None:
+    answer = http.post("/v1/webhooks", json={"url": url})
+    assert (answer.status_code, answer.json()["code"]) == (422, "url_not_allowed")
+
+
+def test_a_key_that_others_may_read_is_not_used(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("k" * 64)
+    key.chmod(0o644)
+    with pytest.raises(ConfigInsecure):
+        webhook_key(Settings(data_dir=tmp_path, webhook_key_file=key))
+    key.chmod(0o600)
+    assert webhook_key(Settings(data_dir=tmp_path, webhook_key_file=key)).secret("w").startswith("whsec_")
+    key.write_text("short")
+    with pytest.raises(ConfigInsecure):
+        webhook_key(Settings(data_dir=tmp_path, webhook_key_file=key))
