@@ -23,6 +23,7 @@ from ultraread.datasets.tile_stream import stream
 from ultraread.errors import UltraReadError, Unavailable
 from ultraread.models.registry import ModelFolder
 from ultraread.serving import logs, metrics
+from ultraread.serving.audit.checkpoints import open_checkpointer
 from ultraread.serving.conclusion import ReadToConclude, conclude_read
 from ultraread.serving.decoding.pool import DecodingPool
 from ultraread.serving.draining import draining_of
@@ -32,6 +33,7 @@ from ultraread.serving.mlflow_log import OutboxSender
 from ultraread.serving.model_files import ModelFiles
 from ultraread.serving.model_mirror import ModelMirror
 from ultraread.serving.model_registry import open_registry
+from ultraread.serving.outgoing import outgoing
 from ultraread.serving.presence import Presence
 from ultraread.serving.runner import ReadRunner
 from ultraread.serving.score_tiles import SCORED, RangeScorer, RangeScores, RangeTask
@@ -166,7 +168,7 @@ class Keeper:
 
 
 class Outbox:
-    """What nobody waits for: tells MLflow of reads and models, makes second copies, reads copies again."""
+    """What nobody waits for: tells MLflow and webhooks, delivers results, keeps copies, signs the trail."""
 
     def __init__(self, settings: Settings) -> None:
         logs.set_up_deployment("Outbox")
@@ -176,10 +178,13 @@ class Outbox:
         self._work = _Work(
             settings, Presence(store, "Outbox"), [lambda: sender.send_pending() + mirror.tell() > 0]
         )
-        self._work.also(upkeep(House(settings, store)), UPKEEP_S)
+        self._checkpointer = open_checkpointer(settings, store)
+        self._work.also([*upkeep(House(settings, store)), self._checkpointer.step], UPKEEP_S)
+        self._work.also(outgoing(settings, store), settings.poll_s)
 
     def __del__(self) -> None:
         self._work.end()
+        self._checkpointer.sign_all()
 
 
 class _Kept:
