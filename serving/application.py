@@ -122,7 +122,7 @@ class Runner:
         logs.set_up_deployment("Runner")
         refuse_another_folder(settings, installation)
         store = open_store(settings.database_address)
-        decoding = DecodingPool(settings.decode_limits)
+        stop, decoding = threading.Event(), DecodingPool(settings.decode_limits)
         kept = _Kept(settings, store, decoding) if keeper is None else None
         take_model = kept.live.take if kept else _AskedOfKeeper(keeper, settings.replicas)
         runner = ReadRunner(
@@ -138,10 +138,11 @@ class Runner:
             conclude=lambda read: _concluded(aggregator, read),
             owner=f"runner-{os.getpid()}-{new_id()}",
             open_one=decoding.open,
+            stop=stop,
         )
         presence = Presence(store, "Runner", kept.live.refs if kept else None)
         steps = [*[runner.run_next] * settings.max_running_reads, *(kept.steps if kept else [])]
-        self._work = _Work(settings, presence, steps)
+        self._work = _Work(settings, presence, steps, stop)
 
     def __del__(self) -> None:
         self._work.end()
@@ -272,8 +273,14 @@ class ReplicaScorer:
 class _Work:
     """Steps of a deployment, each called again and again in a thread of its own until the service drains."""
 
-    def __init__(self, settings: Settings, presence: Presence, steps: Iterable[Callable[[], bool]]) -> None:
-        self.stop = threading.Event()
+    def __init__(
+        self,
+        settings: Settings,
+        presence: Presence,
+        steps: Iterable[Callable[[], bool]],
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.stop = stop or threading.Event()
         self._grace_s, self._draining = settings.grace_s, draining_of(settings)
         self._presence, self._threads = presence.begin(), list[threading.Thread]()
         threading.Thread(target=self._look, name="draining", daemon=True).start()

@@ -42,7 +42,7 @@ def set_up(plan: LogPlan, deployment: str) -> None:
     """Send every line of this process into the plan's file. May be called again, after others set theirs."""
     handler = _handler(plan, deployment)
     root = logging.getLogger()
-    root.handlers = [one for one in root.handlers if not isinstance(one, SharedFile)]
+    _take_down(root)
     root.addHandler(handler)
     root.setLevel(plan.level.upper())
     for name in OWN_HANDLERS:
@@ -62,8 +62,8 @@ def logging_into(plan: LogPlan, deployment: str) -> Iterator[None]:
         yield
     finally:
         logging.captureWarnings(False)
-        root.handlers = [one for one in root.handlers if not isinstance(one, SharedFile)]
         root.setLevel(level)
+        _take_down(root)
 
 
 def set_up_worker() -> None:
@@ -155,6 +155,12 @@ def shown(plan: LogPlan, stream: TextIO | None = None) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+def _take_down(root: logging.Logger) -> None:
+    for handler in [one for one in root.handlers if isinstance(one, SharedFile)]:
+        root.removeHandler(handler)
+        handler.close()
 
 
 def _handler(plan: LogPlan, deployment: str) -> SharedFile:
