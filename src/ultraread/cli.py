@@ -22,7 +22,9 @@ from ultraread.serving.cli_convert import convert
 from ultraread.serving.cli_models import attach as attach_registry
 from ultraread.serving.cli_operation import db, doctor, serve, stop
 from ultraread.serving.cli_records import app as records
+from ultraread.serving.cli_replay import replay
 from ultraread.serving.cli_storage import backup, restore, storage, verify
+from ultraread.serving.cli_watch import watch
 from ultraread.serving.cli_webhooks import app as webhooks
 from ultraread.training.cli import calibrate, cross_validate, evaluate, export, leave_one_out, train
 
@@ -55,6 +57,8 @@ for command in (read, info, verify, serve, submit, status, fetch, cancel, doctor
 app.command()(stop)
 app.add_typer(db, name="db")
 app.command()(convert)
+app.command()(watch)
+app.command()(replay)
 app.command()(quality)
 app.command()(deidentify)
 app.command()(train)
