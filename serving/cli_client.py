@@ -1,5 +1,6 @@
 """`ultraread submit`, `status`, `fetch` and `cancel`: talk to a running service."""
 
+import datetime as dt
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -73,6 +74,11 @@ def submit(
     microscope: options.Microscope = "",
     camera: options.Camera = "",
     magnification: options.Magnification = None,
+    urgent: Annotated[bool, typer.Option("--urgent", help="Before all routine reads.")] = False,
+    finish_by: Annotated[
+        dt.datetime | None,
+        typer.Option("--finish-by", help="When nobody needs the read any more, in this machine's time."),
+    ] = None,
     no_read: Annotated[bool, typer.Option("--no-read", help="File only; no read is requested.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the read to its end.")] = False,
     url: Url = LOCAL_URL,
@@ -92,7 +98,7 @@ def submit(
     stated = options.stated_scale(nm_per_px, reason, tolerance)
     box = options.parse_region(region)
     instrument = _instrument_body(microscope, camera, magnification)
-    if no_read and any((model, stated, box, instrument, contrast_confirmed, wait)):
+    if no_read and any((model, stated, box, instrument, contrast_confirmed, urgent, finish_by, wait)):
         raise RequestInvalid("--no-read with options of a read", "Leave out one or the other.")
     fields = {
         "accession": accession,
@@ -125,6 +131,7 @@ def submit(
                 scale=_scale_body(stated),
                 instrument=instrument,
                 contrast_confirmed=contrast_confirmed or None,
+                policy=_policy_body(urgent, finish_by),
             )
         _tell_records(filed)
         _tell_not_applied(filed, record)
@@ -132,6 +139,11 @@ def submit(
             read = _follow(client, read["id"])
         typer.echo(f"Then: ultraread fetch {read['id']} --out FOLDER", err=True)
         _tell(read, as_json)
+
+
+def _policy_body(urgent: bool, finish_by: dt.datetime | None) -> Json:
+    stated = {"priority": "urgent"} if urgent else {}
+    return stated | ({"finish_by": finish_by.astimezone().isoformat()} if finish_by else {})
 
 
 def status(

@@ -3,7 +3,15 @@
 import datetime as dt
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from ultraread.datasets.identity.found import Identity, IdentityPolicy
 from ultraread.datasets.plain_text import Id, Line, plain
@@ -13,7 +21,7 @@ from ultraread.models.promotion import Alias
 from ultraread.serving.model_registry import Standing
 from ultraread.serving.store.ranges import gaps
 from ultraread.serving.store.stored_name import stored_name
-from ultraread.serving.store.tables import ReadRow, SlideRow, UploadRow
+from ultraread.serving.store.tables import Priority, ReadRow, SlideRow, UploadRow
 from ultraread.serving.store.uploads import ranges_of
 
 LONGEST_FILE_NAME = 200

@@ -9,10 +9,11 @@ from fastapi import Depends, Header, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from ultraread.errors import DatabaseUnreachable
 from ultraread.serving.api.service import InService
 from ultraread.serving.store import idempotency
 from ultraread.serving.store.engine import Store
-from ultraread.serving.store.idempotency import Answer
+from ultraread.serving.store.idempotency import Answer, Reserved
 from ultraread.serving.store.ids import new_id
 
 Create = Callable[[str], Answer]
@@ -27,6 +28,8 @@ class AnswerOnce:
     key: str | None
     path: str
     worker: str
+    answering: set[tuple[str | None, str]]
+    """Site and key of every request that this process is answering."""
 
     def __call__(self, request: BaseModel, create: Create, resume: Create | None = None) -> JSONResponse:
         """`create` is handed the id of what it shall create.
@@ -38,11 +41,21 @@ class AnswerOnce:
         return JSONResponse(answer.body, answer.status, {"Location": answer.location})
 
     def _keyed(self, key: str, request: BaseModel, create: Create, resume: Create) -> Answer:
-        begun = idempotency.begin(self.store, key, _digest(self.path, request), self.worker)
-        if isinstance(begun, Answer):
-            return begun
+        mine = (self.store.site, key)
+        at_it = mine in self.answering
+        self.answering.add(mine)
+        try:
+            begun = idempotency.begin(self.store, key, _digest(self.path, request), self.worker, at_it)
+            return begun if isinstance(begun, Answer) else self._created(key, begun, create, resume)
+        finally:
+            if not at_it:
+                self.answering.discard(mine)
+
+    def _created(self, key: str, begun: Reserved, create: Create, resume: Create) -> Answer:
         try:
             answer = (resume if begun.was_interrupted else create)(begun.subject_id)
+        except DatabaseUnreachable:
+            raise  # what reached the database is not known: the next repeat finds out, under the same id
         except Exception:
             idempotency.forget(self.store, key)
             raise
@@ -55,7 +68,7 @@ def _digest(path: str, request: BaseModel) -> str:
 
 
 def _answer_once(request: Request, service: InService, key: Key = None) -> AnswerOnce:
-    return AnswerOnce(service.store, key, request.url.path, service.presence.id)
+    return AnswerOnce(service.store, key, request.url.path, service.presence.id, service.answering)
 
 
 Once = Annotated[AnswerOnce, Depends(_answer_once)]

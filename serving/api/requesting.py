@@ -31,6 +31,7 @@ def request_read(service: Service, wanted: bodies.NewRead, read_id: str) -> Read
 
     Raises the ReadRefused that applies, which the audit trail then tells; NotFound; a ModelRefused.
     """
+    _refuse_past(wanted.policy.finish_by)
     model = service.model(wanted.model)
     slides = _slides(service, wanted)
     request, calibrations = _pinned(service, wanted, slides)
@@ -125,4 +126,16 @@ def _new_read(
         model_onnx_sha256=model.onnx_sha256,
         model_card_sha256=model.card_sha256,
         request=request,
+        priority=wanted.policy.priority,
+        finish_by=_text(wanted.policy.finish_by),
     )
+
+
+def _refuse_past(finish_by: dt.datetime | None) -> None:
+    if finish_by is not None and finish_by <= dt.datetime.now(dt.UTC):
+        raise RequestInvalid("finish_by is over already", "State a time to come, or none.")
+
+
+def _text(moment: dt.datetime | None) -> str | None:
+    """As the store writes its own times."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None

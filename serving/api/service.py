@@ -1,6 +1,6 @@
 """What every route may use: settings, store, queue, uploads and the models that are served."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -38,6 +38,8 @@ class Service:
     """The models of the settings, the default first."""
     decoding: DecodingPool
     principal: Principal = LOCAL
+    answering: set[tuple[str | None, str]] = field(default_factory=set)
+    """Site and Idempotency-Key of every request that this process is answering."""
 
     @property
     def who(self) -> str:

@@ -33,10 +33,13 @@ class Reserved:
     was_interrupted: bool = False
 
 
-def begin(store: Store, key: str, request_sha256: str, owner: str | None = None) -> Answer | Reserved:
+def begin(
+    store: Store, key: str, request_sha256: str, owner: str | None = None, at_it: bool = True
+) -> Answer | Reserved:
     """Return the answer that was given before, or the id that the thing to be created shall have.
 
-    `owner` is the worker that answers: where it falls silent, a repeat is taken up by another one.
+    `owner` is the worker that answers: where it falls silent, a repeat is taken up by another one. `at_it`
+    tells whether this worker is answering the same request right now; if not, an outage kept it from that.
     Raises IdempotencyConflict where the key came with another request, IdempotencyRunning where this one is
     being answered.
     """
@@ -46,7 +49,8 @@ def begin(store: Store, key: str, request_sha256: str, owner: str | None = None)
             return _reserve(session, key, request_sha256, owner)
         if row.request_sha256 != request_sha256:
             raise IdempotencyConflict("this Idempotency-Key was used for another request")
-        if row.status is None and (row.owner is None or is_there(session, row.owner)):
+        put_down = not at_it and row.owner is not None and row.owner == owner
+        if row.status is None and not put_down and (row.owner is None or is_there(session, row.owner)):
             raise IdempotencyRunning("the first request with this Idempotency-Key is being answered")
         if not row.status:
             row.status, row.owner = None, owner

@@ -285,6 +285,8 @@ def _pinned(row: ReadRow) -> Json:
         "model": f"{row.model_name}/{row.model_version}",
         "model_onnx_sha256": row.model_onnx_sha256,
         "request": row.request,
+        "priority": row.priority,
+        "finish_by": row.finish_by,
     }
 
 
