@@ -1,11 +1,19 @@
-"""What keeps UltraRead from working on this machine, and what to do about it."""
+"""What keeps UltraRead from working here, and what to do about it; docs/guides/operate.md tells more."""
 
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from ultraread.errors import UltraReadError
+from ultraread.errors import ConfigInsecure, StorageFull, UltraReadError, Unavailable
+from ultraread.serving.settings import OTHERS, Settings
+
+EXPIRES_SOON = timedelta(days=21)
+MLFLOW_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +30,16 @@ class Check:
 
 
 def examine(config: Path | None) -> list[Check]:
-    """Look at everything; a failing check never hides the next one."""
+    """Look at everything; a failing check never hides the next one, but for that of the settings."""
+    from ultraread.serving.settings import load_settings
+
+    first = [_check("models", _models), _check("service", _service)]
+    loaded: list[Settings] = []
+    settings = _check("settings", lambda: _settings(loaded, load_settings(config)))
     return [
-        _check("models", _models),
-        _check("service", _service),
-        _check("settings", lambda: _settings(config)),
-        _check("machine", lambda: _machine(config)),
-        _check("storage", lambda: _storage(config)),
-        _check("audit", lambda: _audit(config)),
+        *first,
+        settings,
+        *(_check(name, lambda: look(loaded[0])) for name, look in CHECKS.items() if loaded),
     ]
 
 
@@ -58,32 +68,89 @@ def _service() -> str:
     return ", ".join(f"{name} {version(name)}" for name in SERVICE)
 
 
-def _settings(config: Path | None) -> str:
-    from ultraread.serving.settings import load_settings, prepare_folders
+def _settings(loaded: list[Settings], settings: Settings) -> str:
+    from ultraread.serving.cluster import refuse_incomplete
+    from ultraread.serving.settings import prepare_folders
 
-    settings = load_settings(config)
+    loaded.append(settings)
+    if settings.profile == "cluster":
+        refuse_incomplete(settings)
+    where = f"profile {settings.profile}, {settings.host}:{settings.port}"
     if not settings.data_dir.exists():
-        return f"{settings.host}:{settings.port}, data will be kept in {settings.data_dir}"
+        return f"{where}, data will be kept in {settings.data_dir}"
     prepare_folders(settings)
-    return f"{settings.host}:{settings.port}, data in {settings.data_dir}"
+    return f"{where}, data in {settings.data_dir}"
 
 
-def _machine(config: Path | None) -> str:
+def _secrets(settings: Settings) -> str:
+    """Files that hold secrets, by settings or name. Raises ConfigInsecure where others may read one."""
+    stated = [getattr(settings, name) for name in type(settings).model_fields if name.endswith("_file")]
+    own = [settings.owner_token_file, settings.data_dir / "webhook.key"]
+    files = [file for file in (*stated, *own) if isinstance(file, Path) and file.is_file()]
+    for file in files:
+        if file.stat().st_mode & OTHERS and file != settings.certificate_file:
+            raise ConfigInsecure(f"others may read {file}", "chmod 600 it.")
+    return f"{len(files)} files of secrets, for their owner alone"
+
+
+def _machine(settings: Settings) -> str:
     from ultraread.serving.machine import check_memory, machine_cpus, share_of_replica
-    from ultraread.serving.settings import load_settings
 
-    settings = load_settings(config)
     share = share_of_replica(settings)
-    check_memory(settings)
+    if not _is_running(settings):
+        check_memory(settings)
     return f"{machine_cpus(settings):g} cores; each classifier replica works with {share.threads} threads"
 
 
-def _storage(config: Path | None) -> str:
+def _disk(settings: Settings) -> str:
+    """Raises StorageFull below least_free_bytes."""
+    there = next(one for one in (settings.data_dir, *settings.data_dir.absolute().parents) if one.exists())
+    free = shutil.disk_usage(there).free
+    if free < settings.least_free_bytes:
+        raise StorageFull(f"{free / 2**30:.1f} GiB are free where data_dir lies", "Free some.")
+    return f"{free / 2**30:.1f} GiB are free where data_dir lies"
+
+
+def _database(settings: Settings) -> str:
+    """What database it is, and whether it does. Raises Unavailable and SqliteOnNetworkFs."""
+    from ultraread.serving.store.network_fs import refuse_network_fs
+    from ultraread.serving.store.schema import facts_of_server
+
+    if not settings.database_address.startswith("sqlite"):
+        return facts_of_server(settings.database_address)
+    there = next(one for one in settings.database_file.parents if one.exists())
+    refuse_network_fs(there)
+    return "SQLite, on a local disk"
+
+
+def _schema(settings: Settings) -> str:
+    """Raises SchemaTooNew."""
+    from ultraread.serving.store.schema import head, refuse_too_new
+
+    if not settings.has_database:
+        return "no tables yet; the next start makes them"
+    there = refuse_too_new(settings.database_address)
+    return f"tables at {there or 'none'}, this version at {head()}"
+
+
+def _clock(settings: Settings) -> str:
+    """Raises Unavailable where this clock and the database's are apart."""
+    if settings.database_address.startswith("sqlite"):
+        return "the database follows this machine's clock"
+    from ultraread.serving.store.schema import clock_of_server
+
+    skew_s = abs((clock_of_server(settings.database_address) - datetime.now(UTC)).total_seconds())
+    if skew_s > settings.largest_clock_skew_s:
+        raise Unavailable(
+            f"this clock and the database's differ by {skew_s:.0f} s", "Let both follow one server."
+        )
+    return f"{skew_s:.1f} s from the database's"
+
+
+def _storage(settings: Settings) -> str:
     """Where copies go, asked whether they answer. Raises StorageUnreachable."""
-    from ultraread.serving.settings import load_settings
     from ultraread.serving.storage.places import on_same_device, target_at
 
-    settings = load_settings(config)
     places = [settings.slides_place, *([settings.second_copy_url] if settings.second_copy_url else [])]
     for place in places:
         target_at(place).check()
@@ -94,12 +161,79 @@ def _storage(config: Path | None) -> str:
     return "two copies, at two addresses that answer"
 
 
-def _audit(config: Path | None) -> str:
+def _mlflow(settings: Settings) -> str:
+    """Raises Unavailable where the server does not answer; reads go on without it."""
+    if settings.mlflow_url is None:
+        return "mlflow.db in data_dir"
+    import httpx
+
+    try:
+        answer = httpx.get(f"{settings.mlflow_url.rstrip('/')}/health", timeout=MLFLOW_S)
+        answer.raise_for_status()
+    except httpx.HTTPError as failure:
+        raise Unavailable(
+            f"the MLflow server does not answer ({type(failure).__name__})",
+            "Start it, or correct mlflow_url; what it was not told waits in the outbox.",
+        ) from failure
+    return f"{urlsplit(settings.mlflow_url).hostname} answers"
+
+
+def _audit(settings: Settings) -> str:
     """Whether the trail gets signed. Raises ConfigInsecure for a key that is not kept as it should be."""
     from ultraread.serving.audit.checkpoints import signer_of
-    from ultraread.serving.settings import load_settings
 
-    signer = signer_of(load_settings(config))
+    signer = signer_of(settings)
     if signer is None:
         return "chained, but unsigned: whoever owns the database can write it anew. Set audit_key_file"
     return f"signed by {signer.public_key}"
+
+
+def _ray(settings: Settings) -> str:
+    """Raises ConfigInsecure where Ray would take orders from whoever reaches its ports."""
+    if os.environ.get("RAY_AUTH_MODE", "token") != "token":
+        raise ConfigInsecure("RAY_AUTH_MODE is not token: Ray's ports take orders from anybody", "Unset it.")
+    if settings.profile == "local":
+        return "on loopback, with tokens"
+    return f"the cluster at {settings.ray_address}, with tokens"
+
+
+def _certificate(settings: Settings) -> str:
+    """Raises Unavailable where the reverse proxy's certificate ends soon."""
+    if settings.certificate_file is None:
+        return "not watched; set certificate_file to the reverse proxy's"
+    from cryptography.x509 import load_pem_x509_certificate
+
+    try:
+        ends = load_pem_x509_certificate(settings.certificate_file.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError) as failure:
+        told = f"the certificate cannot be read ({type(failure).__name__})"
+        raise Unavailable(told, "Correct certificate_file.") from failure
+    if ends - datetime.now(UTC) < EXPIRES_SOON:
+        raise Unavailable(f"the certificate ends on {ends:%Y-%m-%d}", "Renew it, and reload nginx.")
+    return f"ends on {ends:%Y-%m-%d}"
+
+
+def _is_running(settings: Settings) -> bool:
+    """Whether a service of these settings holds the memory that it needs."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((settings.host, settings.port)) == 0
+
+
+CHECKS: dict[str, Callable[[Settings], str]] = {
+    "secrets": _secrets,
+    "machine": _machine,
+    "disk": _disk,
+    "database": _database,
+    "schema": _schema,
+    "clock": _clock,
+    "storage": _storage,
+    "mlflow": _mlflow,
+    "audit": _audit,
+    "ray": _ray,
+    "certificate": _certificate,
+}
+"""In an order in which a failing one explains those that follow."""
+EVERY_CHECK = ("models", "service", "settings", *CHECKS)

@@ -1,5 +1,6 @@
 """Settings of operation: on one machine or a cluster, logs, health, and how it stops."""
 
+from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -61,6 +62,11 @@ class OperationSettings(BaseModel):
         default=5,
         gt=0,
         description="Seconds that the clocks of machine and database may differ before readiness tells.",
+    )
+
+    certificate_file: Path | None = Field(
+        default=None,
+        description="Certificate of the reverse proxy; `ultraread doctor` tells three weeks before it ends.",
     )
 
     @model_validator(mode="after")

@@ -4,6 +4,9 @@ Migrations only add. A version that meets newer tables, which a newer one has mi
 long as `schema_needs` does not ask for more than it knows.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +20,10 @@ from ultraread.errors import SchemaTooNew
 from ultraread.serving.store.operation_tables import SchemaRow
 from ultraread.serving.store.outages import outages_coded
 
+_OF_SERVER = """
+    SELECT current_setting('server_version'), current_setting('server_encoding'), datcollate
+    FROM pg_database WHERE datname = current_database()
+"""
 SCRIPTS = Path(__file__).parent / "migrations"
 
 
@@ -40,13 +47,46 @@ def revision(session: Session) -> str:
 
 def revision_of(address: str) -> str:
     """The same of a database that is opened for it, and changed in nothing. Raises Unavailable."""
+    with _looking(address) as connection:
+        return _revision(connection)
+
+
+def refuse_too_new(address: str) -> str:
+    """The same; raises SchemaTooNew where the tables ask for a newer version than this one."""
+    with _looking(address) as connection:
+        is_newer(connection)
+        return _revision(connection)
+
+
+def facts_of_server(address: str) -> str:
+    """Version, encoding and collation of a PostgreSQL server, for people. Raises Unavailable."""
+    with _looking(address) as connection:
+        shown = [
+            connection.execute(text(f"SHOW {name}")).scalar_one()
+            for name in ("server_version", "server_encoding")
+        ]
+        collation = connection.execute(
+            text("SELECT datcollate FROM pg_database WHERE datname = current_database()")
+        ).scalar_one()
+    return f"PostgreSQL {shown[0]}, {shown[1]}, {collation}; text compares by its bytes"
+
+
+def clock_of_server(address: str) -> datetime:
+    """Now, by a PostgreSQL server's clock. Raises Unavailable."""
+    with _looking(address) as connection:
+        moment: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return moment
+
+
+@contextmanager
+def _looking(address: str) -> Iterator[Connection]:
     url = make_url(address)
     if url.get_backend_name() == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     engine = create_engine(url, hide_parameters=True)
     try:
         with outages_coded(), engine.connect() as connection:
-            return _revision(connection)
+            yield connection
     finally:
         engine.dispose()
 
