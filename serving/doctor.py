@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -36,11 +37,8 @@ def examine(config: Path | None) -> list[Check]:
     first = [_check("models", _models), _check("service", _service)]
     loaded: list[Settings] = []
     settings = _check("settings", lambda: _settings(loaded, load_settings(config)))
-    return [
-        *first,
-        settings,
-        *(_check(name, lambda: look(loaded[0])) for name, look in CHECKS.items() if loaded),
-    ]
+    rest = [_check(name, partial(look, loaded[0])) for name, look in CHECKS.items() if loaded]
+    return [*first, settings, *rest]
 
 
 def _check(name: str, look: Callable[[], str]) -> Check:
@@ -141,9 +139,8 @@ def _clock(settings: Settings) -> str:
 
     skew_s = abs((clock_of_server(settings.database_address) - datetime.now(UTC)).total_seconds())
     if skew_s > settings.largest_clock_skew_s:
-        raise Unavailable(
-            f"this clock and the database's differ by {skew_s:.0f} s", "Let both follow one server."
-        )
+        told = f"this clock and the database's differ by {skew_s:.0f} s"
+        raise Unavailable(told, "Set both by one time server.")
     return f"{skew_s:.1f} s from the database's"
 
 

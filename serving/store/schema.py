@@ -61,14 +61,8 @@ def refuse_too_new(address: str) -> str:
 def facts_of_server(address: str) -> str:
     """Version, encoding and collation of a PostgreSQL server, for people. Raises Unavailable."""
     with _looking(address) as connection:
-        shown = [
-            connection.execute(text(f"SHOW {name}")).scalar_one()
-            for name in ("server_version", "server_encoding")
-        ]
-        collation = connection.execute(
-            text("SELECT datcollate FROM pg_database WHERE datname = current_database()")
-        ).scalar_one()
-    return f"PostgreSQL {shown[0]}, {shown[1]}, {collation}; text compares by its bytes"
+        number, encoding, collation = connection.execute(text(_OF_SERVER)).one()
+    return f"PostgreSQL {number}, {encoding}, {collation}; text compares by its bytes"
 
 
 def clock_of_server(address: str) -> datetime:
