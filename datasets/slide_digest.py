@@ -1,6 +1,7 @@
 """The digests of a slide and its files: what a record, a read and a copy are held against."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ultraread.datasets.digest import sha256_of_stream
@@ -28,8 +29,13 @@ class SlideDigest:
 def digest_slide(slide: SlideAddress) -> SlideDigest:
     """Digest the files that together are one slide. Raises SlideNotFound, StorageUnreachable."""
     files = tuple(_digest(file) for file in slide.files)
-    listed = "".join(f"{digest}\n" for digest in sorted(file.sha256 for file in files))
-    return SlideDigest(hashlib.sha256(listed.encode()).hexdigest(), files)
+    return SlideDigest(sha256_of_files(file.sha256 for file in files), files)
+
+
+def sha256_of_files(digests: Iterable[str]) -> str:
+    """The slide's digest, of those of its files in whatever order."""
+    listed = "".join(f"{digest}\n" for digest in sorted(digests))
+    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def _digest(address: FileAddress) -> FileDigest:

@@ -97,13 +97,18 @@ class Client:
 
     def file_slide(self, upload_ids: Sequence[str], **stated: Json | str | None) -> Json:
         """File uploads as one slide; `stated`: case_id, identity, and the fields of the scan record."""
-        return self.file_or_find(upload_ids, **stated).slide
+        return self.file_or_find(upload_ids, idempotency_key=None, **stated).slide
 
-    def file_or_find(self, upload_ids: Sequence[str], **stated: Json | str | None) -> Filed:
-        """The same, with whether it was filed now; of a slide that its case has, nothing is applied."""
+    def file_or_find(
+        self, upload_ids: Sequence[str], *, idempotency_key: str | None = None, **stated: Json | str | None
+    ) -> Filed:
+        """The same, with whether it was filed now; of a slide that its case has, nothing is applied.
+
+        Under a key, the same uploads are filed once, and every further answer is the first one.
+        """
         body = _given(stated) | {"upload_ids": list(upload_ids)}
         with _coded_failures():
-            response = self._http.post("/v1/slides", json=body)
+            response = self._http.post("/v1/slides", json=body, headers=_once(idempotency_key))
             return Filed(_answer(response), response.status_code == httpx.codes.CREATED)
 
     def slide(self, slide_id: str) -> Json:
@@ -165,9 +170,9 @@ class Client:
         except CaseExists:
             return
 
-    def request_read(self, **wanted: object) -> Json:
+    def request_read(self, *, idempotency_key: str | None = None, **wanted: object) -> Json:
         """Ask for a read; `wanted`: slide_ids or case_id, model, region, scale. Raises ReadRefused."""
-        return self._post("/v1/reads", _given(wanted))
+        return self._post("/v1/reads", _given(wanted), _once(idempotency_key))
 
     def read(self, read_id: str) -> Json:
         """The read as it stands."""
@@ -260,6 +265,10 @@ def error_of_read(read: Json) -> UltraReadError | None:
     """The error that a failed or cancelled read ended with."""
     error = read["error"]
     return error_of_code(error["code"])(error["detail"], error["remedy"]) if error else None
+
+
+def _once(idempotency_key: str | None) -> dict[str, str]:
+    return {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
 
 
 def _for_revision(revision: int) -> dict[str, str]:

@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_response(status)
         if 300 <= status < 400:
-            self.send_header("Location", f"http://127.0.0.1:{self.server.server_address[1]}/elsewhere")
+            self.send_header("Location", f"http://{self.headers['Host']}/elsewhere")
         self.send_header("Content-Length", "0")
         self.end_headers()
 

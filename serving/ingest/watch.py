@@ -1,0 +1,213 @@
+"""Slides that a scanner writes into a folder are sent as any client sends them, and moved away when filed.
+
+Nothing is lost and nothing filed twice, whenever this process dies: uploads are noted before the slide is
+filed with them, under a key that is made from the slide's bytes and name, and the service answers a key once.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ultraread.datasets.digest import sha256_of_stream
+from ultraread.datasets.slide_digest import sha256_of_files
+from ultraread.errors import (
+    AuthForbidden,
+    AuthRequired,
+    IdempotencyConflict,
+    InputRefused,
+    ModelRefused,
+    NotFound,
+    ReadRefused,
+    RequestInvalid,
+    SlideTypeMismatch,
+    UltraReadError,
+    UploadConflict,
+    UploadTooLarge,
+)
+from ultraread.serving.client import Client
+from ultraread.serving.ingest.journal import Journal
+from ultraread.serving.ingest.regular import FileMoved, Stamp, opened
+from ultraread.serving.ingest.watched import FILED, REFUSED, Settling, Unit, units_of
+from ultraread.serving.send_file import CONNECTIONS, send_file
+
+LOOK_S = 1.0
+LONGEST_WAIT_S = 60.0
+OURS = (RequestInvalid, AuthRequired, AuthForbidden, ModelRefused)
+"""What no waiting changes: this command was not told rightly what to ask for."""
+
+Json = dict[str, Any]
+Tell = Callable[[Json], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is stated of every slide of the folder; `read` is None where none is asked for."""
+
+    url: str
+    record: Mapping[str, Any] = field(default_factory=dict)
+    read: Mapping[str, Any] | None = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Watch:
+    """Files what settles in `folder`; `tell` hears what became of each slide."""
+
+    folder: Path
+    client: Client
+    wanted: Wanted
+    tell: Tell
+    settle_s: float
+    with_marker: bool = False
+    _settling: Settling = field(init=False)
+    _waiting: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By name: when to try again, and how long was waited last."""
+
+    def __post_init__(self) -> None:
+        self._settling = Settling(self.settle_s)
+
+    def run(self, *, once: bool = False) -> None:
+        """Look again and again; `once`: until nothing is left. Raises Unavailable where another watches."""
+        with self._journal.held():
+            self._journal.finish_moves()
+            while self.look() or not once:
+                time.sleep(min(LOOK_S, self.settle_s / 4 or 0.01))
+
+    def look(self) -> int:
+        """File what has settled; return how many units were there before."""
+        units, now = units_of(self.folder, with_marker=self.with_marker), time.monotonic()
+        for unit in self._settling.settled(units, now):
+            if self._waiting.get(unit.name, (0.0, 0.0))[0] <= now:
+                self._try(unit)
+        return len(units)
+
+    @property
+    def _journal(self) -> Journal:
+        return Journal(self.folder)
+
+    def _try(self, unit: Unit) -> None:
+        try:
+            self._file(unit)
+        except FileMoved:
+            return  # written to again: it has to settle anew
+        except UltraReadError as failure:
+            if isinstance(failure, OURS):
+                raise
+            self._put_off(unit, failure)
+        else:
+            self._waiting.pop(unit.name, None)
+
+    def _put_off(self, unit: Unit, failure: UltraReadError) -> None:
+        last_s = self._waiting.get(unit.name, (0.0, LOOK_S / 2))[1]
+        wait_s = min(LONGEST_WAIT_S, 2 * last_s)
+        self._waiting[unit.name] = time.monotonic() + wait_s, wait_s
+        self.tell({"event": "waiting", "code": failure.code, "again_in_s": wait_s})
+
+    def _file(self, unit: Unit) -> None:
+        if unit.refusal is not None:
+            self._refuse(_key(self.wanted, unit, ""), unit, unit.refusal)
+            return
+        try:
+            digests = self._digests(unit)
+        except InputRefused as refused:
+            self._refuse(_key(self.wanted, unit, ""), unit, refused)
+            return
+        key = _key(self.wanted, unit, sha256_of_files(digests))
+        try:
+            known = self._filed(key, unit, digests)
+        except InputRefused as refused:
+            self._refuse(key, unit, refused)
+            return
+        except _Unfit as unfit:
+            self._refuse(key, unit, unfit.error)
+            return
+        told = {name: known.get(name) for name in ("slide_id", "scan_record_id", "read_id", "read_refused")}
+        self._journal.move(key, unit, FILED, {"key": key, **told})
+        self.tell({"event": FILED, "key": key, **told})
+
+    def _refuse(self, key: str, unit: Unit, refused: UltraReadError) -> None:
+        told = {"code": refused.code, "what": refused.what, "remedy": refused.remedy}
+        self._journal.move(key, unit, REFUSED, {"key": key, **told})
+        self.tell({"event": REFUSED, "key": key, "code": refused.code})
+
+    def _digests(self, unit: Unit) -> list[str]:
+        if not unit.sent:
+            raise SlideTypeMismatch("a folder without images", "Put the image files into it.")
+        digests = []
+        for name, stamp in unit.sent:
+            with opened(self.folder, name, stamp) as stream:
+                digests.append(sha256_of_stream(stream))
+        return digests
+
+    def _filed(self, key: str, unit: Unit, digests: list[str]) -> Json:
+        known = self._journal.of(key)
+        if "slide_id" not in known:
+            known = self._slide(key, unit, digests, known)
+        if self.wanted.read is not None and not known.keys() & {"read_id", "read_refused"}:
+            known |= self._read(key, known["slide_id"])
+            self._journal.note(key, known)
+        return known
+
+    def _slide(self, key: str, unit: Unit, digests: list[str], known: Json) -> Json:
+        """Once more with what was noted; with new uploads where those are not all there."""
+        attempt = known.get("attempt", 0)
+        if "uploads" in known:
+            try:
+                return self._file_uploads(key, attempt, known["uploads"])
+            except (NotFound, UploadConflict):
+                attempt += 1
+        with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="upload") as pool:
+            uploads = list(
+                pool.map(lambda file: self._send(unit, *file), zip(unit.sent, digests, strict=True))
+            )
+        while True:
+            self._journal.note(key, {"uploads": uploads, "attempt": attempt})
+            try:
+                return self._file_uploads(key, attempt, uploads)
+            except IdempotencyConflict:  # with an earlier journal, which somebody has deleted
+                attempt += 1
+
+    def _send(self, unit: Unit, file: tuple[str, Stamp], digest: str) -> str:
+        name, stamp = file
+        connections = max(1, CONNECTIONS // len(unit.files))
+        try:
+            with opened(self.folder, name, stamp) as stream:
+                inside = unit.inside(name)
+                return send_file(self.client, stream, inside, sha256=digest, connections=connections)
+        except (RequestInvalid, UploadTooLarge) as unfit:
+            raise _Unfit(unfit) from unfit
+
+    def _file_uploads(self, key: str, attempt: int, uploads: list[str]) -> Json:
+        once = f"watch-{key}-{attempt}"
+        slide = self.client.file_or_find(uploads, idempotency_key=once, **self.wanted.record).slide
+        known = {"slide_id": slide["id"], "scan_record_id": slide["scan_record_id"]}
+        self._journal.note(key, known)
+        return known
+
+    def _read(self, key: str, slide_id: str) -> Json:
+        """A slide that must not be read stays filed."""
+        stated = dict(self.wanted.read or {})
+        try:
+            read = self.client.request_read(
+                idempotency_key=f"watch-{key}-read", slide_ids=[slide_id], **stated
+            )
+        except ReadRefused as refused:
+            return {"read_refused": {"code": refused.code, "what": refused.what, "remedy": refused.remedy}}
+        return {"read_id": read["id"]}
+
+
+class _Unfit(Exception):
+    """The service takes no file of this name or size."""
+
+    def __init__(self, error: UltraReadError) -> None:
+        super().__init__(error.code)
+        self.error = error
+
+
+def _key(wanted: Wanted, unit: Unit, sha256: str) -> str:
+    """Of the slide's bytes and name, and of where it is filed."""
+    told = "\n".join((wanted.url, str(wanted.record.get("case_id")), unit.name, sha256))
+    return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:32]
