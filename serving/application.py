@@ -35,6 +35,7 @@ from ultraread.serving.model_mirror import ModelMirror
 from ultraread.serving.model_registry import open_registry
 from ultraread.serving.outgoing import outgoing
 from ultraread.serving.presence import Presence
+from ultraread.serving.queue_upkeep import QueueUpkeep
 from ultraread.serving.runner import ReadRunner
 from ultraread.serving.score_tiles import SCORED, RangeScorer, RangeScores, RangeTask
 from ultraread.serving.settings import Settings, prepare_folders
@@ -133,6 +134,7 @@ class Runner:
                 settings.max_attempts,
                 settings.shadow_fraction,
                 settings.retention_days,
+                settings.routine_waits_s,
             ),
             take_model=take_model,
             conclude=lambda read: _concluded(aggregator, read),
@@ -180,7 +182,9 @@ class Outbox:
             settings, Presence(store, "Outbox"), [lambda: sender.send_pending() + mirror.tell() > 0]
         )
         self._checkpointer = open_checkpointer(settings, store)
-        self._work.also([*upkeep(House(settings, store)), self._checkpointer.step], UPKEEP_S)
+        jobs = Jobs(store, settings.lease_s, settings.max_attempts)
+        steps = [self._checkpointer.step, QueueUpkeep(settings, jobs, f"upkeep-{os.getpid()}").step]
+        self._work.also([*upkeep(House(settings, store)), *steps], UPKEEP_S)
         self._work.also(outgoing(settings, store), settings.poll_s)
 
     def __del__(self) -> None:
