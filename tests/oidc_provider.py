@@ -1,5 +1,6 @@
-"""A real OpenID Connect provider in a process of its own (npm oidc-provider), and a browser's way through it."""
+"""A real OpenID Connect provider in a process of its own (npm oidc-provider), and the way through it."""
 
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urljoin
 
 import httpx
@@ -24,20 +26,22 @@ INSTALL_S = 120
 
 @dataclass(frozen=True)
 class ProviderProcess:
-    """Where it answers; what it calls itself."""
+    """Where it answers, which it calls itself, and the file of its accounts."""
 
     issuer: str
+    accounts: Path
 
-    def log_in(self, http: httpx.Client, address: str, account: str) -> httpx.Response:
+    def log_in(self, http: httpx.Client, address: str, who: str, **claims: object) -> httpx.Response:
         """Follow a login as a browser does; return the service's answer to the callback.
 
         `http` is the service's client, whose cookies count; the provider's are a browser's of their own.
         """
         with httpx.Client(timeout=10) as there:
-            return http.get(self.way_back(there, address, account))
+            return http.get(self.way_back(there, address, who, **claims))
 
-    def way_back(self, there: httpx.Client, address: str, account: str) -> str:
+    def way_back(self, there: httpx.Client, address: str, account: str, **claims: object) -> str:
         """Prove who it is and agree, where that is asked; return the address of the callback."""
+        self.accounts.write_text(json.dumps({account: claims}))
         answer = there.get(address)
         while True:
             if answer.is_redirect:
@@ -55,15 +59,17 @@ def provider_process() -> Iterator[ProviderProcess]:
     """Start it on a free port of loopback."""
     modules = _installed()
     (port,) = free_ports(1)
-    command = ["node", str(modules.parent / "provider.js"), str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        yield ProviderProcess(f"http://127.0.0.1:{port}")
-    finally:
-        process.kill()
-        process.communicate()
+    with TemporaryDirectory() as folder:
+        accounts = Path(folder) / "accounts.json"
+        command = ["node", str(modules.parent / "provider.js"), str(port), str(accounts)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield ProviderProcess(f"http://127.0.0.1:{port}", accounts)
+        finally:
+            process.kill()
+            process.communicate()
 
 
 def _form(page: httpx.Response) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from ultraread.errors import AuthForbidden, AuthInvalid
-from ultraread.serving.access.oidc import REFUSED, Claims, NewLogin
+from ultraread.serving.access.id_tokens import REFUSED, Claims, NewLogin
 from ultraread.serving.access.people import NAME, Vouched, add_user, set_roles
 from ultraread.serving.access.principal import Principal, Role
 from ultraread.serving.access.tokens import principal_of_user

@@ -1,9 +1,7 @@
 """The provider of logins (OpenID Connect): authorization code with PKCE, and what it vouches for, checked."""
 
-import secrets
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,38 +9,15 @@ from urllib.parse import urlsplit
 import httpx
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.httpx_client import OAuth2Client
-from joserfc import jwt
-from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from ultraread.errors import AuthInvalid, Unavailable
+from ultraread.serving.access.id_tokens import REFUSED, Claims, IdTokens, NewLogin
 from ultraread.serving.setting_groups.access import AccessSettings
 
-ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
-"""Of id tokens: none without a signature, and none that whoever can check one could make."""
-LEEWAY_S = 60
-"""How far the provider's clock may be off."""
 TIMEOUT_S = 10.0
 KEYS_S = 60.0
 """Seconds within which keys are not fetched again for a key that is not among them."""
-REFUSED = "the login was refused"
-
-Claims = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class NewLogin:
-    """What one login is bound to; all of it random."""
-
-    state: str
-    nonce: str
-    verifier: str
-    """Of PKCE (RFC 7636)."""
-
-
-def new_login() -> NewLogin:
-    """Bound to nothing yet."""
-    return NewLogin(secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(48))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +36,7 @@ class Provider:
         self._client_id = settings.oidc_client_id or ""
         self._secret = settings.stated_oidc_secret
         self._scope = " ".join(settings.oidc_scopes)
+        self._id_tokens = IdTokens(settings, self._key_set)
         self._lock = threading.Lock()
         self._described: dict[str, Any] = {}
         self._keys: KeySet | None = None
@@ -84,7 +60,7 @@ class Provider:
         self._refuse_other_issuer(answered.issuer)
         with self._client(redirect_uri) as client:
             token = self._fetched(client, login, answered.code)
-            claims = self._checked(str(token.get("id_token", "")), login, max_age_s)
+            claims = self._id_tokens.checked(str(token.get("id_token", "")), login, max_age_s)
             return {**self._user_info(client, str(claims["sub"])), **claims}
 
     def _client(self, redirect_uri: str) -> OAuth2Client:
@@ -109,40 +85,13 @@ class Provider:
             raise _away() from failure
         return token
 
-    def _checked(self, id_token: str, login: NewLogin, max_age_s: int) -> dict[str, Any]:
-        """Signature, issuer, audience, times and nonce (OpenID Connect Core 1.0, 3.1.3.7)."""
-        registry = jwt.JWTClaimsRegistry(
-            leeway=LEEWAY_S,
-            iss={"essential": True, "value": self._issuer},
-            aud={"essential": True, "value": self._client_id},
-            sub={"essential": True},
-            exp={"essential": True},
-            iat={"essential": True},
-            nonce={"essential": True, "value": login.nonce},
-        )
-        try:
-            claims = self._decoded(id_token).claims
-            registry.validate(claims)
-        except (JoseError, ValueError) as refused:
-            raise AuthInvalid(REFUSED) from refused
-        if claims.get("azp", self._client_id) != self._client_id:
-            raise AuthInvalid(REFUSED)
-        if not _is_fresh(claims.get("auth_time"), max_age_s):
-            raise AuthInvalid(REFUSED)
-        return dict(claims)
-
-    def _decoded(self, id_token: str) -> jwt.Token:
-        """With the keys that are known; once more with new ones, where providers change theirs."""
-        try:
-            return jwt.decode(id_token, self._key_set(fresh=False), algorithms=list(ALGORITHMS))
-        except (JoseError, ValueError):
-            return jwt.decode(id_token, self._key_set(fresh=True), algorithms=list(ALGORITHMS))
-
     def _key_set(self, fresh: bool) -> KeySet:
+        """The provider's; fetched again only for a key that is not among them, and not each time."""
         with self._lock:
             is_old = time.monotonic() - self._keys_at > KEYS_S
             if self._keys is None or (fresh and is_old):
-                self._keys = KeySet.import_key_set(self._got(self._endpoint("jwks_uri")))  # type: ignore[arg-type]
+                found: Any = self._got(self._endpoint("jwks_uri"))
+                self._keys = KeySet.import_key_set(found)
                 self._keys_at = time.monotonic()
             return self._keys
 
@@ -188,11 +137,6 @@ class Provider:
         except (httpx.HTTPError, ValueError) as failure:
             raise _away() from failure
         return found
-
-
-def _is_fresh(auth_time: object, max_age_s: int) -> bool:
-    """Whether the person proved themselves as lately as was asked for."""
-    return isinstance(auth_time, int | float) and time.time() - auth_time <= max_age_s + LEEWAY_S
 
 
 def _away() -> Unavailable:

@@ -10,6 +10,7 @@ from ultraread.errors import AuthCsrf, AuthInvalid, AuthRequired, LoginNotOffere
 from ultraread.serving.access import logins, oidc, sessions
 from ultraread.serving.access.browsers import Browsers
 from ultraread.serving.access.entrance import Entrance
+from ultraread.serving.access.id_tokens import REFUSED, new_login
 from ultraread.serving.access.principal import Principal, Role
 from ultraread.serving.access.sessions import SessionRules
 from ultraread.serving.api.bodies import Shown
@@ -48,7 +49,7 @@ def login(
     """Go to the provider of logins. Of a session that is locked, it asks for the password again."""
     cookies = cookies_of(request)
     locked = _locked(request, cookies)
-    begun = oidc.new_login()
+    begun = new_login()
     max_age_s = 0 if locked else _idle_s(service.settings)
     address = _provider(request).address(begun, cookies.address(CALLBACK), max_age_s)
     goes_to = goes_to if LOCAL_ADDRESS.fullmatch(goes_to) else AFTER_LOGIN
@@ -70,7 +71,7 @@ def callback(
     """Where the provider sends the browser back to: a session begins, with a new cookie."""
     cookies = cookies_of(request)
     if not state or not code or cookies.login != state:
-        raise AuthInvalid(oidc.REFUSED)
+        raise AuthInvalid(REFUSED)
     with service.store.writing() as session:
         kept = logins.take(session, state)
     max_age_s = 0 if kept.unlocks else _idle_s(service.settings)

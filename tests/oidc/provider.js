@@ -1,9 +1,10 @@
-// A real provider of logins on loopback: node provider.js PORT. Its accounts are what one types in:
-// NAME/SITE/ROLE+ROLE, with any password.
+// A real provider of logins on loopback: node provider.js PORT ACCOUNTS. Any password is fine; ACCOUNTS is a
+// JSON file of what each account is known to be, read at each login.
+import { readFileSync } from "node:fs";
 import Provider from "oidc-provider";
 
 const port = Number(process.argv[2]);
-const issuer = `http://127.0.0.1:${port}`;
+const accounts = () => JSON.parse(readFileSync(process.argv[3], "utf8"));
 const client = {
   application_type: "native", // any port of loopback is fine for the callback
   redirect_uris: ["http://127.0.0.1/login/callback"],
@@ -11,24 +12,18 @@ const client = {
   response_types: ["code"],
 };
 
-const provider = new Provider(issuer, {
+const provider = new Provider(`http://127.0.0.1:${port}`, {
   clients: [
     { ...client, client_id: "ultraread", client_secret: "a-secret-of-the-tests-only-0123456789" },
     { ...client, client_id: "public", token_endpoint_auth_method: "none" },
   ],
-  claims: { openid: ["sub"], profile: ["preferred_username", "email", "site", "roles"] },
+  claims: { openid: ["sub"], profile: ["preferred_username", "site", "roles"] },
   pkce: { required: () => true },
   features: { devInteractions: { enabled: true } },
-  findAccount: (_, id) => {
-    const [name, site, roles] = id.split("/");
-    const claims = {
-      sub: id.split("#")[0],
-      preferred_username: name,
-      site: site || undefined,
-      roles: roles ? roles.split("#")[0].split("+") : undefined,
-    };
-    return { accountId: id, claims: async () => claims };
-  },
+  findAccount: (_, id) => ({
+    accountId: id,
+    claims: async () => ({ sub: id, preferred_username: id, ...accounts()[id] }),
+  }),
 });
 
 provider.listen(port, "127.0.0.1", () => console.log("ready"));
