@@ -212,20 +212,24 @@ def _locked(file: Path) -> Iterator[None]:
 
 def _follow(file: Path, begin: int, stream: TextIO, stop: threading.Event) -> None:
     opened = _opened(file, begin)
-    while True:
+    is_last = False
+    while not is_last:
         is_last = stop.wait(FOLLOW_S)
         while opened and (line := opened.readline()):
             stream.write(_for_people(line) if stream.isatty() else line)
         stream.flush()
-        if is_last:
-            return
         opened = _reopened(file, opened)
+    if opened:
+        opened.close()
 
 
 def _reopened(file: Path, opened: TextIO | None) -> TextIO | None:
     """The file of this name, from its beginning, where another one was put away."""
     with suppress(FileNotFoundError):
-        if opened is None or file.stat().st_ino != os.fstat(opened.fileno()).st_ino:
+        if opened is None:
+            return _opened(file, 0)
+        if file.stat().st_ino != os.fstat(opened.fileno()).st_ino:
+            opened.close()
             return _opened(file, 0)
     return opened
 
