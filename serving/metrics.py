@@ -90,9 +90,22 @@ DECODE_WORKER_DEATHS = Counter(
     "Decoding processes that were killed at a limit or died.",
     ("reason",),
 )
+READS_ENDED = Counter(
+    "ultraread_reads_ended_total", "Reads that ended, by state and code of the error.", ("state", "code")
+)
+READS_TAKEN_OVER = Counter(
+    "ultraread_reads_taken_over_total", "Claims of reads that another owner had begun, or had handed back."
+)
 STORE_OUTAGES = Counter(
     "ultraread_store_outages_total", "Times that a process could not reach the database.", ("deployment",)
 )
 
-COUNTERS = (TILES, CLASSIFIER_DEATHS, DECODE_WORKER_DEATHS, STORE_OUTAGES)
+COUNTERS = (
+    TILES,
+    CLASSIFIER_DEATHS,
+    DECODE_WORKER_DEATHS,
+    READS_ENDED,
+    READS_TAKEN_OVER,
+    STORE_OUTAGES,
+)
 DURATIONS = (REQUESTS, RANGES)

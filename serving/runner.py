@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from structlog.contextvars import bound_contextvars
+
 from ultraread.datasets.calibration import Calibrations
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.identity.found import Identity
@@ -26,6 +28,7 @@ from ultraread.errors import (
     Unavailable,
 )
 from ultraread.models.registry import ModelFolder
+from ultraread.serving import metrics
 from ultraread.serving.conclusion import ReadToConclude, SlideToConclude
 from ultraread.serving.heartbeat import Heartbeat, Stopping, outlast
 from ultraread.serving.live_models import ServedModel
@@ -75,7 +78,14 @@ class ReadRunner:
         claim = self.jobs.claim(self.owner)
         if claim is None:
             return False
+        with bound_contextvars(read_id=claim.read.id):
+            self._run(claim)
+        return True
+
+    def _run(self, claim: ClaimedRead) -> None:
         log.info("read %s claimed, attempt %d", claim.read.id, claim.read.attempts)
+        if claim.epoch > 1:
+            metrics.READS_TAKEN_OVER.add()
         try:
             with Heartbeat(self.jobs, claim, self.settings.heartbeat_s, self.stop) as heartbeat:
                 _OneRead(self, claim, heartbeat).run()
@@ -96,7 +106,6 @@ class ReadRunner:
         except Exception:
             log.exception("read %s failed", claim.read.id)
             self._fail(claim, UltraReadError("the read failed inside UltraRead", "See the service's log."))
-        return True
 
     def _hand_over(self, claim: ClaimedRead, how: Callable[[ClaimedRead], None]) -> None:
         """Without the database the lease ends by itself."""

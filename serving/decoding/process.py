@@ -31,6 +31,7 @@ from ultraread.serving.decoding.messages import (
 )
 from ultraread.serving.decoding.nursery_words import Birth
 from ultraread.serving.decoding.shared_memory import SharedMemory
+from ultraread.serving.metrics import DECODE_WORKER_DEATHS
 
 START_S = 60.0
 """A nursery imports for a fifth of a second; on a machine that swaps, for many."""
@@ -71,9 +72,11 @@ class DecodingProcess:
                 send(self._channel, fetched, until)
         except TimeoutError as late:
             self.kill()
+            DECODE_WORKER_DEATHS.add(reason="timeout")
             raise DecodeTimeout(f"decoding took more than {limit_s:g} s") from late
         except (Ended, pickle.UnpicklingError) as gone:
             self.kill()
+            DECODE_WORKER_DEATHS.add(reason="crash")
             raise DecodeCrash("the process that decoded it ended") from gone
         except BaseException:  # an interrupt: the channel is in the middle of something
             self.kill()
@@ -89,6 +92,7 @@ class DecodingProcess:
             case Unreadable(why):
                 raise TileUnreadable(why)
             case Raised(name) if name == MemoryError.__name__:
+                DECODE_WORKER_DEATHS.add(reason="memory")
                 raise DecodeCrash(f"decoding needs more than {self._memory_bytes >> 20} MiB")
             case Raised(name):
                 raise DecodeCrash(f"decoding failed ({name})")

@@ -6,21 +6,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from ultraread.serving.store.audit_tables import AuditCheckpointRow, AuditHeadRow
 from ultraread.serving.store.clock import LONG_AGO, steady_now, utc_now
 from ultraread.serving.store.engine import Store
-from ultraread.serving.store.tables import CopyRow, OutboxRow, ReadRow, ReadState, UploadRow
+from ultraread.serving.store.tables import (
+    CopyRow,
+    CopyState,
+    OutboxRow,
+    ReadRow,
+    ReadState,
+    StoredRow,
+    UploadRow,
+)
 
 WEBHOOK = "webhook"
 """What rows of all subscriptions count as: their ids are no business of a dashboard."""
 
 
+_EXPIRED = (
+    select(CopyRow.place, func.count())
+    .join(StoredRow, and_(StoredRow.kind == CopyRow.kind, StoredRow.id == CopyRow.id))
+    .where(CopyRow.state == CopyState.GONE.value, StoredRow.expired.is_not(None))
+    .group_by(CopyRow.place)
+)
+"""Copies that are gone as they should be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Rows of the outbox of one kind that are not sent and not given up; `failed` of them were tried in vain."""
+    """Rows of the outbox of one kind that are not sent nor given up; `failed` of them were tried in vain."""
 
     count: int
     failed: int
@@ -73,7 +90,9 @@ def waiting(session: Session, now: datetime) -> dict[str, Waiting]:
     unsent = select(OutboxRow.kind, OutboxRow.error, ReadRow.ended).join(
         ReadRow, ReadRow.id == OutboxRow.read_id
     )
-    for kind, error, ended in session.execute(unsent.where(OutboxRow.sent.is_(None), OutboxRow.given_up.is_(None))):
+    for kind, error, ended in session.execute(
+        unsent.where(OutboxRow.sent.is_(None), OutboxRow.given_up.is_(None))
+    ):
         shown = WEBHOOK if kind.startswith(WEBHOOK) else kind
         so_far = found.get(shown, Waiting(0, 0, 0.0))
         age_s = (now - _moment(ended)).total_seconds() if ended else 0.0
@@ -105,7 +124,10 @@ def _oldest_queued_s(session: Session, now: datetime) -> float:
 
 def _copies(session: Session) -> dict[tuple[str, str], int]:
     query = select(CopyRow.place, CopyRow.state, func.count()).group_by(CopyRow.place, CopyRow.state)
-    return {(place, state): count for place, state, count in session.execute(query)}
+    found = {(place, state): count for place, state, count in session.execute(query)}
+    for place, expired in session.execute(_EXPIRED):
+        found[place, CopyState.GONE.value] -= expired
+    return found
 
 
 def _unsigned_s(session: Session, now: datetime) -> float:

@@ -19,6 +19,7 @@ from ultraread.errors import (
     ReadDeadlinePassed,
     UltraReadError,
 )
+from ultraread.serving.metrics import READS_ENDED
 from ultraread.serving.store import checkpoints, outbox, shadows
 from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.checkpoints import RangeDigests, ScoredRange
@@ -327,6 +328,7 @@ def _link_scan_records(session: Session, row: ReadRow) -> None:
 
 def _end(session: Session, row: ReadRow, who: str, state: ReadState, result: ReadResult) -> None:
     row.state, row.lease, row.ended = state.value, None, utc_now()
+    READS_ENDED.add(state=state.value, code=row.error_code or "")
     checkpoints.forget_ranges(session, row.id)
     outbox.put(session, row.id, {"params": dict(result.params), "metrics": dict(result.metrics)})
     announce(session, row)

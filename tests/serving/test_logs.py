@@ -1,4 +1,4 @@
-"""What the service writes of itself: a JSON object a line, by many processes, without secrets and patients."""
+"""What the service writes of itself: a JSON object a line, by many processes, no secrets and no patients."""
 
 import io
 import json
