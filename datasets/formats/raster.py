@@ -14,7 +14,14 @@ from ultraread.datasets.formats.raster_tags import orientation_of, tags_of_raste
 from ultraread.datasets.geometry import BoxPx, SizePx
 from ultraread.datasets.slide import ClosedByWith, ImageInfo, Modality, Pixels, SlideFormat, SlideInfo
 from ultraread.datasets.stored_file import StoredFile
-from ultraread.errors import SlideDamaged, SlidePixelFormat, SlideTooLarge, SlideTruncated, SlideTypeMismatch
+from ultraread.errors import (
+    SlideBomb,
+    SlideDamaged,
+    SlidePixelFormat,
+    SlideTooLarge,
+    SlideTruncated,
+    SlideTypeMismatch,
+)
 
 MAX_BYTES_PER_PX = 8
 """Four channels of 16 bit; no codec makes them longer by more than the room for tags."""

@@ -116,7 +116,7 @@ def check_ifds(stream: BinaryIO) -> None:
     """Follow every directory from the first, sub-directories among them; leave what is cut off to the parser.
 
     Raises SlideIfdLoop where one leads back to itself, SlideTooManyIfds beyond MAX_IFDS, SlideTruncated where
-    the value of an ordinary tag lies beyond the end of the file.
+    the first, or the value of an ordinary tag, lies beyond the end of the file.
     """
     file_bytes = stream.seek(0, 2)
     stream.seek(0)
@@ -124,6 +124,8 @@ def check_ifds(stream: BinaryIO) -> None:
     head = stream.read(14)
     layout = _Layout(order, _number(order + "H", head[:2]) == 43, file_bytes)
     first = _number(order + layout.offset, head[6:14] if layout.is_big else head[2:6])
+    if first >= file_bytes:
+        raise SlideTruncated("the first directory lies beyond the end of the file")
     _walk(first, lambda offset: layout.following(stream, offset))
     stream.seek(0)
 
