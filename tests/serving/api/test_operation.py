@@ -1,0 +1,169 @@
+"""Request ids, access lines, readiness and metrics, asked over real HTTP."""
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+
+from ultraread.serving.api.service import Service
+from ultraread.serving.draining import draining_of
+from ultraread.serving.log_plan import LogPlan
+from ultraread.serving.logs import logging_into
+from ultraread.serving.presence import Presence
+from ultraread.serving.readiness import Readiness
+from ultraread.serving.settings import Settings
+
+DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
+NAMES_IN_RULES = re.compile(r"ultraread_[a-z_]+")
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Iterator[Any]:
+    """What was logged so far."""
+    plan = LogPlan(str(tmp_path / "logs"), level="debug")
+    with logging_into(plan, "Ingress"):
+        yield lambda: [json.loads(line) for line in plan.file.read_text().splitlines()]
+
+
+def test_every_answer_has_an_id_and_problems_name_it(http: httpx.Client) -> None:
+    for path in ("/healthz", "/v1/reads", "/v1/reads/unknown", "/nothing"):
+        answer = http.get(path)
+        assert re.fullmatch("[0-9a-z]{26}", answer.headers["X-Request-Id"])
+        if not answer.is_success:
+            assert answer.json()["instance"] == f"urn:ultraread:request:{answer.headers['X-Request-Id']}"
+
+
+@pytest.mark.parametrize("path", ["/v1/reads", "/nothing"])
+def test_a_caller_s_id_is_kept(http: httpx.Client, path: str) -> None:
+    answer = http.get(path, headers={"X-Request-Id": "lis-4711.a_b"})
+    assert answer.headers["X-Request-Id"] == "lis-4711.a_b"
+
+
+@pytest.mark.parametrize("id_", ["", "x" * 65, 'a"b', "a b", "Doe^Jane", "é".encode()])
+def test_an_id_that_could_do_harm_is_replaced(http: httpx.Client, id_: str | bytes) -> None:
+    answer = http.get("/v1/reads", headers={b"X-Request-Id": id_ if isinstance(id_, bytes) else id_.encode()})
+    assert re.fullmatch("[0-9a-z]{26}", answer.headers["X-Request-Id"])
+
+
+def test_a_request_is_one_line_without_its_address(http: httpx.Client, lines: Any) -> None:  # noqa: ANN401
+    http.get("/v1/reads/DOE-JANE-1961?cursor=DOE", headers={"X-Request-Id": "q-1"})
+    line = _line_of_request(lines)
+    assert line["ms"] >= 0
+    told = {name: line[name] for name in ("request_id", "method", "route", "status", "site", "level")}
+    assert told == {
+        "request_id": "q-1",
+        "method": "GET",
+        "route": "/v1/reads/{read_id}",
+        "status": 404,
+        "site": "main",
+        "level": "info",
+    }
+    assert line["who"]
+    assert "JANE" not in json.dumps(lines())
+
+
+def test_who_is_refused_has_a_line_too(http: httpx.Client, lines: Any) -> None:  # noqa: ANN401
+    assert httpx.get(f"{http.base_url}/v1/reads").status_code == 401
+    line = _line_of_request(lines)
+    assert (line["status"], "who" in line) == (401, False)
+
+
+def test_readiness_names_what_fails_and_what_to_do(http: httpx.Client) -> None:
+    answer = httpx.get(f"{http.base_url}/readyz")
+    checks = {one["name"]: one for one in answer.json()["checks"]}
+    assert (answer.status_code, answer.json()["status"]) == (503, "failing")
+    assert {name for name, one in checks.items() if one["state"] == "failing"} == {"runners", "models"}
+    assert "queue" in checks["runners"]["told"]
+    assert checks["runners"]["remedy"]
+
+
+def test_a_runner_with_the_models_makes_it_ready(http: httpx.Client, api: FastAPI) -> None:
+    service: Service = api.state.service
+    live = [model.card.ref for model in service.served]
+    runner = Presence(service.store, "Runner", lambda: live).begin()
+    assert http.get("/readyz").json()["status"] == "ok"
+    runner.leave()
+    _look_again(api)
+    assert http.get("/readyz").status_code == 503
+
+
+def test_a_stopping_service_says_so_at_once(http: httpx.Client, settings: Settings) -> None:
+    http.get("/readyz")
+    draining_of(settings).begin()
+    assert http.get("/readyz").json()["status"] == "draining"
+    assert http.get("/healthz").status_code == 200
+
+
+def test_readiness_tells_nobody_where_things_are(
+    http: httpx.Client, api: FastAPI, settings: Settings, tmp_path: Path
+) -> None:
+    settings.slides_dir.rename(tmp_path / "away")
+    settings.slides_dir.write_text("not a folder")
+    shutil.rmtree(settings.models_dir)
+    _look_again(api)
+    told = httpx.get(f"{http.base_url}/readyz").text
+    assert '"storage_unreachable"' in told
+    assert str(tmp_path) not in told
+
+
+def test_metrics_are_what_prometheus_reads(http: httpx.Client, api: FastAPI) -> None:
+    http.get("/v1/reads")
+    service: Service = api.state.service
+    service.presence.leave()
+    families = {one.name: one for one in text_string_to_metric_families(http.get("/metrics").text)}
+    assert all(name.startswith("ultraread_") for name in families)
+    assert all(one.documentation for one in families.values())
+    counted = {
+        tuple(sorted(one.labels.items())): one.value
+        for one in families["ultraread_request_seconds"].samples
+        if one.name.endswith("_count")
+    }
+    assert counted[("method", "GET"), ("route", "/v1/reads"), ("status", "200")] >= 1
+    buckets = [one.value for one in families["ultraread_request_seconds"].samples if one.labels.get("le")]
+    assert buckets
+    assert families["ultraread_store_up"].samples[0].value == 1
+
+
+def test_metrics_need_a_token(http: httpx.Client) -> None:
+    assert httpx.get(f"{http.base_url}/metrics").status_code == 401
+
+
+def test_rules_and_scrapes_name_only_metrics_that_there_are(http: httpx.Client) -> None:
+    families = list(text_string_to_metric_families(http.get("/metrics").text))
+    declared = {one.name for one in families} | {
+        f"{one.name}{end}" for one in families for end in ("_total", "_bucket", "_count", "_sum")
+    }
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
+    used = {
+        name
+        for group in rules["groups"]
+        for rule in group["rules"]
+        for name in NAMES_IN_RULES.findall(rule["expr"])
+    }
+    assert used - declared == set()
+    scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    assert scraped["rule_files"] == ["alerts.yml"]
+
+
+def _line_of_request(lines: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Written when the answer is on its way already."""
+    until = time.monotonic() + 5
+    while not (found := [one for one in lines() if one["event"] == "request"]):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    (line,) = found
+    return dict(line)
+
+
+def _look_again(api: FastAPI) -> None:
+    service: Service = api.state.service
+    api.state.readiness = Readiness(service.settings, service.store)
