@@ -37,7 +37,7 @@ class ResultCopier:
         """Copy what is due longest; where nothing is, note what ended since. False where that is nothing."""
         taken = deliveries.take(self.store, deliveries.of_results())
         if taken is None:
-            return deliveries.want_result_copies(self.store) > 0
+            return deliveries.want_result_copies(self.store, self.settings.queue_days) > 0
         try:
             self._copy(taken)
         except UltraReadError as failure:

@@ -29,8 +29,8 @@ class UploadingSettings(BaseModel):
     )
     deliver_url: str | None = Field(
         default=None,
-        description="Folder or s3://bucket/prefix that gets a copy of every result, below the name of its "
-        "site; manifest.json comes last.",
+        description="Folder or s3://bucket/prefix that gets a copy of every result, those of the last "
+        "queue_days included, below the name of its site; manifest.json comes last.",
     )
     webhook_hosts: tuple[str, ...] = Field(
         default=(),
@@ -53,5 +53,5 @@ class UploadingSettings(BaseModel):
     webhook_attempts: int = Field(
         default=15,
         ge=1,
-        description="Tries of one delivery, further and further apart, before it is given up: about ten hours.",
+        description="Tries of one delivery, further and further apart, until it is given up: about five hours.",
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Update, and_, exists, select, update
 
-from ultraread.serving.store.clock import steady_in, steady_now, utc_now
+from ultraread.serving.store.clock import steady_in, steady_now, utc_in, utc_now
 from ultraread.serving.store.engine import Store
 from ultraread.serving.store.outbox import SENDING_S
 from ultraread.serving.store.tables import OutboxRow, ReadRow, ReadState
@@ -14,6 +14,7 @@ from ultraread.serving.store.tables import OutboxRow, ReadRow, ReadState
 WEBHOOK = "webhook:"
 """Before the subscription's id: a row's kind."""
 RESULT_COPY = "result_copy"
+DAY_S = 86400.0
 _WITH_RESULT = (ReadState.SUCCEEDED.value, ReadState.PARTIAL.value)
 
 
@@ -67,10 +68,17 @@ def give_up(store: Store, taken: Delivery, error: str) -> None:
         session.execute(_row_of(taken).values(error=error, given_up=utc_now()))
 
 
-def want_result_copies(store: Store) -> int:
-    """Note every result that has no row yet; return how many that were."""
+def want_result_copies(store: Store, days: int) -> int:
+    """Note every result of the last `days` that has no row yet; return how many that were.
+
+    Rows of older ones may have been removed since they were sent.
+    """
     known = exists().where(OutboxRow.read_id == ReadRow.id, of_results())
-    unknown = select(ReadRow.id).where(ReadRow.state.in_(_WITH_RESULT), ~known).limit(1000)
+    unknown = (
+        select(ReadRow.id)
+        .where(ReadRow.state.in_(_WITH_RESULT), ReadRow.ended >= utc_in(-days * DAY_S), ~known)
+        .limit(1000)
+    )
     with store.reading() as session:
         if session.scalars(unknown.limit(1)).first() is None:
             return 0

@@ -38,7 +38,7 @@ def test_parts_come_in_any_order_and_the_answer_tells_what_is_missing(http: http
     assert (told["received"], told["ranges"], told["missing"]) == (0, [[2, 4], [7, 10]], [[0, 2], [4, 7]])
     assert http.get(f"/v1/uploads/{upload}").json() == told
     assert put(http, upload, 1, b"12345").json()["ranges"] == [[1, 6], [7, 10]]
-    answer = put(http, upload, 0, b"x1")
+    answer = put(http, upload, 0, b"0x")
     assert (answer.status_code, answer.json()["code"]) == (409, "upload_offset_conflict")
     told = put(http, upload, 0, FILE).json()
     assert (told["received"], told["ranges"], told["missing"]) == (10, [[0, 10]], [])
