@@ -177,7 +177,7 @@ class _OneRead:
         with self.runner.jobs.store.of_site(self._read.site).reading() as session:
             slides = find_all(session, SlideRow, self._read.slide_ids)
             specimens = pinned_specimens(session, self._read)
-            calibrations = calibrations_of(session, self._read.request)
+            calibrations = calibrations_of(session, self._read.request, self._read.site)
         request = request_of(self._read, specimens, calibrations, self.runner.settings.range_tiles)
         return [self._prepare_one(slide, model, request) for slide in slides]
 

@@ -86,7 +86,7 @@ class ShadowRunner:
         with self.store.of_site(read.site).reading() as session:
             slides = find_all(session, SlideRow, read.slide_ids)
             specimens = pinned_specimens(session, read)
-            calibrations = calibrations_of(session, read.request)
+            calibrations = calibrations_of(session, read.request, read.site)
         request = request_of(read, specimens, calibrations, self.settings.range_tiles)
         shown = {slide.id: self._shown(read, slide) for slide in slides}
         return [

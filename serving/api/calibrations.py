@@ -13,16 +13,15 @@ from ultraread.serving.api.bodies import Page, Shown
 from ultraread.serving.api.once import AnswerOnce, Once
 from ultraread.serving.api.records import Limit
 from ultraread.serving.api.service import InService, Service
-from ultraread.serving.store.calibrations import import_calibrations, page_of_calibrations
+from ultraread.serving.store.calibrations import Numbered, import_calibrations, page_of_calibrations
 from ultraread.serving.store.idempotency import Answer
-from ultraread.serving.store.tables import CalibrationRow
 
 MAX_BYTES = 2**20
 CSV = "text/csv"
 
 
 class Calibration(Shown):
-    """One record; `sequence` only rises, and a read names the last one that it could use."""
+    """One record; `sequence` counts those of the site, and a read names the last one that it could use."""
 
     sequence: int
     record: CalibrationRecord
@@ -94,7 +93,7 @@ def list_calibrations(
     """Calibration records in the order in which they came."""
     with service.store.reading() as session:
         rows = page_of_calibrations(session, cursor, limit + 1)
-    items = [Calibration.model_validate(row) for row in rows[:limit]]
+    items = [_one(row) for row in rows[:limit]]
     return Page[Calibration](items=items, next_cursor=str(items[-1].sequence) if len(rows) > limit else None)
 
 
@@ -107,8 +106,13 @@ def _answered(records: tuple[CalibrationRecord, ...], service: Service, once: An
     return once(NewCalibrations(records=tuple(each.model_dump(mode="json") for each in records)), create)
 
 
-def _shown(rows: list[CalibrationRow]) -> Imported:
-    return Imported(items=[Calibration.model_validate(row) for row in rows])
+def _shown(rows: list[Numbered]) -> Imported:
+    return Imported(items=[_one(row) for row in rows])
+
+
+def _one(kept: Numbered) -> Calibration:
+    record = CalibrationRecord.model_validate(kept.row.record)
+    return Calibration(sequence=kept.number, record=record, created=kept.row.created)
 
 
 def _of_csv(body: bytes) -> tuple[CalibrationRecord, ...]:

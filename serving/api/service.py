@@ -54,6 +54,7 @@ class Service:
             store=store,
             jobs=replace(self.jobs, store=store),
             uploads=replace(self.uploads, store=store),
+            registry=replace(self.registry, store=store),
             principal=principal,
         )
 

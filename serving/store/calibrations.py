@@ -4,8 +4,9 @@ by the number of the last one it could use.
 
 import datetime as dt
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from ultraread.datasets.calibration import (
@@ -14,49 +15,64 @@ from ultraread.datasets.calibration import (
     StatedInstrument,
     checked_calibrations,
 )
+from ultraread.serving.store.access_tables import SiteRow
 from ultraread.serving.store.audit import AuditLog
+from ultraread.serving.store.scope import site_of
 from ultraread.serving.store.tables import CalibrationRow, Json
 
 SUBJECT = "calibrations"
 """What events of the audit trail are about."""
 
 
-def import_calibrations(
-    session: Session, records: Sequence[CalibrationRecord], who: str
-) -> list[CalibrationRow]:
+class Numbered(NamedTuple):
+    """A record with its number at its site: 1, 2, 3 ... in the order in which they came, without a gap."""
+
+    number: int
+    row: CalibrationRow
+
+
+def import_calibrations(session: Session, records: Sequence[CalibrationRecord], who: str) -> list[Numbered]:
     """Add the records that are not there yet, and return the rows of all, in their order.
 
     Raises CalibrationInvalid where one contradicts another of the same place and date.
     """
-    there = {record: row for row, record in _records(session)}
+    _wait_for_the_site(session)
+    there = {record: one for one, record in _records(session)}
     new = [record for record in dict.fromkeys(records) if record not in there]
     if new:
         checked_calibrations([record.model_dump() for record in (*there, *new)])
         rows = [CalibrationRow(record=record.model_dump(mode="json")) for record in new]
         session.add_all(rows)
         session.flush()
-        there |= dict(zip(new, rows, strict=True))
-        told = {"added": len(new), "first": rows[0].sequence, "last": rows[-1].sequence}
+        added = [Numbered(number, row) for number, row in enumerate(rows, start=len(there) + 1)]
+        there |= dict(zip(new, added, strict=True))
+        told = {"added": len(new), "first": added[0].number, "last": added[-1].number}
         AuditLog(session).append(who, "calibrations_imported", SUBJECT, told)
     return [there[record] for record in records]
 
 
-def page_of_calibrations(session: Session, after: int, limit: int) -> Sequence[CalibrationRow]:
-    """Rows in the order in which they came, from the one that follows `after`."""
-    query = select(CalibrationRow).where(CalibrationRow.sequence > after)
-    return session.scalars(query.order_by(CalibrationRow.sequence).limit(limit)).all()
+def page_of_calibrations(session: Session, after: int, limit: int) -> list[Numbered]:
+    """Of the session's site, in the order in which they came, from the one that follows number `after`."""
+    rows = session.scalars(_of_site(site_of(session)).offset(after).limit(limit))
+    return [Numbered(number, row) for number, row in enumerate(rows, start=after + 1)]
 
 
 def last_calibration(session: Session) -> int:
-    """The number of the newest record; 0 without any."""
-    return session.scalar(select(func.max(CalibrationRow.sequence))) or 0
+    """The number of the newest record of the session's site; 0 without any."""
+    of_site = CalibrationRow.site == site_of(session)
+    return session.scalar(select(func.count()).select_from(CalibrationRow).where(of_site)) or 0
 
 
-def calibrations_of(session: Session, request: Json) -> Calibrations | None:
-    """What a read of this request may use; None of a read that was asked before there were records."""
+def calibrations_of(session: Session, request: Json, site: str | None = None) -> Calibrations | None:
+    """What a read of this request may use, of its site; None of a read asked before there were records.
+
+    Without `site`, that of the session: the service's own sessions are of none, and have to name it.
+    """
     if request.get("as_of") is None:
         return None
-    records = [record for row, record in _records(session) if row.sequence <= request["calibrations_upto"]]
+    records = [
+        record for one, record in _records(session, site) if one.number <= request["calibrations_upto"]
+    ]
     return Calibrations(
         records=tuple(records),
         as_of=dt.date.fromisoformat(request["as_of"]),
@@ -64,6 +80,18 @@ def calibrations_of(session: Session, request: Json) -> Calibrations | None:
     )
 
 
-def _records(session: Session) -> list[tuple[CalibrationRow, CalibrationRecord]]:
-    rows = session.scalars(select(CalibrationRow).order_by(CalibrationRow.sequence))
-    return [(row, CalibrationRecord.model_validate(row.record)) for row in rows]
+def _wait_for_the_site(session: Session) -> None:
+    """Imports of one site follow each other, or numbers could change when the slower one is through."""
+    session.execute(select(SiteRow.id).where(SiteRow.id == site_of(session)).with_for_update())
+
+
+def _records(session: Session, site: str | None = None) -> list[tuple[Numbered, CalibrationRecord]]:
+    rows = session.scalars(_of_site(site or site_of(session)))
+    return [
+        (Numbered(number, row), CalibrationRecord.model_validate(row.record))
+        for number, row in enumerate(rows, start=1)
+    ]
+
+
+def _of_site(site: str) -> Select[CalibrationRow]:
+    return select(CalibrationRow).where(CalibrationRow.site == site).order_by(CalibrationRow.sequence)
