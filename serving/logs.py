@@ -98,11 +98,14 @@ def formatter(deployment: str, render: Callable[..., str] | None = None) -> Proc
     )
 
 
-def wordless(error: BaseException | None) -> str:
-    """Where it happened and to what it led; what exceptions say may hold names of files and patients."""
-    if error is None:
+def wordless(error: BaseException | None, later: tuple[BaseException, ...] = ()) -> str:
+    """Where it happened and to what it led; what exceptions say may hold names of files and patients.
+
+    An exception that is its own cause is told once; `later` are those that are being told of.
+    """
+    if error is None or error in later:
         return ""
-    before = wordless(error.__cause__ or error.__context__)
+    before = wordless(error.__cause__ or error.__context__, (*later, error))
     told = f" [errno {error.errno}]" if isinstance(error, OSError) else ""
     told = f" [{error.code}]" if isinstance(error, UltraReadError) else told
     return before + "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__name__}{told}\n"

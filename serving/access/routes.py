@@ -129,7 +129,7 @@ TABLE: dict[Operation, Rule] = {
         "PUT /v1/models/{name}/aliases/{alias}",
         "POST /v1/models/{name}/{version}/withdraw",
     ),
-    **_rows(Rule(AUDITORS), "GET /v1/audit"),
+    **_rows(Rule(AUDITORS), "GET /v1/audit", "GET /v1/audit/export"),
     **_rows(
         Rule(ADMINS),
         "POST /v1/tokens",

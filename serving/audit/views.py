@@ -76,6 +76,11 @@ VIEWS: dict[Operation, View] = {
 }
 
 SHOW_NO_PATIENT = {
+    "/v1/webhooks": "addresses of other systems",
+    "/v1/session": "who is logged in",
+    "/login": "the way in",
+    "/login/callback": "the way in",
+    "/v1/audit/export": "an event of its own: audit_exported",
     "/healthz": "whether the process lives",
     "/readyz": "whether the service is well",
     "/metrics": "figures of the service",

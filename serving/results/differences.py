@@ -14,7 +14,7 @@ import tifffile
 
 PROVENANCE = "provenance.json"
 """Of times, hosts and ids: it differs always, and is compared for the environment alone."""
-ENVIRONMENT = ("versions", "machine", "threads", "settings", "windows")
+ENVIRONMENT = ("versions", "machine", "settings", "windows")
 ABSENT = "absent"
 
 

@@ -32,7 +32,10 @@ def outages_coded() -> Iterator[None]:
     try:
         yield
     except DBAPIError as failure:
-        raise _coded(failure) or failure from failure
+        coded = _coded(failure)
+        if coded is None:
+            raise
+        raise coded from failure
     except NoConnectionFree as failure:
         raise _unreachable("all connections are in use") from failure
 

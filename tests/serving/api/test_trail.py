@@ -13,6 +13,8 @@ from sqlalchemy import text
 
 from ultraread.serving.access.routes import TABLE
 from ultraread.serving.api.app import create_api
+from ultraread.serving.audit.export import open_export
+from ultraread.serving.audit.verify import verify_trail
 from ultraread.serving.audit.views import SHOW_NO_PATIENT, VIEWS
 from ultraread.serving.settings import Settings
 
@@ -74,6 +76,14 @@ def test_a_viewing_is_one_event_however_many_tiles_it_shows(
 def test_what_was_not_shown_is_not_said_to_be(http: httpx.Client) -> None:
     assert http.get("/v1/scan-records/none").status_code == 404
     assert events(http, "none") == []
+
+
+def test_an_auditor_exports_the_trail_and_verifies_it_at_home(http: httpx.Client, tmp_path: Path) -> None:
+    file = tmp_path / "audit.jsonl"
+    file.write_bytes(http.get("/v1/audit/export").content)
+    report = verify_trail(open_export(file))
+    assert report.fault is None
+    assert '"what": "audit_exported"' in file.read_text().splitlines()[report.events]
 
 
 def test_a_refused_access_is_in_the_trail_and_a_flood_of_them_is_not(http: httpx.Client) -> None:
