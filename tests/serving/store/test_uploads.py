@@ -7,9 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,7 +24,7 @@ from ultraread.errors import (
     UploadExpired,
 )
 from ultraread.serving.store.clock import utc_in
-from ultraread.serving.store.engine import Store, open_store
+from ultraread.serving.store.engine import Store
 from ultraread.serving.store.tables import UploadRow
 from ultraread.serving.store.uploads import Part, UploadLimits, Uploads, ranges_of
 
@@ -58,16 +56,11 @@ while True:
 """
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    url = f"sqlite:///{tmp_path_factory.mktemp('uploads') / 'ultraread.db'}"
-    with closing(open_store(url)) as opened:
-        yield opened
-
-
 @pytest.fixture
 def uploads(store: Store, tmp_path: Path) -> Uploads:
-    return Uploads(store.of_site(tmp_path.name), tmp_path, LIMITS)
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    return Uploads(store.of_site("north"), folder, LIMITS)
 
 
 def put(
@@ -104,7 +97,7 @@ def orders(draw: st.DrawFn) -> list[tuple[int, int]]:
     return draw(st.permutations(cover + again))
 
 
-@pytest.mark.parametrize("examples", [40, pytest.param(1000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("examples", [15, pytest.param(1000, marks=pytest.mark.full)])
 def test_any_order_of_parts_gives_the_file(uploads: Uploads, examples: int) -> None:
     @settings(max_examples=examples, deadline=None, database=None)
     @given(order=orders(), digest_at=st.integers(0, 20))
@@ -169,14 +162,13 @@ def test_an_upload_that_an_older_replica_began_goes_on(uploads: Uploads) -> None
         put(uploads, upload, 0, b"x" + FILE[1:10])
 
 
-def test_processes_that_write_at_once_and_die_leave_the_file_or_gaps(store: Store, tmp_path: Path) -> None:
-    data, file = os.urandom(6 * 10**6), tmp_path / "sent"
+def test_processes_that_write_at_once_and_die_leave_the_file_or_gaps(
+    uploads: Uploads, database_url: str, tmp_path: Path
+) -> None:
+    data, file = os.urandom(3 * 10**6), tmp_path / "sent"
     file.write_bytes(data)
-    folder = tmp_path / "uploads"
-    folder.mkdir()
-    uploads = Uploads(store, folder, LIMITS)
     upload = opened(uploads, len(data))
-    arguments = [sys.executable, "-c", WRITER, str(store.engine.url), str(folder), upload, str(file)]
+    arguments = [sys.executable, "-c", WRITER, database_url, str(uploads.folder), upload, str(file)]
     writers = [
         subprocess.Popen([*arguments, str(seed)], stdout=subprocess.PIPE, text=True) for seed in range(3)
     ]
@@ -194,8 +186,10 @@ def test_processes_that_write_at_once_and_die_leave_the_file_or_gaps(store: Stor
 
 
 def test_a_site_has_its_quota_of_files_and_bytes_whoever_asks_at_once(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "uploads"
+    folder.mkdir()
     limits = UploadLimits(file_bytes=1000, site_bytes=3000, site_files=5, expires_s=3600)
-    sites = [Uploads(store.of_site(site), tmp_path, limits) for site in ("north", "south")]
+    sites = [Uploads(store.of_site(site), folder, limits) for site in ("north", "south")]
 
     def announced(uploads: Uploads, size: int) -> str | None:
         try:
@@ -211,7 +205,7 @@ def test_a_site_has_its_quota_of_files_and_bytes_whoever_asks_at_once(store: Sto
         for number, one in enumerate(ids):
             if one is not None:
                 sites[number % 2].drop(sites[number % 2].find(one))
-        assert list(tmp_path.iterdir()) == []
+        assert list(folder.iterdir()) == []
 
 
 def test_an_upload_that_nobody_goes_on_with_is_thrown_away(uploads: Uploads) -> None:
