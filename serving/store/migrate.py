@@ -6,8 +6,8 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, Integer, String
-from sqlalchemy.dialects.postgresql.base import PGTypeCompiler
+from sqlalchemy import Column, Connection, Engine, Integer, String
+from sqlalchemy.dialects.postgresql.base import PGDDLCompiler, PGTypeCompiler
 
 from ultraread.errors import IntegrityFailed, RequestInvalid
 from ultraread.serving.store.schema import SCRIPTS, is_newer
@@ -68,6 +68,14 @@ def _refuse_other_encodings(connection: Connection) -> None:
         )
 
 
+class _Ddl(PGDDLCompiler):
+    """What counts itself up has 64 bits, too."""
+
+    def get_column_specification(self, column: "Column[Any]", **options: Any) -> str:  # noqa: ANN401
+        stated: Any = super()
+        return str(stated.get_column_specification(column, **options)).replace(" SERIAL", " BIGSERIAL")
+
+
 class _AsOnSqlite(PGTypeCompiler):
     """How columns are made: text compares by its bytes, whatever the database's language; 64 bits a number.
 
@@ -84,4 +92,5 @@ class _AsOnSqlite(PGTypeCompiler):
 def as_on_sqlite(engine: Engine) -> Engine:
     """An engine of PostgreSQL from now on makes columns that behave as SQLite's do; for migrations alone."""
     engine.dialect.type_compiler_instance = _AsOnSqlite(engine.dialect)
+    engine.dialect.ddl_compiler = _Ddl
     return engine

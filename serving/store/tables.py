@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, ForeignKeyConstraint, Index, Integer
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, ForeignKeyConstraint, Index, Integer
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from ultraread.serving.store.clock import steady_now, utc_now
@@ -82,6 +82,7 @@ class Table(DeclarativeBase):
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         int: BigInteger().with_variant(Integer(), "sqlite"),  # PostgreSQL's own has 32 bits
+        float: Float(),
         Json: JSON(none_as_null=True),
         list[str]: JSON,
         list[Json]: JSON,

@@ -1,5 +1,6 @@
 """A real database for each test, SQLite and PostgreSQL alike, freshly migrated."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,13 +20,32 @@ def used_postgres(postgres: Postgres) -> Iterator[UsedDatabase]:
         yield migrated(url)
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite database, to be copied."""
+    file = tmp_path_factory.mktemp("migrated") / "ultraread.db"
+    open_store(f"sqlite:///{file}").close()
+    return file
+
+
 @pytest.fixture(params=BOTH)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of a database that is migrated, and holds nothing else."""
     if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "ultraread.db")
         return f"sqlite:///{tmp_path}/ultraread.db"
     used: UsedDatabase = request.getfixturevalue("used_postgres")
     used.clear()
     return used.url
+
+
+@pytest.fixture(params=BOTH)
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of a database that is yet to be migrated."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/empty.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
 
 
 @pytest.fixture

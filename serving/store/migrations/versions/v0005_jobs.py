@@ -20,14 +20,6 @@ def upgrade() -> None:
     _create_read_ranges()
     _create_site_turns()
     _create_boots()
-    if op.get_bind().dialect.name == "postgresql":
-        _count_with_64_bits()
-
-
-def _count_with_64_bits() -> None:
-    for table in ("audit_events", "alias_changes", "calibrations"):
-        op.alter_column(table, "sequence", type_=sa.BigInteger())
-        op.execute(f"ALTER SEQUENCE {table}_sequence_seq AS bigint")
 
 
 def _create_read_ranges() -> None:
