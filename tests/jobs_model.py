@@ -45,16 +45,10 @@ class JobsModel:
         free = [name for name, read in self.reads.items() if read.unowned]
         if not free:
             return None
-        name = min(
-            free, key=lambda name: (not self.reads[name].urgent, *self._turn(self.reads[name].site), name)
-        )
+        name = min(free, key=self._place)
         read = self.reads[name]
-        read.state, read.leased, read.epoch, read.attempts = (
-            "running",
-            True,
-            read.epoch + 1,
-            read.attempts + 1,
-        )
+        read.state, read.leased = "running", True
+        read.epoch, read.attempts = read.epoch + 1, read.attempts + 1
         self.turns[read.site] = 1 + max(self.turns.values(), default=0)
         return name
 
