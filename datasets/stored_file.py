@@ -18,6 +18,7 @@ HEADER_BLOCK_BYTES = 32 * 2**10
 EXACT_FROM_BYTES = 4 * 2**10
 """Reads from this size on, of stored tiles and tables of offsets, fetch just what they ask for."""
 KEPT_BLOCKS = 32
+LARGE_READ_BYTES = 2**20
 
 
 class StoredFile(Protocol):
@@ -41,7 +42,17 @@ class StoredFile(Protocol):
 
 
 class _OfNoFile(io.BufferedReader):
-    """A stream that has no file: by its descriptor, libraries would take it for leave to open neighbours."""
+    """A stream that has no file: by its descriptor, libraries would take it for leave to open neighbours.
+
+    Nothing is allocated that the file cannot fill: libraries ask for as many bytes as a header declares.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > LARGE_READ_BYTES:
+            here = self.tell()
+            size = min(size, max(0, self.seek(0, io.SEEK_END) - here))
+            self.seek(here)
+        return super().read(size)
 
     def fileno(self) -> int:
         raise io.UnsupportedOperation("fileno")

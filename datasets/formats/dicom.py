@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 
@@ -18,6 +19,8 @@ from ultraread.datasets.slide import ClosedByWith, ImageInfo, Modality, Pixels, 
 from ultraread.datasets.slide_address import FileAddress, SlideAddress
 from ultraread.datasets.stored_file import open_file
 from ultraread.errors import DicomInvalid, SlidePixelFormat, SlideTooLarge, SlideTypeMismatch
+
+UNDEFINED_LENGTH = 2**32 - 1
 
 
 def open_dicom(address: SlideAddress, open_one: Callable[[SlideAddress], Slide]) -> Slide:
@@ -76,12 +79,25 @@ def _decoded(address: FileAddress) -> Pixels:
     file = open_file(address.location, address.name)
     try:
         with file.stream() as stream:
-            pixels = np.asarray(pydicom.dcmread(stream).pixel_array)
+            read = pydicom.dcmread(stream)
+            _refuse_overflow(read)
+            pixels = np.asarray(read.pixel_array)
+    except DicomInvalid:
+        raise
     except Exception as failure:  # each decoder has an error type of its own
         raise DicomInvalid(f"the picture cannot be decoded ({type(failure).__name__})") from failure
     finally:
         file.close()
     return converted(pixels)
+
+
+def _refuse_overflow(read: Dataset) -> None:
+    """pydicom takes what is there for what was declared."""
+    element = read.get_item("PixelData")
+    if not isinstance(element, RawDataElement) or element.length == UNDEFINED_LENGTH:
+        return
+    if element.length != len(element.value or b""):
+        raise DicomInvalid("the pixels are said to have another length than they have")
 
 
 def _describe(pixels: Pixels, header: Dataset) -> ImageInfo:
