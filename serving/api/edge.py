@@ -47,7 +47,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = Answer(send, scope.get("scheme") == "https", self._limits.slow_reader_s)
+        answer = self._answer(scope, send)
         try:
             await self._checked(scope, receive, answer)
         except Exception as error:
@@ -56,7 +56,11 @@ class Edge:
                 return
             if answer.has_begun:
                 raise
-            await failed(error)(scope, receive, answer)
+            answer.drop()
+            await failed(error)(scope, receive, self._answer(scope, send))
+
+    def _answer(self, scope: Scope, send: Send) -> Answer:
+        return Answer(send, scope.get("scheme") == "https", self._limits.slow_reader_s)
 
     async def _checked(self, scope: Scope, receive: Receive, answer: Answer) -> None:
         headers = Headers(scope=scope)
