@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from ultraread.errors import (
     ModelTooLarge,
     ModelUnknown,
 )
-from ultraread.models.card import ModelCard
+from ultraread.models.card import FullRange, ModelCard
 from ultraread.models.registry import ModelFolder
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 MAX_MODEL_BYTES = 2**30
+MAX_GRAPH_DEPTH = 16
+"""Of graphs within loops and branches: a network has two or three."""
 STANDARD_DOMAINS = ("", "ai.onnx")
 PICKLE_OR_ZIP = (b"\x80", b"PK")
 
@@ -75,13 +78,34 @@ class OnnxClassifier:
         pair = _golden_arrays(model)
         if len(pair["input"]) > self.card.batch_size:
             raise ModelGoldenMismatch(f"the golden pair of {self.card.ref} is larger than a batch")
-        worst = _worst_difference(self(pair["input"]), pair)
+        found = self(pair["input"])
+        worst = _worst_difference(found, pair)
         allowed = model.golden_pair.golden_tolerance
         if not worst <= allowed:  # NaN compares false
             raise ModelGoldenMismatch(
                 f"{self.card.ref} is {worst:.2g} off its golden pair; {allowed:g} is allowed"
             )
+        if (found.probabilities == found.probabilities[0]).all():
+            self._refuse_constant()
         return worst
+
+    def _refuse_constant(self) -> None:
+        """Show it tiles as different as tiles can be: what answers the same to all of them sees nothing."""
+        answers = [self(canary[None]).probabilities for canary in _canaries(self.card)]
+        if all((answer == answers[0]).all() for answer in answers):
+            raise ModelOutputInvalid(f"{self.card.ref} answers the same to whatever it is shown")
+
+
+def _canaries(card: ModelCard) -> Iterator[NDArray[np.float32]]:
+    """(channels, tile_px, tile_px) each, within what the card's rule hands over: dark, bright, and noise."""
+    rule, shape = card.normalisation, (card.channels, card.tile_px, card.tile_px)
+    low, high = (0.0, 1.0) if isinstance(rule, FullRange) else (-rule.clip, rule.clip)
+    for value in (low, high):
+        yield np.full(shape, value, np.float32)
+    chance = np.random.default_rng(0)
+    for spread in (0.05, 0.5):
+        noise = chance.normal((low + high) / 2, spread * (high - low), shape)
+        yield noise.clip(low, high).astype(np.float32)
 
 
 def _scores(found: dict[str, NDArray[np.float32]], card: ModelCard) -> Scores:
@@ -154,19 +178,24 @@ def _check_graph(path: Path) -> "onnx.ModelProto":
     except (DecodeError, ValueError) as failure:
         raise ModelInvalid(f"{path.name} is no ONNX model") from failure
     graphs = [part for root in (model.graph, *model.functions) for part in _with_subgraphs(root)]
-    if any(uses_external_data(tensor) for graph in graphs for tensor in _tensors(graph)):
+    tensors = [tensor for graph in graphs for tensor in _tensors(graph)]
+    if any(map(uses_external_data, tensors)):
         raise ModelExternalData(f"{path.name} keeps weights in other files")
+    if any(min(tensor.dims, default=0) < 0 or prod(tensor.dims) > MAX_MODEL_BYTES for tensor in tensors):
+        raise ModelTooLarge(f"{path.name} declares weights of more than {MAX_MODEL_BYTES:,} numbers")
     foreign = {node.domain for graph in graphs for node in graph.node} - set(STANDARD_DOMAINS)
     if foreign:
         raise ModelOperatorNotAllowed(f"{path.name} uses operators of {', '.join(sorted(foreign))}")
     return model
 
 
-def _with_subgraphs(graph: Any) -> Iterator[Any]:  # noqa: ANN401  # GraphProto or FunctionProto
+def _with_subgraphs(graph: Any, depth: int = 0) -> Iterator[Any]:  # noqa: ANN401  # GraphProto or FunctionProto
+    if depth > MAX_GRAPH_DEPTH:
+        raise ModelInvalid("graphs are nested too deep")
     yield graph
     for attribute in _attributes(graph):
         for subgraph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            yield from _with_subgraphs(subgraph)
+            yield from _with_subgraphs(subgraph, depth + 1)
 
 
 def _tensors(graph: Any) -> "Iterator[onnx.TensorProto]":  # noqa: ANN401  # GraphProto or FunctionProto
