@@ -50,6 +50,22 @@ def running(settings: Settings) -> Iterator[str]:
     from ultraread.serving.logs import logging_into
 
     with logging_into(settings.log_plan, "serve"):
+        _start_ray(settings)
+        try:
+            deploy(settings, models, {"host": settings.host, "port": port})
+            yield f"http://{settings.host}:{port}"
+        finally:
+            try:
+                drain(settings)
+            finally:
+                ray.shutdown()
+
+
+def _start_ray(settings: Settings) -> None:
+    """Raises Unavailable: what keeps Ray from starting is of many kinds, and told in its own words alone."""
+    import ray
+
+    try:
         ray.init(
             address="local",
             num_cpus=machine_cpus(settings),
@@ -59,14 +75,11 @@ def running(settings: Settings) -> Iterator[str]:
             log_to_driver=False,
             runtime_env=environment_of_workers(settings),
         )
-        try:
-            deploy(settings, models, {"host": settings.host, "port": port})
-            yield f"http://{settings.host}:{port}"
-        finally:
-            try:
-                drain(settings)
-            finally:
-                ray.shutdown()
+    except Exception as failure:
+        raise Unavailable(
+            f"Ray does not start on this machine: {failure}",
+            "It may be too busy, or short of memory: try again.",
+        ) from failure
 
 
 def deploy(settings: Settings, models: list[ModelFolder], http: dict[str, Any], **options: Any) -> None:  # noqa: ANN401

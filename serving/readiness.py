@@ -24,6 +24,7 @@ from ultraread.serving.store.schema import head, revision
 BELIEVED_S = 2.0
 """An answer holds that long: whoever may ask may ask often."""
 STORAGE_BELIEVED_S = 15.0
+LOOKS = ("draining", "database", "schema", "clock", "disk", "storage", "runners", "models", "outbox")
 SEE_LOG = "Wait a minute; then see the service's log."
 ASK_DOCTOR = "Run `ultraread doctor` on the machine."
 
@@ -66,15 +67,11 @@ class Readiness:
         return draining_of(self._settings).is_on
 
     def _all(self) -> Iterator[Look]:
-        yield _look("draining", self._refuse_draining)
-        yield _look("database", self._database)
-        yield _look("schema", self._schema)
-        yield _look("clock", self._clock)
-        yield _look("disk", self._disk)
-        yield _look("storage", self._storage)
-        yield _look("runners", self._runners)
-        yield _look("models", self._models)
-        yield _look("outbox", self._outbox)
+        checks = (
+            self._refuse_draining, self._database, self._schema, self._clock, self._disk, self._storage,
+            self._runners, self._models, self._outbox,
+        )  # fmt: skip
+        yield from map(_look, LOOKS, checks)
 
     def _refuse_draining(self) -> None:
         if self._draining():
