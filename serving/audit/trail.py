@@ -54,18 +54,23 @@ class Trail(Protocol):
 
     def head(self) -> Head | None:
         """None where nothing says where the chain ends."""
+        ...
 
     def events(self, upto: int) -> Iterable[StoredEvent]:
         """By number, the first one first; up to and with this number."""
+        ...
 
     def largest(self) -> int:
         """The largest number of all; 0 of none."""
+        ...
 
     def unsealed(self) -> int:
         """Events that have no place in the chain yet."""
+        ...
 
     def checkpoints(self) -> Iterable[Checkpoint]:
         """Signed or said to be."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
