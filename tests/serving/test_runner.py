@@ -2,14 +2,16 @@
 
 import errno
 import json
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from addresses import together
 from filed import end_lease
+from postgres import Postgres
 from simulated import cut_off, flip_bit, simulated_tissue, write_tiff
 from tiny_model import tiny_model
 
@@ -24,9 +26,10 @@ from ultraread.serving.runner import ReadRunner
 from ultraread.serving.score_tiles import RangeScorer, RangeScores, RangeTask
 from ultraread.serving.settings import Settings, prepare_folders
 from ultraread.serving.store import outbox
+from ultraread.serving.store.clock import LONG_AGO
 from ultraread.serving.store.engine import open_store
 from ultraread.serving.store.ids import new_id
-from ultraread.serving.store.jobs import Jobs, NewRead
+from ultraread.serving.store.jobs import EndState, Jobs, NewRead, ReadResult
 from ultraread.serving.store.records import NewSlide, file_case, file_slide
 from ultraread.serving.store.stored_name import stored_name
 from ultraread.serving.store.tables import ReadRow
@@ -41,8 +44,10 @@ Score = Callable[[Iterable[RangeTask]], Iterator[RangeScores]]
 class House:
     """A service without HTTP and Ray: settings, store, queue, model, runner."""
 
-    def __init__(self, folder: Path) -> None:
-        self.settings = Settings(data_dir=folder / "data", range_tiles=4, heartbeat_s=0.05, lease_s=5)
+    def __init__(self, folder: Path, **stated: Any) -> None:  # noqa: ANN401  # settings of any type
+        self.settings = Settings(
+            data_dir=folder / "data", range_tiles=4, heartbeat_s=0.05, lease_s=5, **stated
+        )
         prepare_folders(self.settings)
         self.model: ModelFolder = tiny_model(folder / "model")
         self.store = open_store(self.settings.database_address)
@@ -78,7 +83,10 @@ class House:
 
     def runner(self, score: Score | None = None) -> ReadRunner:
         served = ServedModel(self.model, score or (lambda tasks: map(self.scorer, tasks)))
-        return ReadRunner(self.settings, self.jobs, lambda *_: served, conclude_read, "a runner")
+        self.stop = threading.Event()
+        return ReadRunner(
+            self.settings, self.jobs, lambda *_: served, conclude_read, "a runner", stop=self.stop
+        )
 
     def read(self, read_id: str) -> ReadRow:
         with self.store.reading() as session:
@@ -271,6 +279,139 @@ def test_a_runner_that_lost_its_lease_writes_nothing(house: House, tmp_path: Pat
     read = house.read(read_id)
     assert (read.state, read.owner, read.ranges_done) == ("running", "another runner", 0)
     assert not house.settings.result_dir(read_id, epoch=1).exists()
+
+
+def test_a_checkpoint_that_rotted_is_named_and_its_range_is_scored_again(
+    house: House, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    slide = house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256)))
+    read_id = house.request(slide)
+    runner = house.runner(_stopping_after(house, 2))
+    assert runner.run_next()
+    rotten = house.settings.reads_dir / read_id / "work" / slide / "00000-0000001.npz"
+    flip_bit(rotten, rotten.stat().st_size // 2)
+    scored: list[int] = []
+    assert house.runner(_counting(house, scored)).run_next()
+    read = house.read(read_id)
+    assert (read.state, sorted(scored), read.ranges_scored) == ("succeeded", [1, 2, 3], 5)
+    assert "00000-0000001.npz is not as it was written" in caplog.text
+
+
+def test_a_range_that_rots_before_it_is_counted_gives_no_result_but_a_second_try(
+    house: House, tmp_path: Path
+) -> None:
+    slide = house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256)))
+    read_id = house.request(slide)
+
+    def rots(read: ReadToConclude) -> tuple[EndState, ReadResult]:
+        file = read.slides[0].ranges / "00000-0000002.npz"
+        flip_bit(file, file.stat().st_size // 2)
+        return conclude_read(read)
+
+    replace(house.runner(), conclude=rots).run_next()
+    assert house.read(read_id).state == "running"
+    end_lease(house.store, read_id)
+    scored: list[int] = []
+    house.runner(_counting(house, scored)).run_next()
+    assert (house.read(read_id).state, scored) == ("succeeded", [2])
+
+
+def test_a_runner_that_is_asked_to_stop_gives_its_read_back_after_the_range(
+    house: House, tmp_path: Path
+) -> None:
+    slide = house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256)))
+    read_id = house.request(slide)
+    runner = house.runner(_stopping_after(house, 1))
+    assert runner.run_next()
+    assert not runner.run_next(), "it claims nothing any more"
+    assert (house.read(read_id).attempts, house.read(read_id).ranges_done) == (0, 1)
+    scored: list[int] = []
+    assert house.runner(_counting(house, scored)).run_next(), "another one need not wait for the lease"
+    assert sorted(scored) == [1, 2, 3]
+
+
+def test_a_read_whose_deadline_passes_while_it_runs_fails_and_leaves_nothing(
+    house: House, tmp_path: Path
+) -> None:
+    slide = house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256)))
+    read_id = house.request(slide)
+
+    def too_slow(tasks: Iterable[RangeTask]) -> Iterator[RangeScores]:
+        for task in tasks:
+            with house.store.writing() as session:
+                session.get_one(ReadRow, read_id).finish_by = LONG_AGO
+            yield house.scorer(task)
+
+    house.runner(too_slow).run_next()
+    read = house.read(read_id)
+    assert (read.state, read.error_code) == ("failed", "read_deadline_passed")
+    assert not (house.settings.reads_dir / read_id).exists()
+
+
+def test_what_the_owner_of_a_hopeless_read_left_is_removed(house: House, tmp_path: Path) -> None:
+    slide = house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256)))
+    read_id = house.request(slide)
+    house.runner(_stopping_after(house, 2)).run_next()
+    house.jobs.request_cancel(read_id, "a test")
+    assert (house.settings.reads_dir / read_id / "work").is_dir()
+    assert not house.runner().run_next()
+    assert house.read(read_id).state == "cancelled"
+    assert not (house.settings.reads_dir / read_id).exists()
+
+
+@pytest.mark.parametrize("at", ["a range", "the end"])
+def test_a_database_that_goes_away_delays_the_read_and_nothing_else(
+    postgres: Postgres, postgres_url: str, tmp_path: Path, at: str
+) -> None:
+    house = House(tmp_path, database_url=postgres_url)
+    read_id = house.request(house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256))))
+    back = threading.Timer(1.5, postgres.start)
+
+    def goes_away() -> None:
+        postgres.kill()
+        back.start()
+
+    def score(tasks: Iterable[RangeTask]) -> Iterator[RangeScores]:
+        for task in tasks:
+            scores = house.scorer(task)
+            if at == "a range" and task.number == 1:
+                goes_away()
+            yield scores
+
+    def conclude(read: ReadToConclude) -> tuple[EndState, ReadResult]:
+        concluded = conclude_read(read)
+        if at == "the end":
+            goes_away()
+        return concluded
+
+    assert replace(house.runner(score), conclude=conclude).run_next()
+    back.join()
+    read = house.read(read_id)
+    assert (read.state, read.epoch, read.ranges_scored) == ("succeeded", 1, 4)
+    assert len(outbox.pending(house.store)) == 1
+    house.scorer.close()
+    house.store.close()
+
+
+def _stopping_after(house: House, ranges: int) -> Score:
+    """A scorer whose process is asked to stop after so many ranges."""
+
+    def score(tasks: Iterable[RangeTask]) -> Iterator[RangeScores]:
+        for count, task in enumerate(tasks, 1):
+            if count == ranges:
+                house.stop.set()
+            yield house.scorer(task)
+
+    return score
+
+
+def _counting(house: House, scored: list[int]) -> Score:
+    def score(tasks: Iterable[RangeTask]) -> Iterator[RangeScores]:
+        for task in tasks:
+            scored.append(task.number)
+            yield house.scorer(task)
+
+    return score
 
 
 def _damaged(path: Path) -> Path:
