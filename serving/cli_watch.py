@@ -56,7 +56,7 @@ def watch(
     with Client(url, token_file=token_file) as client:
         if case is not None:
             client.ensure_case(case)
-        Watch(folder, client, wanted, tell, settle_s, done_marker).run(once=once)
+        Watch(folder.resolve(), client, wanted, tell, settle_s, done_marker).run(once=once)
 
 
 def _in_words(event: dict[str, Any]) -> str:

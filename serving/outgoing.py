@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from ultraread.serving.ingest.deliver import ResultCopier
 from ultraread.serving.settings import Settings
+from ultraread.serving.storage.places import target_at
 from ultraread.serving.store.engine import Store
 from ultraread.serving.store.uploads import open_uploads
 from ultraread.serving.webhooks.sender import webhook_sender
@@ -21,6 +22,7 @@ def outgoing(settings: Settings, store: Store) -> list[Step]:
     """Webhooks, copies of results and uploads that expire. Raises ConfigInsecure, UrlNotAllowed."""
     steps: list[Step] = [webhook_sender(settings, store).send_next] * WEBHOOK_SENDERS
     if settings.deliver_url is not None:
+        target_at(settings.deliver_url)
         steps.append(ResultCopier(settings, store).copy_next)
     uploads = open_uploads(settings, store)
     return [*steps, _now_and_then(lambda: uploads.expire() > 0, EXPIRY_S)]

@@ -4,6 +4,7 @@ Nothing is lost and nothing filed twice, whenever this process dies: uploads are
 filed with them, under a key that is made from the slide's bytes and name, and the service answers a key once.
 """
 
+import errno
 import hashlib
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ from ultraread.errors import (
     ReadRefused,
     RequestInvalid,
     SlideTypeMismatch,
+    StorageFull,
+    StorageUnreachable,
     UltraReadError,
     UploadConflict,
     UploadTooLarge,
@@ -78,7 +81,12 @@ class Watch:
 
     def look(self) -> int:
         """File what has settled; return how many units were there before."""
-        units, now = units_of(self.folder, with_marker=self.with_marker), time.monotonic()
+        now = time.monotonic()
+        try:
+            units = units_of(self.folder, with_marker=self.with_marker)
+        except OSError as failure:
+            self.tell({"event": "waiting", "code": _coded(failure).code, "again_in_s": LOOK_S})
+            return 1
         for unit in self._settling.settled(units, now):
             if self._waiting.get(unit.name, (0.0, 0.0))[0] <= now:
                 self._try(unit)
@@ -97,6 +105,8 @@ class Watch:
             if isinstance(failure, OURS):
                 raise
             self._put_off(unit, failure)
+        except OSError as failure:
+            self._put_off(unit, _coded(failure))
         else:
             self._waiting.pop(unit.name, None)
 
@@ -197,6 +207,12 @@ class Watch:
         except ReadRefused as refused:
             return {"read_refused": {"code": refused.code, "what": refused.what, "remedy": refused.remedy}}
         return {"read_id": read["id"]}
+
+
+def _coded(failure: OSError) -> UltraReadError:
+    if failure.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return StorageFull("there is no room in the watched folder")
+    return StorageUnreachable(f"the watched folder does not answer ({failure.strerror})")
 
 
 class _Unfit(Exception):

@@ -87,7 +87,7 @@ def _unit(folder: Path, names: tuple[str, ...], there: dict[str, os.stat_result]
     except SlideNotRegular as refusal:
         stamps = tuple((name, stamp_of(there[name])) for name in names)
         return Unit(names, stamps, refusal=refusal)
-    except FileNotFoundError:
+    except OSError:  # gone, or nobody's to look into: it does not settle
         return Unit(names, ())
 
 

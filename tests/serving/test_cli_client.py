@@ -189,6 +189,19 @@ def test_what_is_stated_of_a_slide_that_its_case_has_is_told_as_not_applied(
     assert (refused.status, f"{there}; what you stated was not applied" in refused.err) == (3, True)
 
 
+def test_slides_of_a_batch_with_the_same_bytes_are_filed_once_and_it_is_said(
+    server: Server, field: Path, tmp_path: Path
+) -> None:
+    twin = tmp_path / "twin.tif"
+    twin.write_bytes(field.read_bytes())
+    words = ("submit", field, twin, "--case", "C-twice", "--no-read", "--url", server.url)
+    told = ultraread(*words)
+    assert "Slide 2 has the bytes of slide 1: both are filed once" in told.err
+    filed = ultraread(*words, "--json").printed["filed"]
+    assert [one["same_as"] for one in filed] == [None, 1]
+    assert filed[0]["slide_id"] == filed[1]["slide_id"]
+
+
 def test_a_read_is_cancelled_and_ends_with_status_8(server: Server, field: Path) -> None:
     server.stop()
     submitted = ultraread("submit", field, *STATED, "--url", server.url, "--json")
