@@ -9,11 +9,15 @@ from typing import Any
 
 import psutil
 import pytest
+from command_line import ultraread
 from end_to_end.conftest import RANGE_TILES, SCALE, StartService
 
 from ultraread.datasets.corpora import fetch
 from ultraread.errors import ScaleMissing
+from ultraread.serving.audit.signing import make_key
 from ultraread.serving.client import Client
+from ultraread.serving.store.audit import AuditLog
+from ultraread.serving.store.engine import open_store
 
 SAME_BYTES = ("findings.json", "tiles.csv")
 WAIT_S = 150
@@ -25,7 +29,8 @@ def test_one_replica_gives_the_bytes_of_a_local_read_and_files_its_run(
     blocked = tmp_path / "data" / "mlflow.db"
     blocked.mkdir(parents=True)
     (tmp_path / "data").chmod(0o700)
-    with start_service(replicas=1) as client:
+    key = make_key(tmp_path / "audit.key")
+    with start_service(replicas=1, audit_key_file=tmp_path / "audit.key") as client:
         slide = client.file_slide([client.upload(montage)])
         read = client.wait(client.request_read(slide_ids=[slide["id"]], scale=SCALE)["id"])
         folder = _fetched(client, read, tmp_path) / slide["id"]
@@ -38,6 +43,7 @@ def test_one_replica_gives_the_bytes_of_a_local_read_and_files_its_run(
         assert _registered(tmp_path / "data") == {"ultrastructure-vnc": read["model"]["onnx_sha256"]}
         _a_field_without_scale_is_filed_but_not_read(client)
         assert _listening_beyond_loopback() == []
+    _the_read_can_be_repeated_and_its_trail_is_signed_to_the_end(tmp_path / "data", read["id"], key)
 
 
 def test_two_replicas_give_the_same_bytes_although_one_is_killed(
@@ -83,6 +89,21 @@ def _a_field_without_scale_is_filed_but_not_read(client: Client) -> None:
         client.request_read(slide_ids=[kidney["id"]])
     assert "--nm-per-px" in refused.value.remedy
     assert client.slide(kidney["id"])["id"] == kidney["id"]
+
+
+def _the_read_can_be_repeated_and_its_trail_is_signed_to_the_end(data: Path, read_id: str, key: Path) -> None:
+    again = ultraread("replay", read_id, "--data-dir", data, "--json")
+    assert (again.status, again.out and again.printed["is_identical"]) == (0, True), again.err + again.out
+    store = open_store(f"sqlite:///{data / 'ultraread.db'}")
+    with store.reading() as session:
+        trail = AuditLog(session).list(limit=10_000)
+    store.close()
+    of_read = [event.what for event in trail if event.subject == read_id]
+    assert of_read == ["read_requested", "read_ended", "result_exported", "read_replayed"]
+    verified = ultraread("audit", "verify", "--data-dir", data, "--public-key", key, "--json")
+    assert verified.status == 0, verified.err
+    (report,) = verified.printed
+    assert report["events"] == report["signed_upto"] + 1, "all but the replay, when the service had stopped"
 
 
 def _fetched(client: Client, read: dict[str, Any], tmp_path: Path) -> Path:
