@@ -33,6 +33,7 @@ from ultraread.serving.storage.record_target import RecordTable
 from ultraread.serving.storage.scrub import state_of
 from ultraread.serving.storage.slide_store import pieces_of
 from ultraread.serving.storage.target import StoredName, Target, digest_at
+from ultraread.serving.store.duplicate import copy_to_file
 from ultraread.serving.store.engine import Store, open_store
 from ultraread.serving.store.stored import all_stored
 from ultraread.serving.store.tables import CopyPlace, CopyState, ModelVersionRow, StoredKind, StoredRow
@@ -139,7 +140,10 @@ class _Moment:
 
     def __init__(self, house: House, folder: Path) -> None:
         self._house, self._folder = house, folder
-        _copy_database(house.settings.database_file, folder / DATABASE)
+        if house.settings.stated_database is None:
+            _copy_database(house.settings.database_file, folder / DATABASE)
+        else:
+            copy_to_file(house.store, folder / DATABASE)
         store = open_store(f"sqlite:///{folder / DATABASE}")
         with closing(store), store.reading() as session:
             self._stored = list(all_stored(session))
