@@ -5,8 +5,11 @@ BIN := .venv/bin
 TRAINING_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
 CONFIG ?= training/configs/ultrastructure-vnc.toml
 export PYTHONSAFEPATH := 1
+export SEED
+comma := ,
 
-.PHONY: setup setup-locked demo test test-full serve lint bench train cross-validate model lock audit schemas clean
+.PHONY: setup setup-locked demo test test-full serve lint bench train cross-validate model lock audit schemas chaos chaos-night reliability \
+  clean
 
 setup: .venv/.serve
 
@@ -66,6 +69,17 @@ audit: .venv/.dev
 	  --output-reproducible --of JSON -o build/audit/sbom.cdx.json
 	$(BIN)/pip-audit -r requirements/serve.txt --require-hashes --disable-pip --strict --progress-spinner off \
 	  -f json -o build/audit/pip-audit.json
+
+# Every fault at a small count: `make chaos ROWS=kill-random,s3 SEED=7`; `make test` runs them all.
+chaos: .venv/.dev
+	$(BIN)/pytest tests/chaos $(if $(ROWS),-k "$(subst $(comma), or ,$(ROWS))")
+
+# Rows at their night counts; goes on where it was stopped.
+chaos-night: .venv/.dev
+	PYTHONPATH=tests nice $(BIN)/python -m chaos.night --rows "$(ROWS)" --seed $(or $(SEED),1)
+
+reliability: .venv/.dev
+	PYTHONPATH=tests $(BIN)/python -m chaos.report
 
 # The JSON schemas that are generated from types; tests hold one to the other.
 schemas: setup

@@ -18,6 +18,7 @@ from real_parts import LOOPBACK, free_ports
 
 START_S = 90.0
 STOP_S = 10.0
+EXPERIMENT = "ultraread"
 CLIENT_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 """For processes under test: MLflow's own client would try for minutes before it tells that nobody answers."""
 
@@ -72,19 +73,9 @@ class MlflowServer:
         self.stop()
         self.start()
 
-    def runs_of(self, read_id: str, experiment: str = "ultraread") -> list[str]:
+    def runs_of(self, read_id: str) -> list[str]:
         """Ids of the runs that carry this read's tag, asked of the server itself."""
-        return [run["info"]["run_id"] for run in self._search(f"tags.read_id = '{read_id}'", experiment)]
-
-    def _search(self, words: str, experiment: str) -> list[dict[str, Any]]:
-        with httpx.Client(base_url=f"{self.url}/api/2.0/mlflow", timeout=30) as http:
-            found = http.get("/experiments/get-by-name", params={"experiment_name": experiment})
-            if found.status_code == httpx.codes.NOT_FOUND:
-                return []
-            asked = {"experiment_ids": [found.json()["experiment"]["experiment_id"]], "filter": words}
-            answer = http.post("/runs/search", json=asked | {"max_results": 1000})
-            runs: list[dict[str, Any]] = answer.json().get("runs", [])
-            return runs
+        return [run["info"]["run_id"] for run in all_runs(self.url, f"tags.read_id = '{read_id}'")]
 
     def _wait(self) -> None:
         until = time.monotonic() + START_S
@@ -97,6 +88,23 @@ class MlflowServer:
                 told = (self.folder / "log").read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"MLflow does not start: {told}")
             time.sleep(0.1)
+
+
+def all_runs(url: str, words: str = "", experiment: str = EXPERIMENT) -> list[dict[str, Any]]:
+    """Runs of the service's experiment as MLflow's REST answers them, page by page."""
+    runs: list[dict[str, Any]] = []
+    with httpx.Client(base_url=f"{url}/api/2.0/mlflow", timeout=30) as http:
+        found = http.get("/experiments/get-by-name", params={"experiment_name": experiment})
+        if found.status_code == httpx.codes.NOT_FOUND:
+            return runs
+        asked = {"experiment_ids": [found.json()["experiment"]["experiment_id"]], "filter": words}
+        page: str | None = ""
+        while page is not None:
+            told = {"max_results": 1000} | ({"page_token": page} if page else {})
+            answer = http.post("/runs/search", json=asked | told).json()
+            runs += answer.get("runs", [])
+            page = answer.get("next_page_token")
+        return runs
 
 
 @pytest.fixture(scope="session")
