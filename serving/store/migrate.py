@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 from alembic import command
@@ -17,6 +18,9 @@ MIGRATES = "migrates"
 WRITER_LOCK = 7_385_204_181
 """Of PostgreSQL's advisory locks the one that whoever writes, or migrates, holds alone."""
 
+_ONE_THREAD = Lock()
+"""Alembic keeps what it migrates in a variable of its module."""
+
 
 def migrate(engine: Engine) -> None:
     """Run the missing migrations in one transaction; processes that start at once wait for each other.
@@ -31,7 +35,8 @@ def migrate(engine: Engine) -> None:
         config.attributes["connection"] = connection
         if connection.dialect.name == "postgresql":
             _refuse_other_encodings(connection)
-        command.upgrade(config, "head")
+        with _ONE_THREAD:
+            command.upgrade(config, "head")
         if connection.dialect.name == "sqlite":
             _refuse_dangling(connection)
 
