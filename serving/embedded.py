@@ -76,10 +76,8 @@ def _start_ray(settings: Settings) -> None:
             runtime_env=environment_of_workers(settings),
         )
     except Exception as failure:
-        raise Unavailable(
-            f"Ray does not start on this machine: {failure}",
-            "It may be too busy, or short of memory: try again.",
-        ) from failure
+        told = f"Ray does not start on this machine: {failure}"
+        raise Unavailable(told, "It may be too busy, or short of memory: try again.") from failure
 
 
 def deploy(settings: Settings, models: list[ModelFolder], http: dict[str, Any], **options: Any) -> None:  # noqa: ANN401

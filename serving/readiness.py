@@ -67,7 +67,7 @@ class Readiness:
         return draining_of(self._settings).is_on
 
     def _all(self) -> Iterator[Look]:
-        checks = (
+        checks: tuple[Callable[[], None], ...] = (
             self._refuse_draining, self._database, self._schema, self._clock, self._disk, self._storage,
             self._runners, self._models, self._outbox,
         )  # fmt: skip

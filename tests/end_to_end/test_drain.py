@@ -24,7 +24,7 @@ RANGE_TILES = 8
 SIDE_PX = 2048
 LEASE_S = 60
 GRACE_S = 20
-START_S = 120.0
+START_S = 300.0
 SCALE = {"nm_per_px": 4.6, "tolerance": 0.05, "reason": "simulated"}
 ULTRAREAD = Path(sys.executable).with_name("ultraread")
 
@@ -144,7 +144,7 @@ def _lines(tmp_path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
-def _wait(look: Callable[[], bool], within_s: float = 90.0) -> None:
+def _wait(look: Callable[[], bool], within_s: float = 240.0) -> None:
     until = time.monotonic() + within_s
     while not look():
         assert time.monotonic() < until, "waited in vain"

@@ -147,8 +147,10 @@ def _connected(nginx: Nginx) -> ssl.SSLSocket:
 
 def _add_read(api: FastAPI, state: ReadState) -> None:
     model = {"model_name": "m", "model_version": "1", "model_onnx_sha256": "", "model_card_sha256": ""}
+    asked: dict[str, object] = {"region": None, "scale": None}
     with api.state.service.store.writing() as session:
-        session.add(ReadRow(id="r-1", state=state.value, slide_ids=[], slide_sha256s=[], request={}, **model))
+        row = ReadRow(id="r-1", state=state.value, slide_ids=[], slide_sha256s=[], request=asked, **model)
+        session.add(row)
 
 
 def _end_read(api: FastAPI) -> None:
