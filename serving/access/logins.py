@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from ultraread.errors import AuthForbidden, AuthInvalid
 from ultraread.serving.access.id_tokens import REFUSED, Claims, NewLogin
-from ultraread.serving.access.people import NAME, Vouched, add_user, set_roles
+from ultraread.serving.access.people import NAME, Vouched, add_user, set_roles, user_of
 from ultraread.serving.access.principal import Principal, Role
 from ultraread.serving.access.tokens import principal_of_user
 from ultraread.serving.setting_groups.access import AccessSettings
@@ -71,9 +71,9 @@ def logged_in(store: Store, settings: AccessSettings, claims: Claims) -> Princip
     vouched = Vouched(str(claims["iss"]), str(claims["sub"]))
     site, roles = _site(settings, claims), _roles(settings, claims)
     with store.reading() as session:
-        there = _user(session, vouched)
+        there = None if settings.oidc_site_claim else user_of(session, vouched)
     with store.of_site(there.site if there else site or MAIN_SITE).writing() as session:
-        row = _user(session, vouched) or _added(session, settings, vouched, claims, site, roles)
+        row = user_of(session, vouched) or _added(session, settings, vouched, claims, site, roles)
         if settings.oidc_site_claim is not None and row.site != site:
             raise AuthForbidden(NO_USER)
         if settings.oidc_roles_claim is not None and row.roles != roles:
@@ -83,11 +83,6 @@ def logged_in(store: Store, settings: AccessSettings, claims: Claims) -> Princip
     if principal is None:
         raise AuthForbidden(NO_USER)
     return principal
-
-
-def _user(session: Session, vouched: Vouched) -> UserRow | None:
-    is_theirs = (UserRow.issuer == vouched.issuer) & (UserRow.subject == vouched.subject)
-    return session.scalar(select(UserRow).where(is_theirs))
 
 
 def _added(

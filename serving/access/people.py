@@ -58,6 +58,8 @@ def add_user(
         raise RequestInvalid(f"there is no site {site}", "See `ultraread sites ls`.")
     if session.scalar(select(UserRow).where(UserRow.name == name, UserRow.site == site)) is not None:
         raise RequestInvalid(f"there is or was a user {name}", "Choose another name.")
+    if vouched is not None and user_of(session, vouched) is not None:
+        raise RequestInvalid("there is a user of this issuer and subject", "See `ultraread users ls`.")
     row = UserRow(
         id=new_id(),
         site=site,
@@ -75,6 +77,12 @@ def add_user(
 def users(session: Session) -> Sequence[UserRow]:
     """Of the session's site, by name, the removed ones too."""
     return session.scalars(select(UserRow).order_by(UserRow.name)).all()
+
+
+def user_of(session: Session, vouched: Vouched) -> UserRow | None:
+    """Of the session's site, or of any where it is the service's own: the one that was added first counts."""
+    is_theirs = (UserRow.issuer == vouched.issuer) & (UserRow.subject == vouched.subject)
+    return session.scalar(select(UserRow).where(is_theirs).order_by(UserRow.id).limit(1))
 
 
 def user_named(session: Session, name: str) -> UserRow:

@@ -23,7 +23,7 @@ class UserRow(SiteOwned, Table):
     __tablename__ = "users"
     __table_args__ = (
         UniqueConstraint("site", "name", name="users_by_name"),
-        UniqueConstraint("issuer", "subject", name="users_by_subject"),
+        UniqueConstraint("site", "issuer", "subject", name="users_by_subject"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)

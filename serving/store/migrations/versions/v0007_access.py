@@ -46,7 +46,7 @@ def _create_users() -> None:
         sa.Column("created", sa.String(), nullable=False),
         sa.Column("removed", sa.String(), nullable=True),
         sa.UniqueConstraint("site", "name", name="users_by_name"),
-        sa.UniqueConstraint("issuer", "subject", name="users_by_subject"),
+        sa.UniqueConstraint("site", "issuer", "subject", name="users_by_subject"),
     )
 
 
