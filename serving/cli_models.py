@@ -1,8 +1,9 @@
-"""`ultraread models ls`, `card`, `register`, `promote`, `rollback` and `withdraw`: the registry."""
+"""`ultraread models validate`, `ls`, `card`, `register`, `promote`, `rollback`, `withdraw`: the registry."""
 
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ultraread.models.cli import AsJson, Ref, print_card, summary, wrapping_table
+from ultraread.models.cli_init import print_missing
 
 if TYPE_CHECKING:
     from ultraread.models.card import ModelCard
@@ -23,12 +25,13 @@ DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Data folder wh
 AliasName = Annotated[str, typer.Argument(help="candidate, shadow or champion.")]
 Why = Annotated[str, typer.Option("--reason", help="Why; the audit trail keeps it. No patient data.")]
 WHO = "local"
-"""Whoever may write to the data folder, until there is authentication."""
+"""Whoever may write to the data folder."""
 
 
 def attach(models: typer.Typer) -> None:
     """Add the commands of the registry to `ultraread models`."""
     for name, command in (
+        ("validate", validate),
         ("ls", list_all),
         ("card", card),
         ("register", register),
@@ -37,6 +40,33 @@ def attach(models: typer.Typer) -> None:
         ("withdraw", withdraw),
     ):
         models.command(name)(command)
+
+
+def validate(ref: Ref, as_json: AsJson = False) -> None:
+    """Prove that a model can be trusted to run here: digests, operators, inputs and outputs, golden pair.
+
+    It is loaded in a process of its own, whose memory and time are bounded.
+
+    Where int8 weights miss their golden pair here, their float32 twin is proved. What the card does not
+    say yet is listed.
+
+    Example: ultraread models validate ./models/zoo/ultrastructure-vnc/2.0.0
+    """
+    from ultraread.models.missing import missing_of
+    from ultraread.models.registry import find_model
+    from ultraread.serving.decoding.model_proof import proved_apart
+
+    model, worst = proved_apart(find_model(ref))
+    told = {"model": model.card.ref, "valid": True, "golden_difference": worst, "sha256": model.card.sha256}
+    allowed, missing = model.golden_pair.golden_tolerance, missing_of(model)
+    if as_json:
+        ran = {"uses_twin": model.uses_twin, "onnx_sha256": model.onnx_sha256}
+        typer.echo(json.dumps({**told, **ran, "missing": [asdict(gap) for gap in missing]}))
+        return
+    typer.echo(f"{model.card.ref} is valid here: {worst:.2g} off its golden pair, {allowed:g} allowed")
+    if model.uses_twin:
+        typer.echo("Its int8 weights miss their golden pair on this machine: its float32 twin runs here.")
+    print_missing(missing)
 
 
 def list_all(config: Config = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:

@@ -30,7 +30,7 @@ storage = typer.Typer(
 )
 
 WHO = "local"
-"""Whoever may write to the data folder, until there is authentication."""
+"""Whoever may write to the data folder."""
 STORED_ID = re.compile(r"[0-9a-hjkmnp-tv-z]{26}")
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")]

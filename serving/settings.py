@@ -45,12 +45,12 @@ class Settings(
 
     host: str = Field(
         default="127.0.0.1",
-        description="Address to listen on: 127.0.0.1 or localhost. There is no authentication yet.",
+        description="Address to listen on: 127.0.0.1 or localhost. TLS ends in a reverse proxy on this machine.",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port; 0 lets the system choose.")
     proxied_hosts: tuple[str, ...] = Field(
         default=(),
-        description="Host names under which an authenticating reverse proxy forwards to this service. "
+        description="Host names under which a reverse proxy forwards to this service. "
         "Any other name but loopback is refused: a web page could rebind its own to this machine.",
     )
     data_dir: Path = Field(
@@ -138,7 +138,7 @@ class Settings(
     def _refuse_unsafe(self) -> Self:
         if self.host not in HOSTS:
             raise ConfigInsecure(
-                f"host {self.host} is not {' or '.join(HOSTS)}: there is no authentication yet"
+                f"host {self.host} is not {' or '.join(HOSTS)}: what comes from elsewhere comes over TLS"
             )
         is_remote(self.slides_place)
         if self.second_copy_url is not None:

@@ -167,3 +167,14 @@ def refuse_missing_rows(operations: Iterable[Operation]) -> None:
     missing, spare = there - TABLE.keys(), TABLE.keys() - there
     if missing or spare:
         raise RuntimeError(f"routes without a row: {sorted(missing)}; rows without a route: {sorted(spare)}")
+
+
+def table_of_routes() -> str:
+    """The table in Markdown, as docs/guides/access.md shows it."""
+    heads = "".join(f" {role} |" for role in Role)
+    lines = [f"| route |{heads} where |", "|---|" + "---|" * (len(Role) + 1)]
+    for operation, rule in TABLE.items():
+        marks = "".join(f" {'x' if role in rule.roles else ''} |" for role in Role)
+        where = "open" if rule.is_open else "main site" if rule.at_main else ""
+        lines.append(f"| `{operation.method} {operation.path}` |{marks} {where} |")
+    return "\n".join(lines)

@@ -930,7 +930,7 @@ class ConfigInsecure(Unavailable):
     """A setting that would expose patient data."""
 
     code = "config_insecure"
-    remedy = "Bind to loopback and put an authenticating reverse proxy in front."
+    remedy = "Bind to loopback and put a reverse proxy with TLS in front."
 
 
 class ConfigIncomplete(Unavailable):

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
 from two_sites import SITES, TwoSites, operations, two_sites
 
 from ultraread.serving.access.principal import Role, Scope
-from ultraread.serving.access.routes import SAFE, TABLE, Operation, RouteTable, Rule
+from ultraread.serving.access.routes import SAFE, TABLE, Operation, RouteTable, Rule, table_of_routes
 from ultraread.serving.api.gate import refuse_routes_without_rows, through_the_gate
 
 OPEN_WAYS_IN = {"/login", "/login/callback", "/logout", "/v1/session", "/v1/session/unlock"}
@@ -148,6 +149,11 @@ def test_where_two_rows_fit_an_address_both_have_to_allow() -> None:
         Operation("GET", "/a/b"): Rule(frozenset({Role.AUDITOR})),
     }
     assert len(RouteTable(both_fit).rows_of("GET", "/a/b")) == 2
+
+
+def test_the_guide_shows_the_table_as_it_is() -> None:
+    guide = Path(__file__).parents[3] / "docs/guides/access.md"
+    assert table_of_routes() in guide.read_text()
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
