@@ -29,7 +29,8 @@ from ultraread.serving.redaction import without_secrets
 
 EXTRAS = ("method", "route", "status", "ms", "who", "site")
 """What a line may carry beside its text: `extra` of the logging call."""
-OWN_HANDLERS = ("ray", "ray.serve", "uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "mlflow")
+SERVE = "ray.serve"
+OWN_HANDLERS = ("ray", SERVE, "uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "mlflow")
 """Loggers that bring handlers of their own."""
 TOO_TALKATIVE = ("uvicorn.access", "httpx", "httpcore", "botocore", "urllib3", "asyncio", "alembic.runtime")
 """Said at INFO what the access line says, or what nobody can act on."""
@@ -169,7 +170,13 @@ def _take_down(root: logging.Logger) -> None:
 def _handler(plan: LogPlan, deployment: str) -> SharedFile:
     handler = SharedFile(plan.file, plan.file_bytes, plan.files)
     handler.setFormatter(formatter(deployment))
+    handler.addFilter(_is_worth_it)
     return handler
+
+
+def _is_worth_it(record: logging.LogRecord) -> bool:
+    """Serve's INFO is every call with its raw address; it stays in Ray's own files."""
+    return record.name != SERVE or record.levelno >= logging.WARNING
 
 
 def _pass_on(logger: logging.Logger) -> None:

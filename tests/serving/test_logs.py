@@ -87,6 +87,12 @@ def test_lines_of_every_library_go_the_same_way(log: logging.Logger, plan: LogPl
     assert [line["logger"] for line in _lines(plan)] == [name]
 
 
+def test_calls_that_serve_notes_with_raw_addresses_are_left_out(log: logging.Logger, plan: LogPlan) -> None:
+    logging.getLogger("ray.serve").info("GET /v1/cases/C-1961 200 1ms")
+    log.info("something")
+    assert [line["event"] for line in _lines(plan)] == ["something"]
+
+
 @pytest.mark.parametrize("said", [*SECRETS, *PATIENTS])
 def test_no_secret_and_no_patient_gets_into_a_line(log: logging.Logger, plan: LogPlan, said: str) -> None:
     log.warning("it said %s and went on", said)
