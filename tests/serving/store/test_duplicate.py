@@ -16,10 +16,11 @@ def test_a_copy_in_a_file_holds_every_row(jobs: Jobs, tmp_path: Path) -> None:
     slide = file_a_slide(jobs.store)
     for _ in range(2):
         jobs.enqueue(new_read(slide), "a test")
-        claim = jobs.claim("a runner")
-        assert claim is not None
-        jobs.checkpointed(claim, slide, 0, 0, "a" * 64, 4, Progress(8, 4, 1))
-    jobs.finish(claim, ReadState.SUCCEEDED, ReadResult({"plan": "128"}, {"fraction": 0.1}))
+    first, second = (jobs.claim("a runner") for _ in range(2))
+    assert first is not None
+    assert second is not None
+    jobs.checkpointed(first, slide, 0, 0, "a" * 64, 4, Progress(8, 4, 1))
+    jobs.finish(second, ReadState.SUCCEEDED, ReadResult({"plan": "128"}, {"fraction": 0.1}))
     copy_to_file(jobs.store, tmp_path / "copy.db")
     copy = open_store(f"sqlite:///{tmp_path}/copy.db")
     assert rows_of(copy) == rows_of(jobs.store)

@@ -194,4 +194,4 @@ def test_the_queue_does_what_the_model_does(fresh: Fresh) -> None:
 
 @pytest.mark.full
 def test_the_queue_does_what_the_model_does_for_long(fresh: Fresh) -> None:
-    _compare(fresh, examples=300, steps=60)
+    _compare(fresh, examples=150, steps=50)
