@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Protocol
+from functools import partial
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from ultraread.datasets.digest import sha256_of_stream
-from ultraread.errors import UltraReadError
+from ultraread.errors import Interrupted, UltraReadError
 
 PART_BYTES = 8 * 2**20
 """Held in memory once for each connection."""
@@ -19,7 +20,10 @@ FIRST_WAIT_S = 0.5
 BUSY = frozenset({429, 503})
 """What passes: too many requests, or a service that is not there for a moment."""
 
+GO_ON = "Run the same command again: it goes on where it stopped."
+
 Json = dict[str, Any]
+Returned = TypeVar("Returned")
 BytesSent = Callable[[int, int], None]
 
 
@@ -54,11 +58,12 @@ def send_file(
     *,
     sha256: str | None = None,
     connections: int = CONNECTIONS,
+    stop: threading.Event | None = None,
 ) -> str:
     """Send what is missing of an opened file and return the upload's id; `tell` hears of every part.
 
-    `sha256`: of the file, where it is known. Raises UploadChecksumMismatch where the file changed meanwhile,
-    QuotaExceeded, Unavailable.
+    `sha256`: of the file, where it is known. Once `stop` is set, no further part is sent.
+    Raises UploadChecksumMismatch where the file changed meanwhile, QuotaExceeded, Unavailable.
     """
     size = os.fstat(stream.fileno()).st_size
     upload = _begun(client, file_name, size, sha256 or _digest(stream))
@@ -67,13 +72,31 @@ def send_file(
     if progress.sent:
         progress.add(0)
 
+    stop = stop or threading.Event()
+
     def send(start: int, end: int) -> None:
+        if stop.is_set():
+            raise Interrupted("stopped; what was sent is kept", GO_ON)
         part = os.pread(stream.fileno(), end - start, start)
         _patiently(lambda: client.put_part(upload["id"], start, part, size))
         progress.add(len(part))
 
-    _at_once(send, list(_parts(missing)), connections)
+    at_once([partial(send, start, end) for start, end in _parts(missing)], connections, stop)
     return str(upload["id"])
+
+
+def at_once(calls: Sequence[Callable[[], Returned]], threads: int, stop: threading.Event) -> list[Returned]:
+    """Call each, so many at a time; the first failure, or Ctrl-C, sets `stop` and begins no further one."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="send") as pool:
+        running = [pool.submit(call) for call in calls]
+        try:
+            for each in as_completed(running):
+                each.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        return [each.result() for each in running]
 
 
 def _digest(stream: BinaryIO) -> str:
@@ -92,18 +115,6 @@ def _parts(missing: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     for start, end in missing:
         for at in range(start, end, PART_BYTES):
             yield at, min(at + PART_BYTES, end)
-
-
-def _at_once(send: Callable[[int, int], None], parts: list[tuple[int, int]], connections: int) -> None:
-    """Call `send` for each part, `connections` at a time; the first failure ends it, and so does Ctrl-C."""
-    with ThreadPoolExecutor(connections, thread_name_prefix="send") as pool:
-        sending = [pool.submit(send, start, end) for start, end in parts]
-        try:
-            for each in as_completed(sending):
-                each.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def _patiently(ask: Callable[[], Json]) -> Json:

@@ -1,18 +1,19 @@
 """Send slides to a running service and file them there, each whole, in the order in which they are named."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ultraread.datasets.slide_address import FileAddress, SlideAddress, SlidePlace, address_of
 from ultraread.datasets.slide_digest import FileDigest, SlideDigest, digest_slide
 from ultraread.datasets.stored_file import is_remote
-from ultraread.errors import InputRefused, NotFound, UrlNotAllowed
+from ultraread.errors import InputRefused, Interrupted, NotFound, UrlNotAllowed
 from ultraread.serving import cli_options as options
 from ultraread.serving.client import Client, Filed
-from ultraread.serving.send_file import CONNECTIONS, BytesSent, send_file
+from ultraread.serving.send_file import CONNECTIONS, GO_ON, BytesSent, at_once, send_file
 
 Moved = Callable[[int], None]
 """Called with the bytes that are on the other side now, and were not before."""
@@ -27,6 +28,15 @@ def send(
     the InputRefused that says why the service does not file one.
     """
     addresses = [_local(slide) for slide in slides]
+    try:
+        _send(client, addresses, record, tell)
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; what was sent is kept", GO_ON) from None
+
+
+def _send(
+    client: Client, addresses: Sequence[SlideAddress], record: dict[str, Any], tell: Callable[[Filed], None]
+) -> None:
     sent: dict[str, tuple[int, Filed]] = {}
     with options.progress_bars() as progress:
         task = progress.add_task("filing", total=sum(map(_bytes, addresses)))
@@ -37,7 +47,7 @@ def send(
                 progress.advance(task, _bytes(address))
                 tell(Filed(filed.slide, is_new=False, same_as=first))
                 continue
-            with _of_slide(number, len(slides)):
+            with _of_slide(number, len(addresses)):
                 filed = _filed(client, address, digest, record, lambda count: progress.advance(task, count))
             sent[digest.sha256] = number, filed
             tell(filed)
@@ -47,15 +57,17 @@ def upload_slide(
     client: Client, files: Sequence[FileAddress], digests: Sequence[FileDigest], moved: Moved
 ) -> list[str]:
     """Send the files of a slide, several at once; return the uploads' ids in the order of the files."""
-    connections = max(1, CONNECTIONS // len(files))
+    connections, stop = max(1, CONNECTIONS // len(files)), threading.Event()
 
     def upload(file: FileAddress, digest: FileDigest) -> str:
         with Path(file.location).open("rb") as stream:
             told = _since(moved)
-            return send_file(client, stream, file.name, told, sha256=digest.sha256, connections=connections)
+            return send_file(
+                client, stream, file.name, told, sha256=digest.sha256, connections=connections, stop=stop
+            )
 
-    with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="upload") as pool:
-        return list(pool.map(upload, files, digests))
+    pairs = zip(files, digests, strict=True)
+    return at_once([partial(upload, file, digest) for file, digest in pairs], CONNECTIONS, stop)
 
 
 def _filed(

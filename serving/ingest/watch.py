@@ -6,10 +6,11 @@ filed with them, under a key that is made from the slide's bytes and name, and t
 
 import errno
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from ultraread.serving.client import Client
 from ultraread.serving.ingest.journal import Journal
 from ultraread.serving.ingest.regular import FileMoved, Stamp, opened
 from ultraread.serving.ingest.watched import FILED, REFUSED, Settling, Unit, units_of
-from ultraread.serving.send_file import CONNECTIONS, send_file
+from ultraread.serving.send_file import CONNECTIONS, at_once, send_file
 
 LOOK_S = 1.0
 LONGEST_WAIT_S = 60.0
@@ -169,10 +170,10 @@ class Watch:
                 return self._file_uploads(key, attempt, known["uploads"])
             except (NotFound, UploadConflict):
                 attempt += 1
-        with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="upload") as pool:
-            uploads = list(
-                pool.map(lambda file: self._send(unit, *file), zip(unit.sent, digests, strict=True))
-            )
+        stop = threading.Event()
+        pairs = zip(unit.sent, digests, strict=True)
+        sending = [partial(self._send, unit, file, digest, stop) for file, digest in pairs]
+        uploads = at_once(sending, CONNECTIONS, stop)
         while True:
             self._journal.note(key, {"uploads": uploads, "attempt": attempt})
             try:
@@ -180,13 +181,19 @@ class Watch:
             except IdempotencyConflict:  # with an earlier journal, which somebody has deleted
                 attempt += 1
 
-    def _send(self, unit: Unit, file: tuple[str, Stamp], digest: str) -> str:
+    def _send(self, unit: Unit, file: tuple[str, Stamp], digest: str, stop: threading.Event) -> str:
         name, stamp = file
         connections = max(1, CONNECTIONS // len(unit.files))
         try:
             with opened(self.folder, name, stamp) as stream:
-                inside = unit.inside(name)
-                return send_file(self.client, stream, inside, sha256=digest, connections=connections)
+                return send_file(
+                    self.client,
+                    stream,
+                    unit.inside(name),
+                    sha256=digest,
+                    connections=connections,
+                    stop=stop,
+                )
         except (RequestInvalid, UploadTooLarge) as unfit:
             raise _Unfit(unfit) from unfit
 

@@ -14,6 +14,7 @@ from serving_api import served
 from ultraread.datasets.corpora import fetch
 from ultraread.errors import (
     InputChanged,
+    Interrupted,
     NotFound,
     OutputExists,
     RequestInvalid,
@@ -163,3 +164,19 @@ def test_a_cancelled_read_ends(client: Client, slide_id: str) -> None:
 def test_a_service_that_does_not_answer_is_unavailable(url: str, error: type[Exception]) -> None:
     with Client(url) as nobody, pytest.raises(error):
         nobody.read("r")
+
+
+def test_what_is_stopped_sends_no_further_part(
+    client: Client, server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send_file, "PART_BYTES", 1000)
+    file, stop = tmp_path / "c.bin", threading.Event()
+    file.write_bytes(bytes(50_000))
+    with file.open("rb") as stream, pytest.raises(Interrupted, match="what was sent is kept"):
+        send_file.send_file(client, stream, "c.bin", lambda sent, total: stop.set(), stop=stop)
+    (begun,) = client.uploads(hashlib.sha256(bytes(50_000)).hexdigest())
+    assert (
+        0
+        < server.service.uploads.find(begun["id"]).bytes - sum(end - start for start, end in begun["missing"])
+        <= 1000 * 2 * send_file.CONNECTIONS
+    )
