@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 APPLICATION = "ultraread"
 SERVICE = ("ray", "fastapi", "sqlalchemy", "alembic", "mlflow")
+RAY_TRIES = 3
+RAY_IS_SLOW = "timed out during startup"
 OBJECT_STORE_BYTES = 200 * 2**20
 """Scores of a few ranges travel through it; pixels never do."""
 
@@ -62,22 +64,30 @@ def running(settings: Settings) -> Iterator[str]:
 
 
 def _start_ray(settings: Settings) -> None:
-    """Raises Unavailable: what keeps Ray from starting is of many kinds, and told in its own words alone."""
+    """Raises Unavailable: what keeps Ray from starting is of many kinds, and told in its own words alone.
+
+    Ray gives its own processes 30 s to come up; a machine that is busy for a while needs more.
+    """
     import ray
 
-    try:
-        ray.init(
-            address="local",
-            num_cpus=machine_cpus(settings),
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            logging_level=logging.WARNING,
-            log_to_driver=False,
-            runtime_env=environment_of_workers(settings),
-        )
-    except Exception as failure:
-        told = f"Ray does not start on this machine: {failure}"
-        raise Unavailable(told, "It may be too busy, or short of memory: try again.") from failure
+    for attempt in range(RAY_TRIES):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=machine_cpus(settings),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                logging_level=logging.WARNING,
+                log_to_driver=False,
+                runtime_env=environment_of_workers(settings),
+            )
+            return
+        except Exception as failure:
+            ray.shutdown()
+            if attempt + 1 == RAY_TRIES or RAY_IS_SLOW not in str(failure):
+                told = f"Ray does not start on this machine: {failure}"
+                raise Unavailable(told, "It may be too busy, or short of memory: try again.") from failure
+            log.warning("Ray did not come up in time; it is started again")
 
 
 def deploy(settings: Settings, models: list[ModelFolder], http: dict[str, Any], **options: Any) -> None:  # noqa: ANN401

@@ -121,9 +121,10 @@ class SharedFile(WatchedFileHandler):
         super().__init__(file, encoding="ascii", delay=False)
 
     def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError):  # a full disk, or a folder that is gone, must not stop what is told about
+        with suppress(OSError):  # another one has just put it away
             if os.stat(self.baseFilename).st_size > self._most_bytes:
                 self._put_away()
+        with suppress(OSError):  # a full disk, or a folder that is gone, must not stop what is told about
             super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name is logging's
