@@ -23,6 +23,7 @@ from ultraread.serving.api import (
     uploads,
     webhooks,
 )
+from ultraread.serving.api.described import describe_problems
 from ultraread.serving.api.edge import Edge
 from ultraread.serving.api.entry import Entry
 from ultraread.serving.api.following import ReadWatch
@@ -84,5 +85,6 @@ def create_api(settings: Settings) -> FastAPI:
     for routes in (*filing, tiles, reads, models, audit, *access, operation):
         app.include_router(routes.router)
     app.include_router(results_router())
+    describe_problems(app)
     refuse_routes_without_rows(app)
     return app

@@ -186,6 +186,10 @@ class Shown(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
+Span = Annotated[list[int], Field(min_length=2, max_length=2)]
+"""[start, end); no tuple, whose schema some programs that test by it take for an invalid one."""
+
+
 class Upload(Shown):
     """How far an upload is: `ranges` [start, end) are there, `missing` are not."""
 
@@ -194,8 +198,8 @@ class Upload(Shown):
     bytes: int
     received: int
     """Bytes that are there from the start on, up to the first gap."""
-    ranges: list[tuple[int, int]]
-    missing: list[tuple[int, int]]
+    ranges: list[Span]
+    missing: list[Span]
     sha256: str | None
     created: str
 
