@@ -1,0 +1,90 @@
+"""What doctor says of secrets, disk, database, clocks, MLflow, Ray and certificates, on real ones."""
+
+from pathlib import Path
+
+import pytest
+from mlflow_server import MlflowServer
+from nginx_server import write_certificate
+from real_parts import free_ports
+
+from ultraread.serving.doctor import EVERY_CHECK, Check, examine
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> "Told":
+    return Told(tmp_path)
+
+
+class Told:
+    """Runs doctor with settings, and returns its checks by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, **stated: object) -> dict[str, Check]:
+        config = self.folder / "ultraread.toml"
+        settings = {"data_dir": self.folder / "data", "port": free_ports(1)[0], **stated}
+        config.write_text("\n".join(f"{name} = {_toml(value)}" for name, value in settings.items()))
+        return {check.name: check for check in examine(config)}
+
+
+def _toml(value: object) -> str:
+    return str(value) if isinstance(value, int | float) else f'"{value}"'
+
+
+def test_a_fresh_machine_is_well(told: Told) -> None:
+    checks = told()
+    assert tuple(checks) == EVERY_CHECK
+    assert [check for check in checks.values() if not check.ok] == []
+
+
+def test_settings_that_cannot_be_end_the_examination(told: Told) -> None:
+    checks = told(profile="cluster")
+    assert not checks["settings"].ok
+    assert "error[config_incomplete]" in checks["settings"].told
+    for lacking in ("ray_address", "PostgreSQL", "s3://", "mlflow_url"):
+        assert lacking in checks["settings"].told
+
+
+def test_a_token_that_others_may_read(told: Told) -> None:
+    told()
+    token = told.folder / "data" / "owner.token"
+    token.parent.mkdir(mode=0o700, exist_ok=True)
+    token.write_text("x")
+    token.chmod(0o644)
+    assert "error[config_insecure]" in told()["secrets"].told
+
+
+def test_a_disk_with_too_little_room(told: Told) -> None:
+    assert "error[storage_full]" in told(least_free_bytes=2**60)["disk"].told
+
+
+def test_postgresql_is_named_with_version_encoding_and_collation(told: Told, postgres_url: str) -> None:
+    checks = told(database_url=postgres_url)
+    assert checks["database"].told.startswith("PostgreSQL 1")
+    assert "UTF8" in checks["database"].told
+    assert checks["clock"].told.endswith("s from the database's")
+    assert postgres_url.split(":")[2].split("@", maxsplit=1)[0] not in str(checks)
+
+
+def test_a_database_that_is_away(told: Told) -> None:
+    checks = told(database_url=f"postgresql://u:Tr0ub4dor@127.0.0.1:{free_ports(1)[0]}/ultraread")
+    assert [name for name, check in checks.items() if not check.ok] == ["database", "schema", "clock"]
+    assert "Tr0ub4dor" not in str(checks)
+
+
+def test_an_mlflow_server_that_answers_and_one_that_does_not(told: Told, mlflow_server: MlflowServer) -> None:
+    assert told(mlflow_url=mlflow_server.url)["mlflow"].told == "127.0.0.1 answers"
+    assert not told(mlflow_url=f"http://127.0.0.1:{free_ports(1)[0]}")["mlflow"].ok
+
+
+@pytest.mark.parametrize(("days", "ok"), [(90, True), (20, False)])
+def test_a_certificate_that_ends_soon(told: Told, tmp_path: Path, days: float, ok: bool) -> None:
+    check = told(certificate_file=write_certificate(tmp_path, days))["certificate"]
+    assert check.ok is ok
+    assert "ends on 20" in check.told
+
+
+def test_ray_without_tokens(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert "error[config_insecure]" in told()["ray"].told
