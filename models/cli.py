@@ -1,14 +1,12 @@
-"""`ultraread models validate`, and how cards are shown; `serving/cli_models.py` adds the rest."""
+"""`ultraread models init`, and how cards are shown; `serving/cli_models.py` adds the rest."""
 
-import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from ultraread.models.cli_init import init, print_missing
+from ultraread.models.cli_init import init
 
 if TYPE_CHECKING:
     from ultraread.models.card import ModelCard
@@ -17,33 +15,6 @@ app = typer.Typer(no_args_is_help=True, help="Models: list, show, validate, regi
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Ref = Annotated[str, typer.Argument(help="name, name/version, or the path of a model folder.")]
 app.command("init")(init)
-
-
-@app.command()
-def validate(ref: Ref, as_json: AsJson = False) -> None:
-    """Prove that a model can be trusted to run here: digests, operators, inputs and outputs, golden pair.
-
-    Where int8 weights miss their golden pair here, their float32 twin is proved. What the card does not
-    say yet is listed.
-
-    Example: ultraread models validate ./models/zoo/ultrastructure-vnc/2.0.0
-    """
-    from ultraread.models.classifier import OnnxClassifier, fitting
-    from ultraread.models.missing import missing_of
-    from ultraread.models.registry import find_model
-
-    model = fitting(find_model(ref))
-    worst = OnnxClassifier(model, threads=1).golden_difference
-    told = {"model": model.card.ref, "valid": True, "golden_difference": worst, "sha256": model.card.sha256}
-    allowed, missing = model.golden_pair.golden_tolerance, missing_of(model)
-    if as_json:
-        ran = {"uses_twin": model.uses_twin, "onnx_sha256": model.onnx_sha256}
-        typer.echo(json.dumps({**told, **ran, "missing": [asdict(gap) for gap in missing]}))
-        return
-    typer.echo(f"{model.card.ref} is valid here: {worst:.2g} off its golden pair, {allowed:g} allowed")
-    if model.uses_twin:
-        typer.echo("Its int8 weights miss their golden pair on this machine: its float32 twin runs here.")
-    print_missing(missing)
 
 
 def summary(card: "ModelCard") -> dict[str, Any]:

@@ -140,6 +140,7 @@ class Runner:
             conclude=lambda read: _concluded(aggregator, read),
             owner=f"runner-{os.getpid()}-{new_id()}",
             open_one=decoding.open,
+            quarantine=open_registry(settings, store).quarantine,
             stop=stop,
         )
         presence = Presence(store, "Runner", kept.live.refs if kept else None)

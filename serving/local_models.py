@@ -39,12 +39,13 @@ def registry_of(settings: Settings, make: bool = False) -> "Iterator[ModelRegist
     if not make and not settings.has_database:
         yield None
         return
+    from ultraread.serving.decoding.model_proof import prove_apart
     from ultraread.serving.model_registry import open_registry
     from ultraread.serving.store.engine import open_store
 
     prepare_folders(settings)
     store = open_store(settings.database_address)
     try:
-        yield open_registry(settings, store)
+        yield open_registry(settings, store, prove_apart)
     finally:
         store.close()

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from ultraread.datasets.digest import sha256_of_file
 from ultraread.errors import (
     IntegrityFailed,
+    ModelOutputInvalid,
     ModelRefused,
     ModelUnknown,
     ModelVersionTaken,
@@ -161,6 +162,10 @@ class ModelRegistry:
             if row.withdrawn is None:
                 _withdraw(session, row, who, reason, len(touched))
             return row, touched
+
+    def quarantine(self, ref: str, invalid: ModelOutputInvalid) -> None:
+        """Withdraw a version whose answers cannot be: a person may register another one."""
+        self.withdraw(ref, SYSTEM, f"{invalid.code}: {invalid.what}")
 
     def standings(self, name: str | None = None) -> list[Standing]:
         """Every registered version, or those of one model, with its aliases."""

@@ -19,6 +19,7 @@ from ultraread.datasets.scale import operator_scale
 from ultraread.datasets.slide_digest import FileDigest, SlideDigest
 from ultraread.errors import (
     DatabaseUnreachable,
+    ModelOutputInvalid,
     ModelUnknown,
     ReadCancelled,
     ReadDeadlinePassed,
@@ -66,6 +67,8 @@ class ReadRunner:
     conclude: Conclude
     owner: str
     open_one: OpenSlide = open_slide
+    quarantine: Callable[[str, ModelOutputInvalid], None] = lambda _ref, _invalid: None
+    """Hears of a version whose answers cannot be: nothing more is to be read with it."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Once it is set, no read is claimed, and the present one is given back after its range."""
 
@@ -206,6 +209,9 @@ class _OneRead:
         try:
             score_slide(slide.prepared, store, served.score_ranges, self._note, keep)
         except (ReadCancelled, ReadDeadlinePassed, Unavailable):
+            raise
+        except ModelOutputInvalid as invalid:
+            self.runner.quarantine(served.model.card.ref, invalid)
             raise
         except UltraReadError as error:
             return replace(slide, error=error)

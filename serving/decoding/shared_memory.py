@@ -17,9 +17,7 @@ class SharedMemory:
         os.ftruncate(self.descriptor, size)
         self._mapped = mmap.mmap(self.descriptor, size)
 
-    def array(
-        self, shape: tuple[int, ...], kind: DTypeLike, offset: int = 0
-    ) -> NDArray[Any]:
+    def array(self, shape: tuple[int, ...], kind: DTypeLike, offset: int = 0) -> NDArray[Any]:
         """A view. Raises ValueError where it would reach beyond the memory."""
         count = int(np.prod(shape, dtype=np.int64))
         return np.frombuffer(self._mapped, kind, count, offset).reshape(shape)
