@@ -225,3 +225,16 @@ def _checked(token: str, key: RSAKey, login: NewLogin) -> dict[str, Any]:
     settings = AccessSettings(oidc_issuer="https://provider.example", oidc_client_id=CLIENT_ID)
     keys = KeySet([key])
     return IdTokens(settings, lambda _fresh: keys).checked(token, login, max_age_s=900)
+
+
+def test_after_a_lock_the_provider_asks_for_the_password_again(
+    provider: ProviderProcess, tmp_path: Path
+) -> None:
+    with service(tmp_path, provider.issuer, session_idle_minutes=1.5 / 60) as http:
+        log_in(provider, http, "l.roe")
+        time.sleep(1.7)
+        assert http.get("/v1/session").json()["code"] == "session_locked"
+        address = login_address(http)
+        assert {"prompt=login", "max_age=0"} <= set(address.split("&"))
+        provider.log_in(http, address, "l.roe", **AT_NORTH)
+        assert http.get("/v1/session").json()["who"] == "l.roe"
