@@ -79,14 +79,14 @@ def set_up_deployment(name: str) -> None:
         set_up(plan, name)
 
 
-def formatter(deployment: str, render: Callable[..., str] | None = None) -> ProcessorFormatter:
+def formatter(deployment: str) -> ProcessorFormatter:
     """Turns a record of `logging` into one line."""
     return ProcessorFormatter(
         processors=[
             ProcessorFormatter.remove_processors_meta,
             _wordless_exception,
             without_secrets,
-            render or structlog.processors.JSONRenderer(sort_keys=True, ensure_ascii=True),
+            structlog.processors.JSONRenderer(sort_keys=True, ensure_ascii=True),
         ],
         foreign_pre_chain=[
             merge_contextvars,

@@ -42,6 +42,7 @@ def refuse_unless_shared(settings: Settings, timeout_s: float = 60.0) -> int:
     Raises DataDirNotShared: a copy of the folder has the same id, but what a node writes there, others miss.
     """
     import ray
+    from ray.exceptions import GetTimeoutError, RayTaskError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     installation = installation_id(settings)
@@ -56,9 +57,9 @@ def refuse_unless_shared(settings: Settings, timeout_s: float = 60.0) -> int:
     ]
     try:
         ray.get(asked, timeout=timeout_s)
-    except ray.exceptions.RayTaskError as failure:
+    except RayTaskError as failure:
         raise DataDirNotShared("a node sees no installation, or another one, in data_dir") from failure
-    except ray.exceptions.GetTimeoutError as failure:
+    except GetTimeoutError as failure:
         raise DataDirNotShared(f"a node did not answer in {timeout_s:g} s") from failure
     finally:
         missed = [node for node, probe in probes.items() if not _is_there(probe)]

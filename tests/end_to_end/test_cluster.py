@@ -74,11 +74,14 @@ def deployed(
     for name, value in CLIENT_PATIENCE.items():
         monkeypatch.setenv(name, value)
     model = write_tiny_model(tmp_path / "tiny")
+    began = time.monotonic()
     with started_nodes(3) as nodes:
+        print(f"three nodes up after {time.monotonic() - began:.1f} s")
         settings = load_settings(
             None, **_stated(tmp_path, postgres_url, object_store, mlflow_server, nodes, model)
         )
         url = deploy_on_cluster(settings)
+        print(f"deployed after {time.monotonic() - began:.1f} s")
         token = settings.owner_token_file.read_text().strip()
         yield Deployed(settings, nodes.nodes, url, token)
         stop_on_cluster(settings)
@@ -115,9 +118,8 @@ def test_a_node_dies_during_twenty_reads_and_each_ends_once_with_the_bytes_of_a_
     slide_id = _filed(deployed, slide)
     ids = [_requested(deployed, slide_id, number) for number in range(READS)]
     _wait(lambda: _states(deployed, ids)["succeeded"] >= 3)
-    victim = deployed.nodes[1]
     began = time.monotonic()
-    killed = victim.kill()
+    killed = deployed.nodes[1].kill()
     _wait(lambda: _states(deployed, ids)["succeeded"] == READS)
     print(f"{len(killed)} processes killed; all reads ended {time.monotonic() - began:.1f} s later")
     expected = _read_here(deployed.settings, slide, tmp_path)
