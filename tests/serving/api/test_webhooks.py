@@ -47,20 +47,20 @@ def test_a_webhook_is_added_tested_listed_and_removed(
     assert http.delete(f"/v1/webhooks/{webhook}").json()["code"] == "not_found"
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://169.254.169.254/latest/meta-data",
-        "https://127.0.0.1/",
-        "http://localhost/",
-        "http://127.0.0.1@evil.example/",
-        "file:///etc/passwd",
-        "http://2130706433/",
-    ],
+NOT_LISTED = (
+    "http://169.254.169.254/latest/meta-data",
+    "https://127.0.0.1/",
+    "http://localhost/",
+    "http://127.0.0.1@evil.example/",
+    "file:///etc/passwd",
+    "http://2130706433/",
 )
-def test_an_address_that_is_not_listed_is_refused(http: httpx.Client, url: str) -> None:
-    answer = http.post("/v1/webhooks", json={"url": url})
-    assert (answer.status_code, answer.json()["code"]) == (422, "url_not_allowed")
+
+
+def test_an_address_that_is_not_listed_is_refused(http: httpx.Client) -> None:
+    for url in NOT_LISTED:
+        answer = http.post("/v1/webhooks", json={"url": url})
+        assert (answer.status_code, answer.json()["code"]) == (422, "url_not_allowed")
 
 
 def test_a_key_that_others_may_read_is_not_used(tmp_path: Path) -> None:
