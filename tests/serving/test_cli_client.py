@@ -83,6 +83,9 @@ def test_a_case_is_submitted_followed_asked_for_and_fetched(
         "C-1",
         *STATED,
         *record,
+        "--urgent",
+        "--finish-by",
+        "2099-01-01T12:00:00",
         "--url",
         server.url,
         "--wait",
@@ -92,12 +95,19 @@ def test_a_case_is_submitted_followed_asked_for_and_fetched(
     assert submitted.status == 0, submitted.err
     read = submitted.printed
     assert (read["state"], read["case_id"], len(read["slide_ids"])) == ("succeeded", "C-1", 2)
+    assert (read["priority"], read["finish_by"][:4], read["finish_by"][-5:]) == ("urgent", "2099", ".000Z")
     assert ultraread("status", read["id"], "--url", server.url).out == f"{read['id']}: succeeded\n"
     fetched = ultraread("fetch", read["id"], "--out", tmp_path / "out", "--url", server.url, "--json")
     assert len(fetched.printed["fetched"]) == 3
     assert ultraread("verify", tmp_path / "out").status == 0
     again = ultraread("fetch", read["id"], "--out", tmp_path / "out", "--url", server.url)
     assert (again.status, again.err[:20]) == (3, "error[output_exists]")
+
+
+def test_a_read_that_would_be_too_late_is_refused(server: Server, field: Path) -> None:
+    late = ("--finish-by", "2020-01-01T00:00:00")
+    refused = ultraread("submit", field, *STATED, *late, "--url", server.url)
+    assert (refused.status, "error[request_invalid]" in refused.err) == (2, True)
 
 
 @pytest.mark.parametrize("kind", ["ome_zarr", "dicom_wsi", "ser"])

@@ -63,6 +63,34 @@ def test_everything_lies_below_the_data_folder_which_only_its_owner_enters(tmp_p
     assert settings.result_dir("r1", 2) == tmp_path / "data/reads/r1/result-2"
 
 
+ADDRESS = "postgresql://ultraread:hunter2@db.example/reads"
+
+
+def test_the_address_of_a_database_comes_from_a_file_of_its_owner(tmp_path: Path) -> None:
+    file = tmp_path / "database_url"
+    file.write_text(f"{ADDRESS}\n")
+    file.chmod(0o600)
+    settings = load_settings(database_url_file=file)
+    assert settings.database_address == ADDRESS
+    assert settings.has_database
+
+
+def test_an_address_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "database_url"
+    file.write_text(ADDRESS)
+    file.chmod(0o640)
+    with pytest.raises(ConfigInsecure, match="others may read"):
+        _ = load_settings(database_url_file=file).database_address
+
+
+def test_an_address_is_stated_once_and_never_shown(tmp_path: Path) -> None:
+    settings = load_settings(database_url=ADDRESS)
+    assert settings.database_address == ADDRESS
+    assert "hunter2" not in f"{settings} {settings!r} {settings.model_dump_json()}"
+    with pytest.raises(RequestInvalid, match="both"):
+        load_settings(database_url=ADDRESS, database_url_file=tmp_path / "file")
+
+
 @pytest.mark.parametrize("mode", [0o777, 0o755, 0o750, 0o701])
 def test_a_data_folder_that_others_may_enter_is_refused_and_left_as_it_is(tmp_path: Path, mode: int) -> None:
     tmp_path.chmod(mode)
