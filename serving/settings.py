@@ -45,7 +45,7 @@ class Settings(
 
     host: str = Field(
         default="127.0.0.1",
-        description="Address to listen on: 127.0.0.1 or localhost. TLS ends in a reverse proxy on this machine.",
+        description="Address to listen on: 127.0.0.1 or localhost; TLS ends in a proxy on this machine.",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port; 0 lets the system choose.")
     proxied_hosts: tuple[str, ...] = Field(
@@ -167,6 +167,11 @@ class Settings(
         if self.mlflow_url is not None:
             return self.mlflow_url
         return f"sqlite:///{self.data_dir.resolve()}/mlflow.db"
+
+    @property
+    def writes_owner_token(self) -> bool:
+        """In a cluster only where that was asked for: more people may read its folder."""
+        return self.owner_token and (self.profile == "local" or "owner_token" in self.model_fields_set)
 
     @property
     def owner_token_file(self) -> Path:

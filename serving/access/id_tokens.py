@@ -43,7 +43,7 @@ class IdTokens:
     """Those of one provider for one client (OpenID Connect Core 1.0, 3.1.3.7)."""
 
     def __init__(self, settings: AccessSettings, keys: Keys) -> None:
-        self._issuer, self._client_id = settings.oidc_issuer, settings.oidc_client_id
+        self._issuer, self._client_id = settings.oidc_issuer or "", settings.oidc_client_id or ""
         self._keys = keys
 
     def checked(self, id_token: str, login: NewLogin, max_age_s: int) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class Principal:
     scopes: frozenset[Scope] = frozenset(Scope)
     user_id: str | None = None
     token_id: str | None = None
+    session: str | None = None
+    """Key of the browser's session that it came with."""
 
 
 PRINCIPAL = "ultraread.principal"

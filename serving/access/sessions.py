@@ -1,5 +1,6 @@
 """Sessions of browsers: begun with a login or token, locked when nobody is there, ended."""
 
+import dataclasses
 import hashlib
 import hmac
 import secrets
@@ -76,7 +77,18 @@ def look(session: Session, key: str, rules: SessionRules) -> Look:
     is_idle, is_old = session.execute(select(utc_in(-rules.idle_s), utc_in(-rules.idle_s / 4))).one()
     if row.locked or row.seen <= is_idle:
         raise SessionLocked(LOCKED)
-    return Look(who, row.seen <= is_old)
+    return Look(dataclasses.replace(who, session=key), row.seen <= is_old)
+
+
+def is_still_in(session: Session, who: Principal) -> bool:
+    """Whether who was let in a while ago would be let in now, as the same."""
+    if who.session is None:
+        return who.token_id is not None and principal_of(session, who.token_id) == who
+    try:
+        row, now = _standing(session, who.session)
+    except AuthInvalid:
+        return False
+    return not row.locked and dataclasses.replace(now, session=who.session) == who
 
 
 def note_use(session: Session, key: str) -> None:

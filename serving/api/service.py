@@ -78,7 +78,7 @@ def open_service(settings: Settings) -> Service:
     store = open_store(settings.database_address)
     if settings.profile == "local":
         release_interrupted(store)
-    if settings.owner_token:
+    if settings.writes_owner_token:
         write_owner_token(settings, store)
     registry = open_registry(settings, store)
     return Service(
