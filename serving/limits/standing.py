@@ -9,5 +9,5 @@ from ultraread.serving.access.sessions import is_still_in
 
 
 def no_more_let_in(session: Session, principals: Iterable[Principal]) -> set[Principal]:
-    """Those whose token or session is over or locked, or who are somebody else by now: other roles or scopes."""
+    """Those whose token or session is over or locked, or who have other roles or scopes by now."""
     return {one for one in principals if not is_still_in(session, one)}
