@@ -16,7 +16,7 @@ from counting_proxy import PIECE_BYTES, CountingProxy
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with which closing sends RST instead of FIN."""
 VERBS = (b"GET ", b"HEAD ", b"PUT ", b"POST ", b"DELETE ", b"PATCH ")
-LOOK_S = 0.02
+HEADERS_BYTES = 1500
 
 
 @dataclass(slots=True)
@@ -136,14 +136,14 @@ class CutReply(Fault):
 
 @dataclass
 class FlipByte(Fault):
-    """In every answer longer than `at` bytes, this byte of the connection is another one."""
+    """Of what is answered in pieces longer than headers are, one byte a piece is another one."""
 
     at: int
 
     def answered(self, line: Line, piece: bytes) -> bytes:
-        place = self.at - line.answered
-        if not 0 <= place < len(piece):
+        if len(piece) <= HEADERS_BYTES:
             return piece
+        place = HEADERS_BYTES + self.at % (len(piece) - HEADERS_BYTES)
         return piece[:place] + bytes([piece[place] ^ 1]) + piece[place + 1 :]
 
 
@@ -174,11 +174,12 @@ class Answer(Fault):
 
 
 class CuttingProxy(CountingProxy):
-    """Has one fault at a time; `port` stays the same."""
+    """Has one fault at a time; `port` stays the same. `met` counts what came by while there was one."""
 
     def __init__(self, server: str) -> None:
         self._fault: Fault = Fault()
         self._lines: list[Line] = []
+        self.met = 0
         super().__init__(server)
         self.port = int(self._listening.getsockname()[1])
 
@@ -220,6 +221,7 @@ class CuttingProxy(CountingProxy):
     def _serve_line(self, line: Line) -> None:
         for side in (line.client, line.server):
             side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._meet()
         if not self._fault.connected(line):
             return
         self._lines.append(line)
@@ -231,9 +233,14 @@ class CuttingProxy(CountingProxy):
         finally:
             self._lines.remove(line)
 
+    def _meet(self) -> None:
+        with self._lock:
+            self.met += type(self._fault) is not Fault
+
     def _ask(self, line: Line) -> None:
         with suppress(OSError, ValueError):  # either side left
             while piece := line.client.recv(PIECE_BYTES):
+                self._meet()
                 passed = self._fault.asked(line, piece)
                 if passed is None:
                     break
@@ -244,6 +251,7 @@ class CuttingProxy(CountingProxy):
     def _reply(self, line: Line) -> None:
         with suppress(OSError, ValueError):
             while piece := line.server.recv(PIECE_BYTES):
+                self._meet()
                 passed = self._fault.answered(line, piece)
                 if passed is None:
                     break

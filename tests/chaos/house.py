@@ -25,6 +25,7 @@ from tiny_model import tiny_model
 
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.slide_digest import digest_slide
+from ultraread.errors import DatabaseUnreachable
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.settings import prepare_folders
 from ultraread.serving.storage.slide_store import open_slide_store, stored_names
@@ -262,8 +263,10 @@ class House:
 
     def open_reads(self) -> list[ReadRow]:
         running = select(ReadRow).where(ReadRow.state.in_([ReadState.QUEUED, ReadState.RUNNING]))
-        with self.store.reading() as session:
-            return list(session.scalars(running.order_by(ReadRow.id)))
+        while True:
+            with suppress(DatabaseUnreachable), self.store.reading() as session:
+                return list(session.scalars(running.order_by(ReadRow.id)))
+            self.reopen()
 
     def events(self) -> list[Event]:
         return events_in(Path(self.spec.journal))

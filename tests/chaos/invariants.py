@@ -165,9 +165,9 @@ def _measure(verdict: Verdict, house: House) -> None:
 
 
 def take_over(events: list[Event], pid: int, killed_s: float) -> float | None:
-    """Seconds from a kill to the next claim of what the victim worked on; None where it had ended by then.
+    """Seconds from a kill to the next claim of what the victim worked on.
 
-    A read that the victim had just finished is not claimed again, either.
+    None where there is none: it had just ended, or another worker had it already.
     """
     claims = [event for event in events if event.what == "claimed"]
     mine = [event for event in claims if event.pid == pid and event.at_s <= killed_s]
@@ -175,4 +175,6 @@ def take_over(events: list[Event], pid: int, killed_s: float) -> float | None:
         return None
     last = mine[-1]
     later = [event for event in claims if event.subject == last.subject and event.at_s > last.at_s]
-    return min((event.at_s - killed_s for event in later), default=None)
+    if not later or later[0].at_s < killed_s:
+        return None
+    return later[0].at_s - killed_s

@@ -27,6 +27,7 @@ from postgres import Postgres, cluster
 
 OPEN = 3
 EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+MEETS_S = 30.0
 LONGEST_S = 120.0
 """How long the first outage of a night lasts; the others of its list are short."""
 
@@ -113,17 +114,28 @@ def _under_faults(
     **ask: Any,  # noqa: ANN401
 ) -> Verdict:
     """One fault after the other while reads come in; the first one of a night is long."""
-    chance = seeded(seed)
+    chance, unmet = seeded(seed), 0
     house.start(OPEN)
     for number in range(count):
-        for _ in range(OPEN - len(house.open_reads())):
-            house.ask(chance.randrange(len(house.slides)), **ask)
+        _keep_asking(house, chance, ask)
         time.sleep(chance.uniform(0.0, 0.2))
-        proxy.fault = kinds[number % len(kinds)]()
+        before, proxy.fault = proxy.met, kinds[number % len(kinds)]()
+        until = time.monotonic() + MEETS_S
+        while proxy.met == before and time.monotonic() < until:
+            _keep_asking(house, chance, ask)
+            time.sleep(0.05)
+        unmet += proxy.met == before
         time.sleep(LONGEST_S if room.is_first and number == 0 else chance.uniform(0.4, 1.2))
         proxy.heal()
         house.other_faults += OPEN
-    return settled(room, house)
+    verdict = settled(room, house)
+    verdict.notes += [f"{unmet} faults were met by nobody"] if unmet else []
+    return verdict
+
+
+def _keep_asking(house: House, chance: random.Random, ask: dict[str, Any]) -> None:
+    for _ in range(OPEN - len(house.open_reads())):
+        house.ask(chance.randrange(len(house.slides)), **ask)
 
 
 @contextmanager

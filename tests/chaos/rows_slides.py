@@ -32,7 +32,7 @@ def poisoned(room: Room, count: int, seed: int) -> Verdict:
             house.ask(chance.randrange(len(house.slides)))
         verdict = _replacing_the_dead(room, house, bad)
         attempts = sum(event.what == "dies" for event in house.events())
-        if attempts != MOST_ATTEMPTS * count:
+        if attempts > MOST_ATTEMPTS * count:
             verdict.notes.append(f"{attempts} workers died of {count} slides")
         verdict.kills = count
         return verdict
