@@ -34,6 +34,24 @@ RECHECK_S = 2.0
 """Seconds between looks whether who follows is still let in."""
 AT_A_TIME = 500
 """Reads that one statement asks for."""
+DESCRIBED = {
+    200: {
+        "description": "Events until the read ends.",
+        "content": {
+            EVENT_STREAM: {
+                "schema": {
+                    "type": "object",
+                    "required": ["event", "data"],
+                    "properties": {
+                        "event": {"enum": ["progress", "end"]},
+                        "data": {"type": "string", "contentMediaType": "application/json"},
+                    },
+                }
+            }
+        },
+    }
+}
+"""For the OpenAPI document: each event; its data is the read."""
 STILL_HERE = ": still here\n\n"
 ASK_AGAIN = ": ask again\n\n"
 _CHANGING = (

@@ -5,7 +5,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from ultraread.serving.api.bodies import NewRead, Page, Read, read_shown
-from ultraread.serving.api.following import EventStream, InWatch
+from ultraread.serving.api.following import DESCRIBED, EventStream, InWatch
 from ultraread.serving.api.once import Once
 from ultraread.serving.api.records import Cursor, Limit
 from ultraread.serving.api.requesting import request_read
@@ -48,7 +48,7 @@ def cancel(read_id: str, service: InService) -> Read:
     return read_shown(service.jobs.request_cancel(read_id, service.who))
 
 
-@router.get("/v1/reads/{read_id}/events", status_code=200, response_class=EventStream)
+@router.get("/v1/reads/{read_id}/events", response_class=EventStream, status_code=200, responses=DESCRIBED)
 async def follow(read_id: str, service: InService, watch: InWatch) -> EventStream:
     """Server-sent events: `progress` whenever the read changes, then one `end`; the data is the read.
 

@@ -13,7 +13,6 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from schemathesis import Case
-from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -29,13 +28,17 @@ from ultraread.serving.settings import Settings
 
 SEED = int(os.environ.get("ULTRAREAD_SEED", "20261124"))
 CHECKS = [
-    not_a_server_error,
     status_code_conformance,
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
 ]
 SCALE = {"nm_per_px": 4.6, "reason": "a test"}
+MEANT = {
+    (501, "/iiif/3/{identifier}/{region}/{size}/{rotation}/{quality_and_format}"),
+    (503, "/readyz"),
+}
+"""What IIIF leaves to the server; a service without readers is not ready."""
 ENOUGH = {
     "rate_per_s": 100_000, "rate_burst": 100_000, "stranger_burst": 100_000, "stream_limit_s": 0.01,
     "poll_s": 0.02, "quota_bytes": 2**40,
@@ -81,6 +84,7 @@ def _asked(api: Api, case: Case, is_there: bool) -> None:
         case.path_parameters.update({k: v for k, v in api.there.items() if k in case.path_parameters})
     answer = case.call(headers=bearer(api.token), timeout=30)
     case.validate_response(answer, checks=CHECKS)
+    assert answer.status_code < 500 or (answer.status_code, case.path) in MEANT, answer.content
     assert not [told for told in (b"Traceback", b"site-packages") if told in answer.content]
 
 
@@ -104,14 +108,14 @@ def _held(api: Api, requests: int) -> None:
 
         try:
             run()
-        except (FailureGroup, Failure) as failure:
+        except (FailureGroup, Failure, AssertionError) as failure:
             failures.append(f"{operation.label}: {failure}")
     assert not failures, "\n".join(failures)
     assert httpx.get(f"{api.address}/healthz").status_code == 200
 
 
 def test_every_route_answers_as_its_description_says(api: Api) -> None:
-    _held(api, requests=6)
+    _held(api, requests=5)
 
 
 @pytest.mark.full
