@@ -67,13 +67,13 @@ class Figures:
         """For docs/reliability.json: take-over times as median and largest."""
         told = asdict(self)
         times = told.pop("take_over_s")
-        for name in ("fault", "notes", "judges_ranges", "load_a_core"):
+        for name in ("fault", "notes", "judges_ranges"):
             told.pop(name)
         median, largest = (
             (round(statistics.median(times), 2), round(max(times), 2)) if times else (None, None)
         )
         return told | {
-            "seconds": round(self.seconds), "take_overs": len(times), "take_over_median_s": median,
+            "seconds": round(self.seconds), "load_a_core": round(self.load_a_core, 1), "take_overs": len(times), "take_over_median_s": median,
             "take_over_max_s": largest,
         }  # fmt: skip
 

@@ -78,9 +78,9 @@ def _run(room: Room, row: Row, count: int, seed: int) -> None:
         else:
             figures.add(verdict, time.monotonic() - began)
         done += size
+        figures.count = done
         _file(row, seed).write_text(json.dumps({"done": done, "figures": asdict(figures)}))
         print(f"{done}/{count} {line(figures)}", flush=True)
-    figures.count = done
     report.append(figures)
     _file(row, seed).unlink(missing_ok=True)
     for note in figures.broken():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from chaos.figures import TAKE_OVER_S, Figures, bound
+from chaos.figures import BUSY, TAKE_OVER_S, Figures, bound
 from chaos.room import ROWS
 from chaos.table import TABLE
 
@@ -57,6 +57,8 @@ def _cells(told: dict[str, Any]) -> list[str]:
         f"{told[name]}" + (f" (≤ {bound(told['count'])})" if told[name] == 0 else "") for name in _COUNTS
     ]
     taken = f"{told['take_over_median_s']} / {told['take_over_max_s']}" if told["take_overs"] else ""
+    if taken and told["load_a_core"] >= BUSY:
+        taken += f" (load of {told['load_a_core']:.0f} a core: not judged)"
     limit = f"{told['lease_s'] + TAKE_OVER_S:g}" if told["take_overs"] else ""
     return [
         f"{fault} (`{told['row']}`)", f"{told['count']}", f"{told['seed']}", f"{told['reads']}", *zeros,

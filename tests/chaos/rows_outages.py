@@ -1,5 +1,6 @@
 """Servers that go away, hang, lie and come back: database, MLflow, object store."""
 
+import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
