@@ -73,9 +73,12 @@ class Figures:
             (round(statistics.median(times), 2), round(max(times), 2)) if times else (None, None)
         )
         return told | {
-            "seconds": round(self.seconds), "load_a_core": round(self.load_a_core, 1), "take_overs": len(times), "take_over_median_s": median,
+            "seconds": round(self.seconds),
+            "load_a_core": round(self.load_a_core, 1),
+            "take_overs": len(times),
+            "take_over_median_s": median,
             "take_over_max_s": largest,
-        }  # fmt: skip
+        }
 
 
 def begun(room: Room, row: Row, count: int, seed: int) -> Figures:
