@@ -23,6 +23,8 @@ from ultraread.serving.api.requests import instance
 from ultraread.serving.logs import wordless
 
 PROBLEM_JSON = "application/problem+json"
+LONGEST_PLACE = 100
+"""Characters of where a fault is: the names of unknown fields are the sender's."""
 
 log = logging.getLogger(__name__)
 
@@ -104,4 +106,4 @@ def _coded_by_status(error: HTTPException) -> UltraReadError:
 def _first_fault(error: RequestValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}"
+    return f"{where[:LONGEST_PLACE]}: {first['msg']}"

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, SecretStr, model_validator
 
 from ultraread.errors import ConfigInsecure, RequestInvalid
+from ultraread.serving.setting_groups.secret_file import secret_in
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -94,12 +95,7 @@ class AccessSettings(BaseModel):
             return self.oidc_client_secret.get_secret_value()
         if self.oidc_client_secret_file is None:
             return None
-        try:
-            return self.oidc_client_secret_file.read_text().strip()
-        except OSError as failure:
-            raise ConfigInsecure(
-                f"oidc_client_secret_file cannot be read ({failure.strerror})", "Check its path and rights."
-            ) from failure
+        return secret_in(self.oidc_client_secret_file, "oidc_client_secret")
 
 
 def _refuse_plain_http(name: str, address: str | None) -> None:

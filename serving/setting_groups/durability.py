@@ -5,10 +5,8 @@ from typing import Self
 
 from pydantic import BaseModel, Field, SecretStr, model_validator
 
-from ultraread.errors import ConfigInsecure, RequestInvalid
-
-OTHERS = 0o077
-"""Permission bits of group and others."""
+from ultraread.errors import RequestInvalid
+from ultraread.serving.setting_groups.secret_file import secret_in
 
 
 class DurabilitySettings(BaseModel):
@@ -63,15 +61,4 @@ class DurabilitySettings(BaseModel):
         """
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        return _secret_in(self.database_url_file) if self.database_url_file else None
-
-
-def _secret_in(file: Path) -> str:
-    try:
-        if file.stat().st_mode & OTHERS:
-            raise ConfigInsecure(f"others may read {file}", "chmod 600 it.")
-        return file.read_text().strip()
-    except OSError as failure:
-        raise RequestInvalid(
-            f"{file} cannot be read ({failure.strerror})", "Check database_url_file."
-        ) from failure
+        return secret_in(self.database_url_file, "database_url") if self.database_url_file else None
