@@ -82,7 +82,10 @@ def test_a_line_says_when_where_and_for_which_request_and_read(log: logging.Logg
 @pytest.mark.parametrize(
     "name", ["uvicorn.error", "ray.serve", "alembic", "mlflow.tracking", "somebody.else"]
 )
-def test_lines_of_every_library_go_the_same_way(log: logging.Logger, plan: LogPlan, name: str) -> None:
+def test_lines_of_every_library_go_the_same_way(
+    log: logging.Logger, plan: LogPlan, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger=name)
     logging.getLogger(name).warning("it says something")
     assert [line["logger"] for line in _lines(plan)] == [name]
 
