@@ -42,6 +42,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/range_scoring.py
 	$(BIN)/python benchmarks/open_formats.py
 	$(BIN)/python benchmarks/tile_service.py
+	$(BIN)/python benchmarks/api_under_load.py
 
 train: .venv/.train
 	$(TRAINING_MEMORY) $(BIN)/ultraread train $(CONFIG)

@@ -1,7 +1,7 @@
 """What the API costs beside idle event streams and uploads, while a read runs, on the real service.
 
-Starts `ultraread serve` (Ray Serve with its own proxy, no nginx), files a montage of drosophila_vnc/stack2, and
-keeps reads queued so that one runs all the time. Each round asks the same mix of requests, one after the
+Starts `ultraread serve` (Ray Serve with its own proxy, no nginx), files a montage of drosophila_vnc/stack2
+and keeps reads queued so that one runs all the time. Each round asks the same mix of requests, one after the
 other: quiet (the read alone), beside --streams event streams on queued reads, and beside those and --uploads
 uploads of --mib-per-s each. Clients are processes of their own. Prints p50 and p95, their ratios to the quiet
 run of the same round, and how much resident memory (PSS) the processes of the service hold.
@@ -25,8 +25,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing.process import BaseProcess
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import httpx
 import psutil
@@ -49,6 +51,9 @@ START_S = 180
 PHASES = ("quiet", "streams", "loaded")
 
 
+Counted: TypeAlias = "Synchronized[int]"
+
+
 class Service(NamedTuple):
     """A service that runs, and how to come in."""
 
@@ -58,11 +63,11 @@ class Service(NamedTuple):
 
 
 class Load(NamedTuple):
-    """A process that asks for something all the time; `going` counts those that have begun, `bytes` what came."""
+    """A process that asks for something all the time; `going` counts who has begun, `bytes` what came."""
 
-    process: multiprocessing.Process
-    going: Any
-    bytes: Any
+    process: BaseProcess
+    going: Counted
+    bytes: Counted
 
 
 class Phase(NamedTuple):
@@ -76,12 +81,15 @@ class Phase(NamedTuple):
 def main() -> None:
     """Run the rounds and print the figures."""
     given = _arguments()
-    with tempfile.TemporaryDirectory() as folder, _service(Path(folder), given) as service:
-        with httpx.Client(base_url=_url(service), timeout=120, headers=service.headers) as asking:
-            slide = _filed(asking, write_montage(Path(folder) / "montage.tif", SIDE_PX))
-            idle = _measured(asking, slide, slide, service, given.requests)
-            reads = [_read_of(asking, slide) for _ in range(READS)]
-            rounds = [_round(asking, service, slide, reads[-1], given) for _ in range(given.rounds)]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _service(Path(folder), given) as service,
+        httpx.Client(base_url=_url(service), timeout=120, headers=service.headers) as asking,
+    ):
+        slide = _filed(asking, write_montage(Path(folder) / "montage.tif", SIDE_PX))
+        idle = _measured(asking, slide, slide, service, given.requests)
+        reads = [_read_of(asking, slide) for _ in range(READS)]
+        rounds = [_round(asking, service, slide, reads[-1], given) for _ in range(given.rounds)]
     print(json.dumps(_summary(idle, rounds, given), indent=2))
 
 
@@ -106,9 +114,9 @@ def _service(folder: Path, given: argparse.Namespace) -> Iterator[Service]:
     with subprocess.Popen(
         [*command, "--data-dir", str(folder / "data")], env=environment, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stderr is not None
-        address = next(line for line in process.stderr if "answers at" in line).split()[3]
-        threading.Thread(target=process.stderr.read, daemon=True).start()
+        told = process.stderr or ()
+        address = next(line for line in told if "answers at" in line).split()[3]
+        threading.Thread(target=lambda: list(told), daemon=True).start()
         token = (folder / "data" / "owner.token").read_text().strip()
         try:
             yield Service(httpx.URL(address).port or 0, bearer(token), psutil.Process(process.pid))
@@ -148,7 +156,7 @@ def _round(
         loaded = _measured(asking, slide, queued, service, given.requests)
         rate = (uploads.bytes.value - before) / 2**20 / (time.perf_counter() - began)
         phases["loaded"] = loaded._replace(uploaded_mib_per_s=rate)
-        assert streams.going.value == given.streams, "a stream ended"
+        _demand(streams.going.value == given.streams, "a stream ended")
     print({name: round(_p95(phase) * 1000) for name, phase in phases.items()}, file=sys.stderr)
     return phases
 
@@ -161,7 +169,7 @@ def _measured(asking: httpx.Client, slide: str, read: str, service: Service, req
         began = time.perf_counter()
         answer = asking.request(method, address, json=body)
         seconds.append(time.perf_counter() - began)
-        assert answer.status_code < 300 or read == slide, answer.text
+        _demand(answer.status_code < 300 or read == slide, answer.text)
     return Phase(seconds, _pss_mib(service.process), 0.0)
 
 
@@ -197,8 +205,7 @@ def _load(work: Callable[..., None], number: int, service: Service, what: object
     try:
         until = time.monotonic() + START_S
         while going.value < number:
-            assert time.monotonic() < until, f"{going.value} of {number} began"
-            assert process.is_alive()
+            _demand(time.monotonic() < until and process.is_alive(), f"{going.value} of {number} began")
             time.sleep(0.1)
         took_s = time.monotonic() - until + START_S
         print(f"{number} clients of {work.__name__} began within {took_s:.0f} s", file=sys.stderr)
@@ -210,13 +217,13 @@ def _load(work: Callable[..., None], number: int, service: Service, what: object
 
 
 def _hold_streams(
-    number: int, port: int, headers: dict[str, str], read: object, going: Any, received: Any
+    number: int, port: int, headers: dict[str, str], read: object, going: Counted, received: Counted
 ) -> None:
     asyncio.run(_streams(number, port, headers, str(read), going, received))
 
 
 async def _streams(
-    number: int, port: int, headers: dict[str, str], read: str, going: Any, received: Any
+    number: int, port: int, headers: dict[str, str], read: str, going: Counted, received: Counted
 ) -> None:
     at_once = asyncio.Semaphore(20)
 
@@ -225,7 +232,7 @@ async def _streams(
             reader, writer = await asyncio.open_connection(HOST, port)
             asked = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             writer.write(f"GET /v1/reads/{read}/events HTTP/1.1\r\nHost: {HOST}\r\n{asked}\r\n".encode())
-            assert b"200" in await reader.readline()
+            _demand(b"200" in await reader.readline(), "no stream")
             await reader.readuntil(b"event: progress")
             going.value += 1
         while piece := await reader.read(2**16):
@@ -236,7 +243,7 @@ async def _streams(
 
 
 def _upload(
-    number: int, port: int, headers: dict[str, str], mib_per_s: object, going: Any, received: Any
+    number: int, port: int, headers: dict[str, str], mib_per_s: object, going: Counted, received: Counted
 ) -> None:
     rate = float(str(mib_per_s))
     body, pace_s = os.urandom(PART_BYTES), PART_BYTES / 2**20 / rate if rate else 0.0
@@ -275,13 +282,23 @@ def _range_of(part: int) -> dict[str, str]:
 
 
 def _asked_of(
-    connection: http.client.HTTPConnection, method: str, address: str, headers: dict[str, str], body: Any
-) -> Any:
+    connection: http.client.HTTPConnection,
+    method: str,
+    address: str,
+    headers: dict[str, str],
+    body: bytes | None,
+) -> dict[str, Any]:
     connection.request(method, address, body, {"Content-Type": "application/json"} | headers)
     answer = connection.getresponse()
     told = answer.read()
-    assert answer.status < 300, told
-    return json.loads(told) if told else None
+    _demand(answer.status < 300, told.decode())
+    answered: dict[str, Any] = json.loads(told) if told else {}
+    return answered
+
+
+def _demand(holds: bool, told: str) -> None:
+    if not holds:
+        raise RuntimeError(told)
 
 
 def _p95(phase: Phase) -> float:
