@@ -78,6 +78,8 @@ class Row:
     a_slice: int = 0
     again: bool = True
     """Whether at most one range may be scored again for each fault."""
+    open_defect: str = ""
+    """What does not hold yet: told as an expected failure, never as a success."""
 
     @property
     def slice(self) -> int:

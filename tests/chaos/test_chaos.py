@@ -9,6 +9,8 @@ from chaos.table import MODULES
 @pytest.mark.parametrize("name", ROWS)
 def test_nothing_is_lost_doubled_or_wrong(name: str, told: Figures) -> None:
     replay = f"replay: make chaos ROWS={name} SEED={told.seed}"
+    if told.broken() and ROWS[name].open_defect:
+        pytest.xfail(f"{ROWS[name].open_defect}; {replay}")
     assert not told.broken(), "\n".join([*told.broken(), replay])
 
 
