@@ -62,7 +62,7 @@ def begin(session: Session, who: Principal, rules: SessionRules) -> str:
         id_hash=key_of(cookie),
         site=who.site,
         user_id=who.user_id,
-        token_id=None if who.user_id else who.token_id,
+        token_id=who.token_id,
         expires=session.scalar(select(utc_in(rules.longest_s))),
     )
     session.add(row)
@@ -102,13 +102,16 @@ def lock(session: Session, key: str) -> None:
 
 
 def unlock(session: Session, key: str, proved: Principal, rules: SessionRules) -> str:
-    """Go on in a new session, with a new cookie. Raises AuthInvalid where it is somebody else's."""
+    """Go on in a new session, with a new cookie, and with what the proof allows: a token may allow less.
+
+    Raises AuthInvalid where it is somebody else's.
+    """
     row, who = _standing(session, key)
     if not _is_same_person(who, proved):
         raise AuthInvalid(NO_SESSION)
     row.ended = session.scalar(select(utc_now()))
     AuditLog(session, site=who.site).append(who.who, "session_unlocked", _person(row))
-    return begin(session, who, rules)
+    return begin(session, proved, rules)
 
 
 def replace(session: Session, key: str) -> None:
@@ -143,9 +146,10 @@ def _standing(session: Session, key: str) -> tuple[BrowserSessionRow, Principal]
 
 
 def _principal(session: Session, row: BrowserSessionRow) -> Principal | None:
-    if row.user_id is not None:
-        return principal_of_user(session, row.user_id)
-    return principal_of(session, row.token_id or "")
+    """Of a session that a token began, the token's: less than its user's, and revoked by itself."""
+    if row.token_id is not None:
+        return principal_of(session, row.token_id)
+    return principal_of_user(session, row.user_id or "")
 
 
 def _is_same_person(one: Principal, other: Principal) -> bool:

@@ -58,7 +58,7 @@ class TokenRow(SiteOwned, Table):
 
 
 class BrowserSessionRow(SiteOwned, Table):
-    """A browser that somebody logged in with, by user or by token."""
+    """A browser that somebody logged in with: a user, a token, or a user's token, which bounds it then."""
 
     __tablename__ = "browser_sessions"
 

@@ -9,7 +9,8 @@ import httpx
 import pytest
 from serving_api import bearer, owner_token, served
 
-from ultraread.serving.access.principal import Role
+from ultraread.serving.access.people import add_user
+from ultraread.serving.access.principal import Role, Scope
 from ultraread.serving.access.tokens import NewToken, issue, revoke
 from ultraread.serving.api.app import create_api
 from ultraread.serving.settings import Settings
@@ -178,3 +179,20 @@ def test_a_session_ends_with_its_token_and_with_its_time(tmp_path: Path) -> None
         time.sleep(max(0.0, began + 4.1 - time.monotonic()))
         assert browser.code() == "auth_invalid"
         other.http.close()
+
+
+def test_a_session_is_never_more_than_the_token_that_began_it(browser: Browser) -> None:
+    """A token may hold less than its user does, and is revoked without the user."""
+    with browser.store.of_site("main").writing() as session:
+        person = add_user(session, "kim", frozenset({Role.SUBMITTER, Role.ADMIN}), "test")
+        less = NewToken("less", frozenset({Role.SUBMITTER}), frozenset({Scope.READ}), person.name)
+        made = issue(session, less, "test")
+    browser.token = made.token
+    browser.begin()
+    assert browser.http.get("/v1/session").json()["roles"] == ["submitter"]
+    assert browser.code(path="/v1/tokens") == "auth_forbidden"
+    assert browser.code("POST", "/v1/cases", headers=browser.csrf(), json={}) == "auth_forbidden"
+    with browser.store.of_site("main").writing() as session:
+        revoke(session, made.row.id, "test")
+    time.sleep(1.1)  # what was believed of it
+    assert browser.code() == "auth_invalid"
