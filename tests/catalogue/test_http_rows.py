@@ -283,6 +283,30 @@ LIES: dict[str, bytes] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/nothing", 404),
+        ("POST", "/healthz", 405),
+        ("GET", "/healthz", 413),
+        ("POST", "/v1/session", 413),
+    ],
+)
+def test_json_of_strangers_costs_next_to_nothing(
+    method: str, path: str, status: int, http: httpx.Client
+) -> None:
+    dear = b"[" + b"1," * 500_000 + b"1]"
+    began = time.monotonic()
+    answers = [
+        httpx.request(
+            method, f"{http.base_url}{path}", content=dear, headers={"Content-Type": "application/json"}
+        )
+        for _ in range(10)
+    ]
+    assert {answer.status_code for answer in answers} == {status}
+    assert time.monotonic() - began < 2  # looked at, each takes half a second
+
+
 @pytest.mark.parametrize("row", LIES)
 def test_a_length_that_no_body_has_is_refused_before_a_byte_of_it(row: str, http: httpx.Client) -> None:
     with _connected(http) as raw:
