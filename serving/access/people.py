@@ -46,9 +46,14 @@ def sites(session: Session) -> Sequence[SiteRow]:
 
 
 def add_user(
-    session: Session, name: str, roles: Collection[Role], who: str, vouched: Vouched | None = None
+    session: Session,
+    name: str,
+    roles: Collection[Role],
+    who: str,
+    vouched: Vouched | None = None,
+    user_id: str | None = None,
 ) -> UserRow:
-    """Add a user to the session's site.
+    """Add a user to the session's site, called `user_id`, or as nobody was called before.
 
     Raises RequestInvalid: names are used once, also those of users that were removed.
     """
@@ -61,7 +66,7 @@ def add_user(
     if vouched is not None and user_of(session, vouched) is not None:
         raise RequestInvalid("there is a user of this issuer and subject", "See `ultraread users ls`.")
     row = UserRow(
-        id=new_id(),
+        id=user_id or new_id(),
         site=site,
         name=name,
         roles=sorted(roles),

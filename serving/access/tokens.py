@@ -39,15 +39,18 @@ class IssuedToken:
     token: str
 
 
-def issue(session: Session, wanted: NewToken, who: str) -> IssuedToken:
-    """Make a token of the session's site. Raises RequestInvalid and NotFound."""
+def issue(session: Session, wanted: NewToken, who: str, token_id: str | None = None) -> IssuedToken:
+    """Make a token of the session's site, called `token_id`, or as nothing was called before.
+
+    Raises RequestInvalid and NotFound.
+    """
     refuse_name(NAME, wanted.name, "token")
     if session.get(SiteRow, site_of(session)) is None:
         raise RequestInvalid(f"there is no site {site_of(session)}", "See `ultraread sites ls`.")
     user = None if wanted.user is None else user_named(session, wanted.user)
     made = new_secret()
     row = TokenRow(
-        id=new_id(),
+        id=token_id or new_id(),
         site=site_of(session),
         name=wanted.name,
         user_id=user.id if user else None,

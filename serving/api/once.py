@@ -32,13 +32,16 @@ class AnswerOnce:
     """Site and key of every request that this process is answering."""
 
     def __call__(self, request: BaseModel, create: Create, resume: Create | None = None) -> JSONResponse:
+        """What `answered` gives, as a response."""
+        return response_of(self.answered(request, create, resume))
+
+    def answered(self, request: BaseModel, create: Create, resume: Create | None = None) -> Answer:
         """`create` is handed the id of what it shall create.
 
         `resume` is called instead where a first try died: what is there already, it answers with. Without it,
         `create` does so.
         """
-        answer = self._keyed(self.key, request, create, resume or create) if self.key else create(new_id())
-        return JSONResponse(answer.body, answer.status, {"Location": answer.location})
+        return self._keyed(self.key, request, create, resume or create) if self.key else create(new_id())
 
     def _keyed(self, key: str, request: BaseModel, create: Create, resume: Create) -> Answer:
         mine = (self.store.site, key)
@@ -61,6 +64,10 @@ class AnswerOnce:
             raise
         idempotency.complete(self.store, key, answer)
         return answer
+
+
+def response_of(answer: Answer) -> JSONResponse:
+    return JSONResponse(answer.body, answer.status, {"Location": answer.location})
 
 
 def _digest(path: str, request: BaseModel) -> str:

@@ -1,15 +1,17 @@
 """Tokens and users of the site, for its administrators."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
-from pydantic import Field
+from pydantic import Field, PlainSerializer
 
+from ultraread.errors import TokenShownBefore
 from ultraread.serving.access import people, tokens
 from ultraread.serving.access.principal import Role, Scope
 from ultraread.serving.api.bodies import Body, Page, Shown
-from ultraread.serving.api.once import Once
+from ultraread.serving.api.once import Once, response_of
 from ultraread.serving.api.preconditions import SeenRevision, etag
 from ultraread.serving.api.records import Cursor, Limit
 from ultraread.serving.api.service import InService
@@ -20,7 +22,10 @@ from ultraread.serving.store.records import find, page
 MOST_DAYS = 3650
 
 Name = Annotated[str, Field(pattern=f"^{people.NAME}$")]
-Roles = Annotated[frozenset[Role], Field(min_length=1)]
+IN_ORDER = PlainSerializer(sorted, list[str])
+"""The order of a set differs from process to process: a repeated request would look like another one."""
+Roles = Annotated[frozenset[Role], Field(min_length=1), IN_ORDER]
+Scopes = Annotated[frozenset[Scope], Field(min_length=1), IN_ORDER]
 
 
 class NewToken(Body):
@@ -28,7 +33,7 @@ class NewToken(Body):
 
     name: Name
     roles: Roles
-    scopes: Annotated[frozenset[Scope], Field(min_length=1)] = frozenset(Scope)
+    scopes: Scopes = frozenset(Scope)
     user: Name | None = None
     days: Annotated[float, Field(gt=0, le=MOST_DAYS)] | None = None
 
@@ -85,14 +90,27 @@ class User(Shown):
 router = APIRouter(tags=["access"])
 
 
-@router.post("/v1/tokens", status_code=201)
-def make_token(wanted: NewToken, service: InService) -> IssuedToken:
-    """Make a token of this site. Only this answer has it, so that no Idempotency-Key could repeat it."""
+@router.post("/v1/tokens", status_code=201, response_model=IssuedToken)
+def make_token(wanted: NewToken, service: InService, once: Once) -> JSONResponse:
+    """Make a token of this site. Only this answer has it: a repeat under the same Idempotency-Key is refused
+    (409 `token_shown_before`) and tells the id of the token that was made.
+    """
     asked = tokens.NewToken(wanted.name, wanted.roles, wanted.scopes, wanted.user, wanted.days)
-    with service.store.writing() as session:
-        made = tokens.issue(session, asked, service.who)
-        shown = Token.model_validate(made.row)
-    return IssuedToken(**shown.model_dump(), token=made.token)
+    shown_now: list[str] = []
+
+    def create(token_id: str) -> Answer:
+        with service.store.writing() as session:
+            row = session.get(TokenRow, token_id)
+            if row is None:
+                made = tokens.issue(session, asked, service.who, token_id)
+                row = made.row
+                shown_now.append(made.token)
+            return Answer(201, f"/v1/tokens/{row.id}", Token.model_validate(row).model_dump(mode="json"))
+
+    answer = once.answered(wanted, create)
+    if not shown_now:
+        raise TokenShownBefore(f"token {answer.body['id']} was made under this Idempotency-Key")
+    return response_of(replace(answer, body=answer.body | {"token": shown_now[0]}))
 
 
 @router.get("/v1/tokens")
@@ -115,9 +133,10 @@ def add_user(wanted: NewUser, service: InService, once: Once) -> JSONResponse:
     """Add a user to this site."""
     vouched = people.Vouched(wanted.issuer, wanted.subject) if wanted.issuer and wanted.subject else None
 
-    def create(_new_id: str) -> Answer:
+    def create(user_id: str) -> Answer:
         with service.store.writing() as session:
-            row = people.add_user(session, wanted.name, wanted.roles, service.who, vouched)
+            there = session.get(UserRow, user_id)
+            row = there or people.add_user(session, wanted.name, wanted.roles, service.who, vouched, user_id)
             return Answer(201, f"/v1/users/{row.id}", User.model_validate(row).model_dump(mode="json"))
 
     return once(wanted, create)

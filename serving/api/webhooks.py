@@ -1,6 +1,6 @@
 """Who is told when a read of the site ends."""
 
-import json
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Response
@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ultraread.errors import WebhookNotTold
 from ultraread.serving.api.bodies import Body, Page, Shown
-from ultraread.serving.api.once import Once
+from ultraread.serving.api.once import Once, response_of
 from ultraread.serving.api.service import InService, Service
 from ultraread.serving.store.idempotency import Answer
 from ultraread.serving.store.ids import new_id
@@ -67,10 +67,9 @@ def add_webhook(wanted: NewWebhook, service: InService, once: Once) -> JSONRespo
             body = _shown(row, subscriptions.told(session, row.id)).model_dump(mode="json")
         return Answer(201, f"/v1/webhooks/{webhook_id}", body)
 
-    answer = once(wanted, create)
-    made = json.loads(bytes(answer.body))
-    with_secret = made | {"secret": key.secret(made["id"])}  # which no table keeps
-    return JSONResponse(with_secret, answer.status_code, {"Location": answer.headers["Location"]})
+    answer = once.answered(wanted, create)
+    secret = {"secret": key.secret(answer.body["id"])}  # which no table keeps
+    return response_of(replace(answer, body=answer.body | secret))
 
 
 @router.get("/v1/webhooks")

@@ -286,6 +286,15 @@ class IdempotencyRunning(UltraReadError):
     remedy = "Send it again in a moment."
 
 
+class TokenShownBefore(UltraReadError):
+    """The token of this Idempotency-Key was made, and shown by the first answer alone."""
+
+    code = "token_shown_before"
+    http_status = 409
+    exit_status = 2
+    remedy = "Where that answer was lost, revoke the token and ask under a new Idempotency-Key."
+
+
 class ReadNotFinished(UltraReadError):
     """The read has no result yet, or will have none."""
 

@@ -8,7 +8,9 @@ import pytest
 from fastapi import FastAPI
 from serving_api import FileSlide
 
+from ultraread.serving.access.principal import Role, Scope
 from ultraread.serving.api.service import Service
+from ultraread.serving.api.tokens import NewToken
 from ultraread.serving.store.idempotency import release_interrupted
 from ultraread.serving.store.tables import MAIN_SITE, IdempotencyRow
 
@@ -43,16 +45,42 @@ def test_a_refused_request_may_be_corrected_outside_and_sent_again(http: httpx.C
 def test_a_case_whose_answer_was_lost_in_a_crash_is_answered_with(
     api: FastAPI, http: httpx.Client, body: dict[str, str]
 ) -> None:
-    service: Service = api.state.service
     opened = http.post("/v1/cases", json=body, headers=KEY).json()
-    with service.store.writing() as session:
-        row = session.get_one(IdempotencyRow, (MAIN_SITE, KEY["Idempotency-Key"]))
-        row.status = row.location = row.body = None
-    release_interrupted(service.store)
+    _lose_the_answer(api)
     for _ in range(2):
         again = http.post("/v1/cases", json=body, headers=KEY)
         assert (again.status_code, again.json()) == (201, opened)
     assert http.post("/v1/cases", json={"id": opened["id"]}).json()["code"] == "case_exists"
+
+
+def test_a_token_is_made_once_and_a_repeat_tells_its_id_but_not_itself(
+    api: FastAPI, http: httpx.Client
+) -> None:
+    body = {"name": "scanner", "roles": ["submitter"]}
+    first = http.post("/v1/tokens", json=body, headers=KEY)
+    assert first.json()["token"].startswith("urt_")
+    for _ in range(2):
+        again = http.post("/v1/tokens", json=body, headers=KEY)
+        assert (again.status_code, again.json()["code"]) == (409, "token_shown_before")
+        assert first.json()["id"] in again.text
+        assert first.json()["token"] not in again.text
+        _lose_the_answer(api)
+    named = [token["name"] for token in http.get("/v1/tokens").json()["items"]]
+    assert named.count("scanner") == 1
+
+
+def test_a_user_whose_answer_was_lost_in_a_crash_is_answered_with(api: FastAPI, http: httpx.Client) -> None:
+    body = {"name": "kim", "roles": ["submitter", "pathologist"]}
+    added = http.post("/v1/users", json=body, headers=KEY).json()
+    _lose_the_answer(api)
+    again = http.post("/v1/users", json=body, headers=KEY)
+    assert (again.status_code, again.json()) == (201, added)
+
+
+def test_a_request_is_the_same_in_every_process() -> None:
+    """Text has another hash in each of them, and so a set another order."""
+    told = NewToken(name="scanner", roles=frozenset(Role)).model_dump(mode="json")
+    assert (told["roles"], told["scopes"]) == (sorted(Role), sorted(Scope))
 
 
 def test_a_filed_slide_is_not_filed_again(http: httpx.Client, em_field: Path) -> None:
@@ -78,3 +106,12 @@ def test_fifty_at_once_make_one_read(http: httpx.Client, file_slide: FileSlide, 
     assert set(answers) <= {202, 409}
     assert 202 in answers
     assert len(http.get("/v1/reads").json()["items"]) == 1
+
+
+def _lose_the_answer(api: FastAPI) -> None:
+    """As a process that dies before it has written down what it answers, and the one after it."""
+    service: Service = api.state.service
+    with service.store.writing() as session:
+        row = session.get_one(IdempotencyRow, (MAIN_SITE, KEY["Idempotency-Key"]))
+        row.status = row.location = row.body = None
+    release_interrupted(service.store)
