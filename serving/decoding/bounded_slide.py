@@ -69,7 +69,7 @@ class SlideProcess:
 
 
 class BoundedSlide(ClosedByWith):
-    """The Slide protocol over one process. `release` is called once, when it is closed."""
+    """The Slide protocol over one process. `release` is called once, when what was opened is closed."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class BoundedSlide(ClosedByWith):
         try:
             self.info = self._slide.info
         except BaseException:
-            self.close()
+            self._end()
             raise
 
     def read_box(self, image: int, level: int, box: BoxPx) -> Pixels:
@@ -105,10 +105,17 @@ class BoundedSlide(ClosedByWith):
         with self._lock:
             if not self._is_open:
                 return
-            self._is_open = False
+            try:
+                self._end()
+            finally:
+                self._release()
+
+    def _end(self) -> None:
+        self._is_open = False
+        try:
             self._slide.close()
+        finally:
             self._memory.close()
-            self._release()
 
     def _bytes_a_px(self, image: int) -> int:
         info = self.info.images[image]

@@ -30,7 +30,11 @@ class DecodingPool:
     def open(self, address: SlideAddress) -> BoundedSlide:
         """As open_slide does. Raises DecodingBusy where no place becomes free."""
         self._take_place()
-        return BoundedSlide(self._nursery, address, self.limits, release=self._places.release)
+        try:
+            return BoundedSlide(self._nursery, address, self.limits, release=self._places.release)
+        except BaseException:
+            self._places.release()
+            raise
 
     def keep_open(self, address: SlideAddress) -> BoundedSlide:
         """As `open`, for an owner that bounds the number of its slides: nobody waits for these."""

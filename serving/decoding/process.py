@@ -108,7 +108,7 @@ class DecodingProcess:
         if self._handle is not None:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._handle, signal.SIGKILL)
-            select.select([self._handle], [], [], END_S)
+            _wait_for(self._handle, END_S)
             os.close(self._handle)
 
 
@@ -179,6 +179,13 @@ def _handed_over(control: socket.socket, message: bytes, descriptors: list[int])
     if not answer:
         raise Ended
     return handles[0] if handles else None
+
+
+def _wait_for(handle: int, most_s: float) -> None:
+    """By poll: select takes no descriptor above 1023, and a service that many follow has more."""
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    poll.poll(1000 * most_s)
 
 
 def _ended(control: socket.socket, process: "subprocess.Popen[bytes]") -> None:

@@ -1,12 +1,13 @@
 """Decoding processes: what they may take, what they may reach, and that nobody else is harmed."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from ultraread.errors import DecodeCrash, DecodeTimeout, DecodingBusy, SlideEmpt
 from ultraread.serving.decoding import bounded_slide
 from ultraread.serving.decoding.limits import DecodeLimits
 from ultraread.serving.decoding.pool import DecodingPool
+from ultraread.serving.decoding.shared_memory import SharedMemory
 
 LIMITS = DecodeLimits(memory_bytes=2**28, open_s=20, tile_s=0.5, processes=2, deaths=1)
 BOX = BoxPx(0, 0, 64, 64)
@@ -68,10 +70,38 @@ def test_a_decoding_process_reaches_no_network_no_program_no_file_and_no_secret(
 ) -> None:
     assert pool.call(reach_out) == "Operation not permitted"
     assert pool.call(run_a_program) == "Operation not permitted"
-    assert pool.call(write_a_file, str(tmp_path / "left.txt")) == "File too large"
+    assert pool.call(write_a_file, str(tmp_path / "left.txt")) == "Operation not permitted"
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
     with closing(DecodingPool(LIMITS)) as another:
         assert another.call(secrets) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        (os.unlink, ("kept",)), (os.rename, ("kept", "lost")), (os.truncate, ("kept", 0)),
+        (os.open, ("kept", os.O_RDWR)), (os.open, ("kept", os.O_TRUNC)), (os.chmod, ("kept", 0o777)),
+        (os.link, ("kept", "twice")), (os.mkdir, ("new",)),
+        (os.kill, (os.getpid(), signal.SIGWINCH)), (resource.prlimit, (os.getpid(), resource.RLIMIT_CORE)),
+    ],
+)  # fmt: skip
+def test_a_decoder_that_was_taken_over_changes_no_file_and_no_other_process(
+    call: Callable[..., object], arguments: tuple[object, ...], pool: DecodingPool, tmp_path: Path
+) -> None:
+    (tmp_path / "kept").write_text("kept")
+    placed = [str(tmp_path / one) if isinstance(one, str) else one for one in arguments]
+    with pytest.raises(DecodeCrash, match="PermissionError"):
+        pool.call(call, *placed)
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("kept", "kept")]
+
+
+def test_shared_memory_keeps_its_size_whatever_a_decoder_does() -> None:
+    memory = SharedMemory(2**16)
+    for size in (0, 2**20):
+        with pytest.raises(PermissionError):
+            os.ftruncate(memory.descriptor, size)
+    assert memory.array((2**16,), np.uint8).sum() == 0
+    memory.close()
 
 
 def test_a_bounded_slide_is_the_slide(
@@ -139,6 +169,24 @@ def test_no_more_slides_are_open_than_the_limit_says(tmp_path: Path) -> None:
         pool.open(path).close()
 
 
+def test_a_service_with_thousands_of_connections_decodes_and_closes_too(tmp_path: Path) -> None:
+    path = address_of(write_tiff(tmp_path / "slide.tif", simulated_tissue(64, 64)))
+    limits = DecodeLimits(open_s=5, processes=1)
+    with closing(DecodingPool(limits)) as pool, _many_files_open(1100):
+        assert pool.call(abs, -1) == 1
+        for _ in range(2):
+            pool.open(path).close()
+
+
+def test_a_slide_that_finds_no_memory_to_share_leaves_its_place_to_others(tmp_path: Path) -> None:
+    path = address_of(write_tiff(tmp_path / "slide.tif", simulated_tissue(64, 64)))
+    with closing(DecodingPool(DecodeLimits(open_s=5, processes=1))) as pool:
+        pool.call(abs, -1)
+        with _no_more_files(), pytest.raises(OSError, match="Too many open files"):
+            pool.open(path)
+        pool.open(path).close()
+
+
 def test_the_nursery_may_die_too(tmp_path: Path) -> None:
     with closing(DecodingPool(LIMITS)) as pool:
         pool.call(os.getpid)
@@ -178,6 +226,29 @@ def test_no_decoding_process_survives_its_service(tmp_path: Path) -> None:
     service.stdout.close()
     _, alive = psutil.wait_procs(below, timeout=5)
     assert alive == []
+
+
+@contextmanager
+def _many_files_open(number: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * number), hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(number)]
+    try:
+        yield
+    finally:
+        for each in opened:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextmanager
+def _no_more_files() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _descendants() -> set[int]:
