@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
@@ -34,7 +34,7 @@ RECHECK_S = 2.0
 """Seconds between looks whether who follows is still let in."""
 AT_A_TIME = 500
 """Reads that one statement asks for."""
-DESCRIBED = {
+DESCRIBED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Events until the read ends.",
         "content": {
