@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from ultraread.errors import DatabaseUnreachable, ReadCancelled, ReadDeadlinePassed
+from ultraread.errors import DatabaseUnreachable, ReadCancelled, ReadDeadlinePassed, StorageFull
 from ultraread.serving.store.jobs import ClaimedRead, Jobs, LostLease
 
 log = logging.getLogger(__name__)
@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 RETRY_S = 1.0
 """Seconds between tries to reach the database."""
+NOT_NOW = (DatabaseUnreachable, StorageFull)
+"""What a write of the queue waits for the end of: nothing else could be written about the read either."""
 
 
 class Stopping(Exception):
@@ -23,15 +25,15 @@ class Stopping(Exception):
 
 
 def outlast(write: Callable[[], T], stop: threading.Event) -> T:
-    """Repeat a write of the queue until the database answers; each may be repeated, come or not.
+    """Repeat a write of the queue until the database takes it; each may be repeated, come or not.
 
-    Raises what the write raises; DatabaseUnreachable alone once the process is asked to stop.
+    Raises what the write raises; what is in NOT_NOW alone once the process is asked to stop.
     """
     began = time.monotonic()
     while True:
         try:
             return write()
-        except DatabaseUnreachable as outage:
+        except NOT_NOW as outage:
             log.warning("waiting for the database since %.0f s: %s", time.monotonic() - began, outage.what)
             if stop.wait(RETRY_S):
                 raise
@@ -52,6 +54,14 @@ class Heartbeat:
             raise self._why_not
         if self._asked_to_stop.is_set():
             raise Stopping
+
+    def wait(self, seconds: float) -> None:
+        """Sit still, unless something keeps the read from going on: raises what `check` does."""
+        until = time.monotonic() + seconds
+        while (left_s := until - time.monotonic()) > 0:
+            self.check()
+            self._asked_to_stop.wait(min(left_s, self._every_s))
+        self.check()
 
     def heard(self, is_cancelled: bool) -> None:
         """What a beat of somebody else's told."""

@@ -161,6 +161,7 @@ class Replayer:
         ours = self.house.settings
         slides = ours.slides_url or str(ours.slides_dir.absolute())
         there: dict[str, Any] = {"data_dir": data_dir, "slides_url": slides, "second_copy_url": None}
+        there |= {"storage_patience_s": 0.0}
         there |= {"range_tiles": _range_tiles(row, ours.range_tiles), "profile": "local"}
         return ours.model_copy(update=there | {"database_url": None, "database_url_file": None})
 

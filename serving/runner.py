@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -31,13 +32,14 @@ from ultraread.errors import (
 from ultraread.models.registry import ModelFolder
 from ultraread.serving import metrics
 from ultraread.serving.conclusion import ReadToConclude, SlideToConclude
-from ultraread.serving.heartbeat import Heartbeat, Stopping, outlast
+from ultraread.serving.heartbeat import NOT_NOW, Heartbeat, Stopping, outlast
 from ultraread.serving.live_models import ServedModel
 from ultraread.serving.provenance import Stopwatch
 from ultraread.serving.read_slide import ReadRequest, binding, prepare_slide, score_slide
 from ultraread.serving.results.folder import clear
 from ultraread.serving.score_tiles import RangeScores, RangeStore
 from ultraread.serving.settings import Settings
+from ultraread.serving.storage.durable import full_storage_coded
 from ultraread.serving.storage.slide_store import open_slide_store
 from ultraread.serving.store.calibrations import calibrations_of
 from ultraread.serving.store.checkpoints import RangeDigests
@@ -49,6 +51,9 @@ from ultraread.serving.store.tables import ReadRow, SlideRow
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
+"""Between tries to write where there was no room; each is twice as long as the one before."""
 
 Conclude = Callable[[ReadToConclude], tuple[EndState, ReadResult]]
 """Writes the result folders; returns the read's state and what MLflow shows of it."""
@@ -91,7 +96,7 @@ class ReadRunner:
             metrics.READS_TAKEN_OVER.add()
         try:
             with Heartbeat(self.jobs, claim, self.settings.heartbeat_s, self.stop) as heartbeat:
-                _OneRead(self, claim, heartbeat).run()
+                self._work_through(claim, heartbeat)
         except LostLease:
             log.warning("read %s belongs to another runner now", claim.read.id)
         except Stopping:
@@ -110,13 +115,33 @@ class ReadRunner:
             log.exception("read %s failed", claim.read.id)
             self._fail(claim, UltraReadError("the read failed inside UltraRead", "See the service's log."))
 
+    def _work_through(self, claim: ClaimedRead, heartbeat: Heartbeat) -> None:
+        """Where there is no room, wait for some and go on from the last range: the read stays ours meanwhile.
+
+        Raises StorageFull where there was none for `storage_patience_s`.
+        """
+        since, ranges_done, wait_s = time.monotonic(), 0, FIRST_WAIT_S
+        while True:
+            one = _OneRead(self, claim, heartbeat)
+            try:
+                with full_storage_coded("the read"):
+                    return one.run()
+            except StorageFull as full:
+                if one.ranges_done > ranges_done:
+                    since, ranges_done, wait_s = time.monotonic(), one.ranges_done, FIRST_WAIT_S
+                if time.monotonic() - since >= self.settings.storage_patience_s:
+                    raise
+                log.warning("read %s waits for room: %s", claim.read.id, full.what)
+                heartbeat.wait(wait_s)
+                wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
+
     def _hand_over(self, claim: ClaimedRead, how: Callable[[ClaimedRead], None]) -> None:
         """Without the database the lease ends by itself."""
-        with suppress(LostLease, DatabaseUnreachable):
+        with suppress(LostLease, *NOT_NOW):
             outlast(lambda: how(claim), self.stop)
 
     def _fail(self, claim: ClaimedRead, error: UltraReadError) -> None:
-        with suppress(LostLease, DatabaseUnreachable):
+        with suppress(LostLease, *NOT_NOW):
             outlast(lambda: self.jobs.fail(claim, error), self.stop)
             clear(self.settings.reads_dir / claim.read.id)
 
@@ -147,6 +172,7 @@ class _OneRead:
         scored = tuple(self._score(slide, served) for slide in slides)
         self.clock.lap("score_s")
         self.heartbeat.check()
+        clear(self._result)  # of a try that there was no room to end
         state, result = self.runner.conclude(self._to_conclude(scored))
         try:
             self._outlast(lambda: self.runner.jobs.finish(self.claim, state, result))

@@ -150,7 +150,7 @@ def publish(unfinished: Path, final: Path) -> None:
         unfinished.rename(final)
         fsync(final.parent)
     except OSError as failure:
-        raise StorageFull(f"{final} could not be written ({failure.strerror})") from failure
+        raise StorageFull(f"the result could not be written ({failure.strerror})") from failure
 
 
 def clear(folder: Path) -> None:

@@ -35,6 +35,12 @@ class DurabilitySettings(BaseModel):
         ge=0,
         description="Seconds after which a routine read that waits goes with the urgent ones.",
     )
+    storage_patience_s: float = Field(
+        default=3600,
+        ge=0,
+        description="Seconds that a running read waits for room on a full disk before it fails as "
+        "storage_full.",
+    )
     queue_days: int = Field(
         default=30,
         ge=1,
