@@ -7,7 +7,7 @@ from typing import Any
 SECRET_FIELDS = re.compile(r"(?i)(password|passwd|secret|token|authorization|cookie|api_?key|credential)")
 _SECRETS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), r"\1 [secret]"),
-    (re.compile(r"(?i)((?:password|passwd|secret|token|api_?key|authorization|cookie)\w*\s*[=:]\s*)[^\s,;&]+"),
+    (re.compile(r"(?i)((?:password|passwd|secret|token|api_?key|authorization|cookie)\w{0,40}\s*[=:]\s*)[^\s,;&]+"),
      r"\1[secret]"),
     (re.compile(r"://[^/\s:@]*:[^/\s@]+@"), "://[secret]@"),
     (re.compile(r"\bur[a-z]?_[A-Za-z0-9_-]{16,}"), "[secret]"),
@@ -18,13 +18,15 @@ _SECRETS = (
 )  # fmt: skip
 _SLIDE_NAMES = "tiff?|svs|scn|dm[34]|mrc|emd|ser|emi|dcm|zarr|png|jpe?g|bmp|ndpi|h5"
 _NAMES = (
-    (re.compile(r"""(["'])(?:[a-z0-9]+://|/)[^"'\n]*/[^"'\n]*\1"""), "[path]"),
+    (re.compile(r"""(["'])(?:[a-z0-9]+://|/)[^"'\n/]*/[^"'\n]*\1"""), "[path]"),
     (re.compile(r"(?<![\w/:.])/(?:[^\s/\"']+/)+[^\s\"',;:)]*"), "[path]"),
     (re.compile(r"\bs3://\S+"), "[path]"),
-    (re.compile(rf"(?i)[^\s/\"'=]+\.(?:{_SLIDE_NAMES})\b"), "[file]"),
+    (re.compile(rf"(?i)(?<![^\s/\"'=])[^\s/\"'=]+\.(?:{_SLIDE_NAMES})\b"), "[file]"),
     (re.compile(r"\b[^\W\d_]+(?:\^[^\W\d_]+)+\^*"), "[name]"),
 )  # fmt: skip
-"""Paths, names of slide files, and names of people as DICOM writes them (DOE^JANE)."""
+"""Paths, names of slide files, and names of people as DICOM writes them (DOE^JANE).
+
+Each takes time in proportion to the text: a library may log what somebody sent."""
 _KEPT = frozenset({"exception", "route", "time", "logger", "level", "deployment", "request_id", "read_id"})
 """Made by the service itself, from nothing that a caller chose."""
 
