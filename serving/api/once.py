@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from ultraread.errors import DatabaseUnreachable
+from ultraread.serving.api.answering import Answering
 from ultraread.serving.api.service import InService
 from ultraread.serving.store import idempotency
 from ultraread.serving.store.engine import Store
@@ -28,8 +29,8 @@ class AnswerOnce:
     key: str | None
     path: str
     worker: str
-    answering: set[tuple[str | None, str]]
-    """Site and key of every request that this process is answering."""
+    answering: Answering
+    """Of the process: by site and key."""
 
     def __call__(self, request: BaseModel, create: Create, resume: Create | None = None) -> JSONResponse:
         """What `answered` gives, as a response."""
@@ -44,15 +45,9 @@ class AnswerOnce:
         return self._keyed(self.key, request, create, resume or create) if self.key else create(new_id())
 
     def _keyed(self, key: str, request: BaseModel, create: Create, resume: Create) -> Answer:
-        mine = (self.store.site, key)
-        at_it = mine in self.answering
-        self.answering.add(mine)
-        try:
+        with self.answering.at((self.store.site, key)) as at_it:
             begun = idempotency.begin(self.store, key, _digest(self.path, request), self.worker, at_it)
             return begun if isinstance(begun, Answer) else self._created(key, begun, create, resume)
-        finally:
-            if not at_it:
-                self.answering.discard(mine)
 
     def _created(self, key: str, begun: Reserved, create: Create, resume: Create) -> Answer:
         try:

@@ -9,6 +9,7 @@ from ultraread.errors import AuthRequired
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.access.owner import write_owner_token
 from ultraread.serving.access.principal import LOCAL, Principal
+from ultraread.serving.api.answering import Answering
 from ultraread.serving.api.gate import asked_of
 from ultraread.serving.decoding.pool import DecodingPool
 from ultraread.serving.model_files import FittedModels
@@ -38,8 +39,8 @@ class Service:
     """The models of the settings, the default first."""
     decoding: DecodingPool
     principal: Principal = LOCAL
-    answering: set[tuple[str | None, str]] = field(default_factory=set)
-    """Site and Idempotency-Key of every request that this process is answering."""
+    answering: Answering = field(default_factory=Answering)
+    """By site and Idempotency-Key."""
 
     @property
     def who(self) -> str:

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from serving_api import FileSlide
 
 from ultraread.serving.access.principal import Role, Scope
+from ultraread.serving.api.answering import Answering
 from ultraread.serving.api.service import Service
 from ultraread.serving.api.tokens import NewToken
 from ultraread.serving.store.idempotency import release_interrupted
@@ -93,6 +94,19 @@ def test_a_filed_slide_is_not_filed_again(http: httpx.Client, em_field: Path) ->
     ]
     assert filed[0] == filed[1]
     assert len(http.get("/v1/slides").json()["items"]) == 1
+
+
+def test_a_request_is_being_answered_until_the_last_thread_at_it_has_gone() -> None:
+    """Else a third one would take for put down what the second does, and do it again."""
+    answering = Answering()
+    first, second = answering.at("k-1"), answering.at("k-1")
+    assert (first.__enter__(), second.__enter__()) == (False, True)
+    first.__exit__(None, None, None)
+    with answering.at("k-1") as is_another_at_it, answering.at("k-2") as is_another_at_the_other:
+        assert (is_another_at_it, is_another_at_the_other) == (True, False)
+    second.__exit__(None, None, None)
+    with answering.at("k-1") as is_another_at_it:
+        assert not is_another_at_it
 
 
 def test_fifty_at_once_make_one_read(http: httpx.Client, file_slide: FileSlide, em_field: Path) -> None:
