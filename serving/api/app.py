@@ -31,6 +31,7 @@ from ultraread.serving.api.gate import Gate, refuse_routes_without_rows, through
 from ultraread.serving.api.problems import PROBLEM_RESPONSES, answer_failures_with_problems
 from ultraread.serving.api.requests import Requests
 from ultraread.serving.api.results import results_router
+from ultraread.serving.api.root_task import a_root_task
 from ultraread.serving.api.service import open_service
 from ultraread.serving.api.session import rules_of
 from ultraread.serving.api.trailing import Trail
@@ -49,7 +50,8 @@ def create_api(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def closing_what_is_open(_app: FastAPI) -> AsyncIterator[None]:
         service.presence.begin()
-        yield
+        async with a_root_task():
+            yield
         service.presence.leave()
         viewer.close()
         service.decoding.close()
