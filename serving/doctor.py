@@ -46,6 +46,11 @@ def _check(name: str, look: Callable[[], str]) -> Check:
         return Check(name, look())
     except UltraReadError as error:
         return Check(name, f"error[{error.code}]: {error.what}. {error.remedy}", error.exit_status)
+    except (
+        Exception
+    ) as failure:  # of a driver or a library: where something is broken, anything may be raised
+        told = f"error[{UltraReadError.code}]: this cannot be looked at ({type(failure).__name__})"
+        return Check(name, told, UltraReadError.exit_status)
 
 
 def _models() -> str:

@@ -235,11 +235,12 @@ def _follow(file: Path, begin: int, stream: TextIO, stop: threading.Event) -> No
 
 
 def _reopened(file: Path, opened: TextIO | None) -> TextIO | None:
-    """The file of this name, from its beginning, where another one was put away."""
+    """The file of this name, from its beginning, where another one was put away, or this one was emptied."""
     with suppress(FileNotFoundError):
         if opened is None:
             return _opened(file, 0)
-        if file.stat().st_ino != os.fstat(opened.fileno()).st_ino:
+        now, is_of = file.stat(), os.fstat(opened.fileno())
+        if now.st_ino != is_of.st_ino or now.st_size < opened.tell():
             opened.close()
             return _opened(file, 0)
     return opened

@@ -24,6 +24,8 @@ from ultraread.serving.store.schema import head, revision
 BELIEVED_S = 2.0
 """An answer holds that long: whoever may ask may ask often."""
 STORAGE_BELIEVED_S = 15.0
+PATIENCE_S = 5.0
+"""Who asks while others look waits no longer: what hangs must not take every thread of the service."""
 LOOKS = ("draining", "database", "schema", "clock", "disk", "storage", "runners", "models", "outbox")
 SEE_LOG = "Wait a minute; then see the service's log."
 ASK_DOCTOR = "Run `ultraread doctor` on the machine."
@@ -53,15 +55,20 @@ class Readiness:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings, self._store = settings, store
         self._lock = threading.Lock()
+        self._looking_at = LOOKS[0]
         self._last: tuple[float, list[Look]] = (-BELIEVED_S, [])
         self._storage = _Remembered(lambda: target_at(settings.slides_place).check(), STORAGE_BELIEVED_S)
 
     def looks(self) -> list[Look]:
-        """Every check, in an order in which a failing one explains those that follow."""
-        with self._lock:
+        """Every check, in an order in which a failing one explains what follows; one that hangs, alone."""
+        if not self._lock.acquire(timeout=PATIENCE_S):
+            return [Look(self._looking_at, False, f"no answer in {PATIENCE_S:g} s", ASK_DOCTOR)]
+        try:
             if time.monotonic() - self._last[0] >= BELIEVED_S or self._draining():
                 self._last = (time.monotonic(), list(self._all()))
             return self._last[1]
+        finally:
+            self._lock.release()
 
     def _draining(self) -> bool:
         return draining_of(self._settings).is_on
@@ -71,7 +78,9 @@ class Readiness:
             self._refuse_draining, self._database, self._schema, self._clock, self._disk, self._storage,
             self._runners, self._models, self._outbox,
         )  # fmt: skip
-        yield from map(_look, LOOKS, checks)
+        for name, check in zip(LOOKS, checks, strict=True):
+            self._looking_at = name
+            yield _look(name, check)
 
     def _refuse_draining(self) -> None:
         if self._draining():

@@ -90,8 +90,8 @@ def asked_of(request: Request) -> Asked:
     return asked
 
 
-def through_the_gate(request: Request) -> None:
-    """Dependency of every route."""
+async def through_the_gate(request: Request) -> None:
+    """Dependency of every route; one that were no coroutine would take a thread."""
     asked_of(request)
 
 

@@ -31,8 +31,8 @@ class ReadinessShown(BaseModel):
 
 
 @router.get("/healthz")
-def health() -> dict[str, str]:
-    """The process answers."""
+async def health() -> dict[str, str]:
+    """The process answers; it needs no thread for that, which others may all have."""
     return {"status": "ok"}
 
 

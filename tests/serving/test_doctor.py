@@ -46,6 +46,15 @@ def test_settings_that_cannot_be_end_the_examination(told: Told) -> None:
         assert lacking in checks["settings"].told
 
 
+def test_a_database_that_is_none_hides_no_other_check(told: Told) -> None:
+    (told.folder / "data").mkdir(mode=0o700)
+    (told.folder / "data" / "ultraread.db").write_bytes(b"no database" * 1000)
+    checks = told()
+    assert tuple(checks) == EVERY_CHECK
+    assert [name for name, check in checks.items() if not check.ok] == ["schema"]
+    assert checks["schema"].told == "error[internal]: this cannot be looked at (DatabaseError)"
+
+
 def test_a_token_that_others_may_read(told: Told) -> None:
     told()
     token = told.folder / "data" / "owner.token"

@@ -162,6 +162,20 @@ def test_a_disk_without_room_stops_nothing(log: logging.Logger, plan: LogPlan) -
     log.warning("into nothing")
 
 
+def test_a_file_that_is_emptied_is_shown_from_its_beginning(tmp_path: Path) -> None:
+    plan = LogPlan(str(tmp_path), file_bytes=800, files=1)
+    stream = io.StringIO()
+    with logging_into(plan, "Runner"), shown(plan, stream):
+        for number in range(10):
+            logging.getLogger("ultraread").warning("line %d", number)
+            until = time.monotonic() + 5
+            while f'line {number}"' not in stream.getvalue() and time.monotonic() < until:
+                time.sleep(0.02)
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == [
+        f"line {number}" for number in range(10)
+    ]
+
+
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_what_is_appended_is_shown(log: logging.Logger, plan: LogPlan, is_terminal: bool) -> None:
     log.warning("before")

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import yaml
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
+from ultraread.serving import readiness
 from ultraread.serving.api.service import Service
 from ultraread.serving.draining import draining_of
 from ultraread.serving.log_plan import LogPlan
@@ -113,6 +116,23 @@ def test_readiness_tells_nobody_where_things_are(
     told = httpx.get(f"{http.base_url}/readyz").text
     assert '"storage_unreachable"' in told
     assert str(tmp_path) not in told
+
+
+def test_a_store_that_hangs_holds_up_nobody_but_who_asked_first(
+    api: FastAPI, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "PATIENCE_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+        asked = Readiness(settings.model_copy(update={"slides_url": "s3://slides"}), api.state.service.store)
+        first = threading.Thread(target=asked.looks, daemon=True)
+        first.start()
+        connection, _ = silent.accept()
+        (look,) = asked.looks()
+        assert (look.name, look.ok, look.told) == ("storage", False, "no answer in 0.2 s")
+    connection.close()
 
 
 def test_metrics_are_what_prometheus_reads(http: httpx.Client, api: FastAPI) -> None:
