@@ -21,7 +21,13 @@ from ultraread.datasets.scan_record.facts import filed_image
 from ultraread.datasets.slide import Slide
 from ultraread.datasets.slide_address import FileAddress, SlideAddress
 from ultraread.datasets.slide_digest import digest_slide
-from ultraread.errors import InputRefused, RequestInvalid, UploadChecksumMismatch, UploadConflict
+from ultraread.errors import (
+    DatabaseUnreachable,
+    InputRefused,
+    RequestInvalid,
+    UploadChecksumMismatch,
+    UploadConflict,
+)
 from ultraread.serving.api import bodies
 from ultraread.serving.api.service import Service
 from ultraread.serving.ingest.fetch import drop_all, fetch_slide
@@ -100,6 +106,8 @@ def _kept(service: Service, slide: NewSlide, paths: Sequence[Path]) -> ScanRecor
     service.slides.put(slide.id, slide.files, paths)
     try:
         record = _filed(service, slide)
+    except DatabaseUnreachable:
+        raise  # it may be filed: files without a row are `storage orphans`, a row without files is a loss
     except BaseException:
         service.slides.drop(slide.id, slide.files)
         raise

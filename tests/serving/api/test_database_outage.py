@@ -32,6 +32,19 @@ class CutNthReply(CutReply):
         return super().asked(line, piece)
 
 
+@dataclass
+class CutReplyAfter(CutReply):
+    """The reply is lost to whoever said this before, on the same connection."""
+
+    said: bytes = b""
+    by: Line | None = None
+
+    def asked(self, line: Line, piece: bytes) -> bytes:
+        if self.said in piece:
+            self.by = line
+        return super().asked(line, piece) if line is self.by else piece
+
+
 @pytest.fixture
 def proxy(postgres_url: str) -> Iterator[CuttingProxy]:
     with cutting(postgres_url) as between:
@@ -74,3 +87,20 @@ def test_a_request_whose_answer_got_lost_is_found_by_its_repeat(
     assert [answer.status_code for answer in again] == [201, 201]
     assert again[0].json() == again[1].json()
     assert len(behind.get("/v1/cases").json()["items"]) == 1
+
+
+def test_a_slide_whose_filing_is_in_doubt_keeps_its_files(
+    behind: httpx.Client, proxy: CuttingProxy, em_field: Path
+) -> None:
+    """Files without a row are found and removed by `storage orphans`; a row without files is a lost slide."""
+    data = em_field.read_bytes()
+    upload = behind.post("/v1/uploads", json={"file_name": "a.tif", "bytes": len(data)}).json()["id"]
+    whole = {"Content-Range": f"bytes 0-{len(data) - 1}/{len(data)}"}
+    assert behind.put(f"/v1/uploads/{upload}", content=data, headers=whole).json()["missing"] == []
+    proxy.fault = CutReplyAfter(COMMIT, said=b"INSERT INTO slides ")
+    first = behind.post("/v1/slides", json={"upload_ids": [upload]}, headers=KEY)
+    assert first.json()["code"] == "database_unreachable"
+    proxy.heal()
+    filed = behind.post("/v1/slides", json={"upload_ids": [upload]}, headers=KEY)
+    assert filed.status_code == 201
+    assert behind.get(f"/v1/slides/{filed.json()['id']}/images/0/thumbnail").status_code == 200
