@@ -11,7 +11,14 @@ from sqlalchemy.orm import Session
 
 from ultraread.errors import AuthForbidden, AuthInvalid
 from ultraread.serving.access.id_tokens import REFUSED, Claims, NewLogin
-from ultraread.serving.access.people import NAME, Vouched, add_user, set_roles, user_of
+from ultraread.serving.access.people import (
+    NAME,
+    Vouched,
+    add_user,
+    is_of_the_service,
+    set_roles,
+    user_of,
+)
 from ultraread.serving.access.principal import Principal, Role
 from ultraread.serving.access.tokens import principal_of_user
 from ultraread.serving.setting_groups.access import AccessSettings
@@ -132,7 +139,7 @@ def _name(session: Session, settings: AccessSettings, vouched: Vouched, claims: 
     """The claim's, where it may stand in the audit trail and is nobody's; else one that tells nothing."""
     stated = str(claims.get(settings.oidc_name_claim, ""))
     taken = session.scalar(select(UserRow.id).where(UserRow.name == stated))
-    if re.fullmatch(NAME, stated) and taken is None:
+    if re.fullmatch(NAME, stated) and taken is None and not is_of_the_service(stated):
         return stated
     return f"user-{_hash(f'{vouched.issuer} {vouched.subject}')[:12]}"
 

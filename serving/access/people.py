@@ -18,6 +18,8 @@ from ultraread.serving.store.scope import site_of
 SITE = r"[a-z0-9][a-z0-9-]{0,31}"
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 """No e-mail address, no `token:`: it stands in the audit trail for ever."""
+OF_THE_SERVICE = frozenset({"local", "login", "nobody", "scrub", "service", "system"})
+"""What the audit trail calls the machine's operator, a login, a stranger, and the service's own work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ def add_user(
     Raises RequestInvalid: names are used once, also those of users that were removed.
     """
     refuse_name(NAME, name, "user")
+    if is_of_the_service(name):
+        raise RequestInvalid(f"{name} is what the audit trail calls the service", "Choose another name.")
     site = site_of(session)
     if session.get(SiteRow, site) is None:
         raise RequestInvalid(f"there is no site {site}", "See `ultraread sites ls`.")
@@ -119,6 +123,11 @@ def remove_user(session: Session, row: UserRow, who: str) -> UserRow:
         row.revision += 1
         AuditLog(session).append(who, "user_removed", row.id, {"name": row.name})
     return row
+
+
+def is_of_the_service(name: str) -> bool:
+    """Whether the audit trail would not tell a user of this name from the service."""
+    return name.casefold() in OF_THE_SERVICE or re.match(r"(runner|upkeep)-\d", name) is not None
 
 
 def refuse_name(pattern: str, name: str, of: str) -> None:

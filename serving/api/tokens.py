@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field, PlainSerializer
 
-from ultraread.errors import TokenShownBefore
+from ultraread.errors import RequestInvalid, TokenShownBefore
 from ultraread.serving.access import people, tokens
 from ultraread.serving.access.principal import Role, Scope
 from ultraread.serving.api.bodies import Body, Page, Shown
@@ -131,6 +131,8 @@ def revoke_token(token_id: str, service: InService) -> Token:
 @router.post("/v1/users", status_code=201, response_model=User)
 def add_user(wanted: NewUser, service: InService, once: Once) -> JSONResponse:
     """Add a user to this site."""
+    if (wanted.issuer is None) != (wanted.subject is None):
+        raise RequestInvalid("issuer and subject belong together", "Give both, or neither.")
     vouched = people.Vouched(wanted.issuer, wanted.subject) if wanted.issuer and wanted.subject else None
 
     def create(user_id: str) -> Answer:

@@ -90,10 +90,11 @@ def test_without_a_login_there_is_no_session(http: httpx.Client) -> None:
     assert http.get("/v1/session").json()["code"] == "auth_required"
 
 
-def test_an_e_mail_address_is_no_name_for_the_audit_trail(
-    provider: ProviderProcess, http: httpx.Client
+@pytest.mark.parametrize("called", ["d.roe@north.example", "Local", "runner-7"])
+def test_an_e_mail_address_or_the_service_s_own_is_no_name_for_the_audit_trail(
+    provider: ProviderProcess, http: httpx.Client, called: str
 ) -> None:
-    log_in(provider, http, "d.roe@north.example")
+    log_in(provider, http, called)
     who = http.get("/v1/session").json()["who"]
     assert who.startswith("user-")
     assert "@" not in http.get("/v1/audit").text
@@ -122,6 +123,9 @@ def test_an_administrator_names_who_may_log_in_and_the_provider_no_roles(
     with service(tmp_path, provider.issuer, **stated) as http:
         new = {"name": "grace", "roles": ["submitter"], "issuer": provider.issuer, "subject": "g.roe"}
         token = (tmp_path / "data/owner.token").read_text().strip()
+        for refused in ({"name": "local"}, {"subject": None}):
+            answer = http.post("/v1/users", json={**new, **refused}, headers=bearer(token))
+            assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
         made = http.post("/v1/users", json=new, headers=bearer(token))
         assert made.status_code == 201, made.text
         answer = log_in(provider, http, "g.roe")
