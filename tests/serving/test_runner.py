@@ -1,97 +1,26 @@
 """The runner with a real store and a real model, its scorer in this process."""
 
-import errno
 import json
-import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytest
-from addresses import together
 from filed import end_lease
 from postgres import Postgres
+from reading_house import CASE, SCALE, House, Score, counting
 from simulated import cut_off, flip_bit, simulated_tissue, write_tiff
-from tiny_model import tiny_model
 
-from ultraread.datasets.open_slide import open_slide
-from ultraread.datasets.slide_digest import digest_slide
 from ultraread.errors import ReadCancelled, Unavailable
-from ultraread.models.classifier import OnnxClassifier
-from ultraread.models.registry import ModelFolder
 from ultraread.serving.conclusion import ReadToConclude, conclude_read
-from ultraread.serving.live_models import ServedModel
-from ultraread.serving.runner import ReadRunner
-from ultraread.serving.score_tiles import RangeScorer, RangeScores, RangeTask
-from ultraread.serving.settings import Settings, prepare_folders
+from ultraread.serving.score_tiles import RangeScores, RangeTask
 from ultraread.serving.store import outbox
 from ultraread.serving.store.clock import LONG_AGO
-from ultraread.serving.store.engine import open_store
-from ultraread.serving.store.ids import new_id
-from ultraread.serving.store.jobs import EndState, Jobs, NewRead, ReadResult
-from ultraread.serving.store.records import NewSlide, file_case, file_slide
+from ultraread.serving.store.jobs import EndState, ReadResult
 from ultraread.serving.store.stored_name import stored_name
 from ultraread.serving.store.tables import ReadRow
-
-CASE = "C-1"
-SCALE = {"nm_per_px": 4.6, "tolerance": 0.05, "reason": "as Dr Example said"}
-
-
-Score = Callable[[Iterable[RangeTask]], Iterator[RangeScores]]
-
-
-class House:
-    """A service without HTTP and Ray: settings, store, queue, model, runner."""
-
-    def __init__(self, folder: Path, **stated: Any) -> None:  # noqa: ANN401  # settings of any type
-        self.settings = Settings(
-            data_dir=folder / "data", range_tiles=4, heartbeat_s=0.05, lease_s=5, **stated
-        )
-        prepare_folders(self.settings)
-        self.model: ModelFolder = tiny_model(folder / "model")
-        self.store = open_store(self.settings.database_address)
-        self.jobs = Jobs(self.store, self.settings.lease_s, self.settings.max_attempts)
-        self.scorer = RangeScorer(OnnxClassifier(self.model, threads=1))
-        with self.store.writing() as session:
-            file_case(session, CASE, "a test")
-
-    def file(self, path: Path, *others: Path) -> str:
-        """File a copy of the slide, which may have more files, under the case."""
-        digest, slide_id = digest_slide(together(path, *others)), new_id()
-        (self.settings.slides_dir / slide_id).mkdir()
-        for number, each in enumerate((path, *others)):
-            kept = self.settings.slides_dir / slide_id / stored_name(number, each.name)
-            kept.write_bytes(each.read_bytes())
-        with open_slide(path) as slide:
-            images = tuple({"index": image.index} for image in slide.info.images)
-        files = tuple({"name": f.name, "sha256": f.sha256, "bytes": f.bytes} for f in digest.files)
-        with self.store.writing() as session:
-            file_slide(
-                session, NewSlide(slide_id, digest.sha256, "tiff", files, images, case_id=CASE), "a test"
-            )
-        return slide_id
-
-    def request(self, *slide_ids: str, case_id: str | None = None) -> str:
-        card = self.model.card
-        read = NewRead(
-            id=new_id(), case_id=case_id, slide_ids=slide_ids, slide_sha256s=(), model_name=card.name,
-            model_version=card.version, model_onnx_sha256=card.sha256,
-            model_card_sha256=self.model.card_sha256, request={"region": None, "scale": SCALE},
-        )  # fmt: skip
-        return self.jobs.enqueue(read, "a test").id
-
-    def runner(self, score: Score | None = None) -> ReadRunner:
-        served = ServedModel(self.model, score or (lambda tasks: map(self.scorer, tasks)))
-        self.stop = threading.Event()
-        return ReadRunner(
-            self.settings, self.jobs, lambda *_: served, conclude_read, "a runner", stop=self.stop
-        )
-
-    def read(self, read_id: str) -> ReadRow:
-        with self.store.reading() as session:
-            return session.get_one(ReadRow, read_id)
 
 
 @pytest.fixture
@@ -177,46 +106,6 @@ def test_tiles_of_a_field_without_result_count_as_not_looked_at(house: House, tm
     case = json.loads((house.settings.result_dir(read_id, epoch=1) / "case.json").read_text())
     assert (case["coverage"]["tiles_planned"], case["coverage"]["tiles_failed"]) == (16 + 256, 256)
     assert {finding["assertion"] for finding in case["findings"]} == {"not_assessed"}
-
-
-def test_a_read_waits_for_room_on_a_full_disk_and_goes_on_from_its_last_range(
-    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """There is none for the second range, and none for the name of the result."""
-    read_id = house.request(house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256))))
-    _fill_the_disk(monkeypatch, lambda call, is_result: call == 2 or is_result)
-    scored: list[int] = []
-    house.runner(_counting(house, scored)).run_next()
-    read = house.read(read_id)
-    assert (read.state, read.epoch, read.attempts, scored) == ("succeeded", 1, 0, [0, 1, 1, 2, 3])
-    assert (house.settings.result_dir(read_id, epoch=1) / read.slide_ids[0] / "findings.json").is_file()
-
-
-def test_a_disk_that_stays_full_ends_the_read_with_its_own_code_and_leaves_nothing(
-    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read_id = house.request(house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256))))
-    _fill_the_disk(monkeypatch, lambda call, is_result: True, once=False)
-    impatient = house.settings.model_copy(update={"storage_patience_s": 0.5})
-    replace(house.runner(), settings=impatient).run_next()
-    assert house.read(read_id).error_code == "storage_full"
-    assert not (house.settings.reads_dir / read_id).exists()
-
-
-def test_a_read_that_waits_for_room_is_cancelled_and_given_back_as_any_other(
-    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    slide = house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256)))
-    cancelled, stopped = house.request(slide), house.request(slide)
-    asks: list[Callable[[], object]] = [
-        lambda: house.jobs.request_cancel(cancelled, "a test"),
-        lambda: house.stop.set(),  # noqa: PLW0108  # that of the runner of then
-    ]
-    _fill_the_disk(monkeypatch, lambda call, is_result: bool(asks.pop(0)()) or True, once=False)
-    for _ in range(2):
-        house.runner().run_next()
-    assert house.read(cancelled).state == "cancelled"
-    assert (house.read(stopped).state, house.read(stopped).attempts) == ("running", 0)
 
 
 def test_an_aggregator_that_dies_pauses_the_read_and_the_next_attempt_ends_it(
@@ -318,7 +207,7 @@ def test_a_checkpoint_that_rotted_is_named_and_its_range_is_scored_again(
     rotten = house.settings.reads_dir / read_id / "work" / slide / "00000-0000001.npz"
     flip_bit(rotten, rotten.stat().st_size // 2)
     scored: list[int] = []
-    assert house.runner(_counting(house, scored)).run_next()
+    assert house.runner(counting(house, scored)).run_next()
     read = house.read(read_id)
     assert (read.state, sorted(scored), read.ranges_scored) == ("succeeded", [1, 2, 3], 5)
     assert "00000-0000001.npz is not as it was written" in caplog.text
@@ -339,7 +228,7 @@ def test_a_range_that_rots_before_it_is_counted_gives_no_result_but_a_second_try
     assert house.read(read_id).state == "running"
     end_lease(house.store, read_id)
     scored: list[int] = []
-    house.runner(_counting(house, scored)).run_next()
+    house.runner(counting(house, scored)).run_next()
     assert (house.read(read_id).state, scored) == ("succeeded", [2])
 
 
@@ -353,7 +242,7 @@ def test_a_runner_that_is_asked_to_stop_gives_its_read_back_after_the_range(
     assert not runner.run_next(), "it claims nothing any more"
     assert (house.read(read_id).attempts, house.read(read_id).ranges_done) == (0, 1)
     scored: list[int] = []
-    assert house.runner(_counting(house, scored)).run_next(), "another one need not wait for the lease"
+    assert house.runner(counting(house, scored)).run_next(), "another one need not wait for the lease"
     assert sorted(scored) == [1, 2, 3]
 
 
@@ -432,15 +321,6 @@ def _stopping_after(house: House, ranges: int) -> Score:
     return score
 
 
-def _counting(house: House, scored: list[int]) -> Score:
-    def score(tasks: Iterable[RangeTask]) -> Iterator[RangeScores]:
-        for task in tasks:
-            scored.append(task.number)
-            yield house.scorer(task)
-
-    return score
-
-
 def _damaged(path: Path) -> Path:
     """A slide of which half the stored tiles are cut off."""
     return cut_off(write_tiff(path, simulated_tissue(1024, 1024)), keep=0.5)
@@ -448,22 +328,3 @@ def _damaged(path: Path) -> Path:
 
 def _let_the_lease_end(house: House, read_id: str) -> None:
     end_lease(house.store, read_id)
-
-
-def _fill_the_disk(
-    monkeypatch: pytest.MonkeyPatch, is_full: Callable[[int, bool], bool], *, once: bool = True
-) -> None:
-    """No room where `is_full` says so of a call of fsync, by its number and by whether it is of a result;
-    `once` of either.
-    """
-    fsync, calls, refused = os.fsync, [0], set[bool]()
-
-    def no_room(descriptor: int) -> None:
-        calls[0] += 1
-        is_result = "result-1" in os.readlink(f"/proc/self/fd/{descriptor}")
-        if is_full(calls[0], is_result) and not (once and is_result in refused):
-            refused.add(is_result)
-            raise OSError(errno.ENOSPC, "No space left on device")
-        fsync(descriptor)
-
-    monkeypatch.setattr("os.fsync", no_room)
