@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ultraread.errors import SlideEmpty
+from ultraread.models.formula import Formula
 
 DOUBLES = Path(__file__).with_name("doubles")
 
@@ -78,3 +79,12 @@ class _Smuggled:
 
 def answer_with_code() -> object:
     return _Smuggled()
+
+
+class _Called:
+    def __reduce__(self) -> tuple[Formula, tuple[dict[str, float]]]:
+        return Formula("1 + 1", ()), ({},)
+
+
+def answer_with_a_formula() -> object:
+    return _Called()

@@ -15,6 +15,7 @@ import psutil
 import pytest
 from harmful import (
     abort,
+    answer_with_a_formula,
     answer_with_code,
     fill,
     hang,
@@ -54,6 +55,7 @@ def pool() -> Iterator[DecodingPool]:
         (hang, DecodeTimeout, r"more than 0\.2 s"),
         (fill, DecodeCrash, "more than 256 MiB"),
         (answer_with_code, DecodeCrash, "ended"),
+        (answer_with_a_formula, DecodeCrash, "ended"),
         (refuse, SlideEmpty, "no bytes"),
     ],
 )
