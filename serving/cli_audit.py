@@ -130,6 +130,7 @@ def export(
     from ultraread.serving.audit.checkpoints import seal_all
     from ultraread.serving.audit.export import exported
     from ultraread.serving.audit.trail import DatabaseTrail
+    from ultraread.serving.store.access_tables import SiteRow
     from ultraread.serving.store.audit import AuditLog
     from ultraread.serving.store.clock import utc_now
 
@@ -137,6 +138,8 @@ def export(
         raise OutputExists(f"{out} exists")
     with opened(config, data_dir) as house:
         with house.store.writing() as session:
+            if session.get(SiteRow, site) is None:
+                raise NotFound(f"there is no site {site}", "See `ultraread sites ls`.")
             AuditLog(session, site).append("local", "audit_exported", site)
         seal_all(house.store)
         with house.store.reading() as session:

@@ -50,8 +50,12 @@ def take_due(store: Store, hold_s: float = SENDING_S) -> PendingRun | None:
     """Take MLflow's row that is due longest, for `hold_s`: if this process dies, another takes it then."""
     of_mlflow = OutboxRow.kind.in_((MLFLOW_RUN, SHADOW_RUN))
     due = select(OutboxRow).where(of_mlflow, OutboxRow.sent.is_(None), OutboxRow.due <= steady_now())
+    due = due.order_by(OutboxRow.due).limit(1)
+    with store.reading() as session:
+        if session.scalars(due).first() is None:
+            return None
     with store.writing() as session:
-        row = session.scalars(due.order_by(OutboxRow.due).limit(1)).first()
+        row = session.scalars(due).first()
         if row is None:
             return None
         row.attempts, row.due = row.attempts + 1, steady_in(hold_s)

@@ -10,7 +10,7 @@ import pytest
 from command_line import ultraread
 from working_house import WorkingHouse, working_house
 
-from ultraread.errors import ConfigInsecure
+from ultraread.errors import ConfigInsecure, NotFound
 from ultraread.serving.audit.checkpoints import signer_of
 from ultraread.serving.settings import load_settings
 
@@ -117,6 +117,15 @@ def test_an_export_for_table_programs_has_a_row_an_event(working: WorkingHouse, 
     assert header.startswith("sequence,at,who,what,subject,why")
     assert len(rows) == len(events(working))
     assert ultraread("audit", "verify", out).status == 2
+
+
+def test_a_site_that_is_not_there_gets_no_trail_from_being_exported(
+    working: WorkingHouse, tmp_path: Path
+) -> None:
+    told = ultraread("audit", "export", "--site", "mian", "--out", tmp_path / "a.jsonl", *data_dir(working))
+    assert (told.status, (tmp_path / "a.jsonl").exists()) == (NotFound.exit_status, False)
+    told = ultraread("audit", "verify", "--json", *data_dir(working))
+    assert [one["site"] for one in told.printed] == ["main"]
 
 
 def test_without_a_key_the_trail_is_unsigned_and_says_so(tmp_path: Path) -> None:
