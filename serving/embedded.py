@@ -108,16 +108,18 @@ def deploy(settings: Settings, models: list[ModelFolder], http: dict[str, Any], 
 
 
 def drain(settings: Settings) -> None:
-    """Hand back reads, finish what is under way, and stop all but the classifiers; within the grace."""
+    """Hand back reads, finish what is under way, and stop all but the classifiers; within the grace.
+
+    Where that is cut short, the service goes on saying that it drains, until its next start: whoever stopped
+    taking reads does not begin again.
+    """
     from ray import serve
 
     draining = draining_of(settings)
     draining.begin()
-    try:
-        wait_until_handed_back(settings)
-        serve.delete(APPLICATION)
-    finally:
-        draining.end()
+    wait_until_handed_back(settings)
+    serve.delete(APPLICATION)
+    draining.end()
 
 
 def environment_of_workers(settings: Settings) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def _of_sums(sums: Sums) -> Iterator[Metric]:
         family = CounterMetricFamily(counter.name, counter.told, labels=counter.labels)
         for (name, labels), value in sums.items():
             if name == counter.name:
-                family.add_metric([dict(labels)[label] for label in counter.labels], value)
+                family.add_metric(_values(counter.labels, labels), value)
         yield family
     for durations in DURATIONS:
         yield _histogram(durations, sums)
@@ -108,7 +108,7 @@ def _histogram(durations: Durations, sums: Sums) -> Metric:
     counted: defaultdict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
     seconds: defaultdict[tuple[str, ...], float] = defaultdict(float)
     for (name, labels), value in sums.items():
-        key = tuple(dict(labels).get(label, "") for label in durations.labels)
+        key = tuple(_values(durations.labels, labels))
         if name == f"{durations.name}_bucket":
             counted[key][dict(labels)["le"]] = value
         elif name == f"{durations.name}_sum":
@@ -118,6 +118,12 @@ def _histogram(durations: Durations, sums: Sums) -> Metric:
         upto = list(zip(bounds, accumulate(buckets.get(bound, 0.0) for bound in bounds), strict=True))
         family.add_metric(list(key), upto, seconds[key])
     return family
+
+
+def _values(of: Iterable[str], labels: Iterable[tuple[str, str]]) -> list[str]:
+    """Empty for a label that the version which counted did not know: sums outlive versions."""
+    known = dict(labels)
+    return [known.get(label, "") for label in of]
 
 
 def _gauge(name: str, told: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Metric:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 import socket
 import threading
 import time
@@ -16,7 +17,7 @@ import yaml
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from ultraread.serving import readiness
+from ultraread.serving import embedded, readiness
 from ultraread.serving.api.service import Service
 from ultraread.serving.draining import draining_of
 from ultraread.serving.log_plan import LogPlan
@@ -24,6 +25,7 @@ from ultraread.serving.logs import logging_into
 from ultraread.serving.presence import Presence
 from ultraread.serving.readiness import Readiness
 from ultraread.serving.settings import Settings
+from ultraread.serving.store import counts
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 NAMES_IN_RULES = re.compile(r"ultraread_[a-z_]+")
@@ -106,6 +108,18 @@ def test_a_stopping_service_says_so_at_once(http: httpx.Client, settings: Settin
     assert http.get("/healthz").status_code == 200
 
 
+def test_a_stop_that_is_cut_short_leaves_no_service_that_says_it_is_ready(
+    http: httpx.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hurried(_settings: Settings) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(embedded, "wait_until_handed_back", hurried)
+    with pytest.raises(KeyboardInterrupt):
+        embedded.drain(settings)
+    assert http.get("/readyz").json()["status"] == "draining"
+
+
 def test_readiness_tells_nobody_where_things_are(
     http: httpx.Client, api: FastAPI, settings: Settings, tmp_path: Path
 ) -> None:
@@ -151,6 +165,15 @@ def test_metrics_are_what_prometheus_reads(http: httpx.Client, api: FastAPI) -> 
     buckets = [one.value for one in families["ultraread_request_seconds"].samples if one.labels.get("le")]
     assert buckets
     assert families["ultraread_store_up"].samples[0].value == 1
+
+
+def test_metrics_outlive_the_labels_that_an_older_version_counted_by(
+    http: httpx.Client, api: FastAPI
+) -> None:
+    service: Service = api.state.service
+    counts.add(service.store, {("ultraread_reads_ended_total", (("state", "failed"),)): 2.0})
+    answer = http.get("/metrics")
+    assert 'ultraread_reads_ended_total{code="",state="failed"} 2.0' in answer.text
 
 
 def test_metrics_need_a_token(http: httpx.Client) -> None:
