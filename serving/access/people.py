@@ -108,7 +108,7 @@ def set_roles(
     """From now on these; also for tokens and sessions that are there. Raises PreconditionFailed."""
     if seen is not None and seen != row.revision:
         raise PreconditionFailed(f"user {row.id} is at revision {row.revision}")
-    before, row.roles = row.roles, sorted(roles)
+    before, row.roles = row.roles, sorted(map(str, roles))
     row.revision += 1
     AuditLog(session).append(
         who, "user_roles_set", row.id, {"name": row.name}, old=before, new=list(row.roles)

@@ -102,11 +102,11 @@ class ReadWatch:
         told: Read | None = None
         with self._followed_by(read, principal) as followed:
             while True:
-                news = followed.news
-                if followed.read != told:
-                    told = followed.read
-                    yield _event(told)
-                if ReadState(told.state).has_ended:
+                news, read_now = followed.news, followed.read
+                if read_now != told:
+                    told = read_now
+                    yield _event(read_now)
+                if ReadState(read_now.state).has_ended:
                     return
                 if self._is_closing or principal in self._gone or time.monotonic() >= until:
                     yield ASK_AGAIN
