@@ -1,6 +1,7 @@
 """Digests of files."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,9 +14,10 @@ def sha256_of_file(path: Path) -> str:
         return sha256_of_stream(stream)
 
 
-def sha256_of_stream(stream: BinaryIO) -> str:
-    """Hex digest of what is left of a stream, read in pieces."""
+def sha256_of_stream(stream: BinaryIO, hear: Callable[[bytes], object] = lambda piece: None) -> str:
+    """Hex digest of what is left of a stream, read in pieces; `hear` hears each of them."""
     digest = hashlib.sha256()
     while piece := stream.read(PIECE_BYTES):
         digest.update(piece)
+        hear(piece)
     return digest.hexdigest()

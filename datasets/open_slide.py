@@ -8,6 +8,7 @@ from ultraread.datasets.slide_address import ZARR_METADATA, FileAddress, SlideAd
 from ultraread.datasets.stored_file import StoredFile, open_file
 from ultraread.errors import (
     ArchiveNotTaken,
+    IntegrityFailed,
     SlideDamaged,
     SlideEmpty,
     SlideTypeMismatch,
@@ -50,22 +51,23 @@ def open_slide(slide: Path | str | SlideAddress) -> Slide:
     """Return the opened slide. Raises an InputRefused that says why it is no image UltraRead opens.
 
     Whatever else a library raises at a damaged file, MemoryError and RecursionError among it, becomes
-    SlideDamaged here. An object store that falls silent while headers are parsed is no damage: Unavailable.
+    SlideDamaged here. An object store that falls silent while headers are parsed is no damage:
+    Unavailable; what it delivers wrongly is none that a library found: IntegrityFailed.
     """
     address = slide if isinstance(slide, SlideAddress) else address_of(slide)
     try:
         return _opened(address)
     except Exception as failure:
-        if outage := _outage_behind(failure):
-            raise outage from outage.__cause__
+        if of_store := _of_store_behind(failure):
+            raise of_store from of_store.__cause__
         if isinstance(failure, UltraReadError):
             raise
         raise SlideDamaged(f"the file cannot be opened ({type(failure).__name__})") from failure
 
 
-def _outage_behind(failure: BaseException | None) -> Unavailable | None:
-    """The outage that a library or a reader took for damage, if there is one."""
-    while failure is not None and not isinstance(failure, Unavailable):
+def _of_store_behind(failure: BaseException | None) -> Unavailable | IntegrityFailed | None:
+    """What the store failed in, and a library or a reader took for damage, if there is such a thing."""
+    while failure is not None and not isinstance(failure, Unavailable | IntegrityFailed):
         failure = failure.__cause__ or failure.__context__
     return failure
 
@@ -92,7 +94,7 @@ def _belong_together(kind: str, address: SlideAddress) -> bool:
 
 def _kind(first: FileAddress) -> str:
     """Which reader opens it. Raises SlideEmpty, ArchiveNotTaken, SlideTypeMismatch."""
-    file = open_file(first.location, first.name)
+    file = open_file(first.location, first.name, first.blocks)
     try:
         if file.size == 0:
             raise SlideEmpty("the file has no bytes")
@@ -111,7 +113,8 @@ def _of_one_file(reader: Callable[[], Callable[[StoredFile], Slide]]) -> Reader:
     """A reader of the first file; `reader` imports its library only when it is called."""
 
     def read(address: SlideAddress) -> Slide:
-        stored = open_file(address.files[0].location, address.files[0].name)
+        first = address.files[0]
+        stored = open_file(first.location, first.name, first.blocks)
         try:
             return reader()(stored)
         except BaseException:

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+from ultraread.datasets.block_digests import BlockDigests
 from ultraread.datasets.stored_file import REMOTE, is_remote, remote_files
 from ultraread.errors import SlideNotFound, SlideTypeMismatch, StorageUnreachable
 
@@ -17,10 +18,14 @@ NO_IMAGES = {".csv", ".db", ".htm", ".html", ".ini", ".json", ".md", ".txt", ".x
 
 @dataclass(frozen=True, slots=True)
 class FileAddress:
-    """One file: its name inside the slide, which may identify a patient, and where it lies."""
+    """One file: its name inside the slide, which may identify a patient, and where it lies.
+
+    With `blocks`, what is fetched of it is held against them before anybody decodes it.
+    """
 
     name: str
     location: str
+    blocks: BlockDigests | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

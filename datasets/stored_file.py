@@ -7,7 +7,8 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
-from ultraread.errors import SlideNotFound, StorageUnreachable, UrlNotAllowed
+from ultraread.datasets.block_digests import BlockCache, BlockDigests, ConfirmedRanges
+from ultraread.errors import IntegrityFailed, SlideNotFound, StorageUnreachable, UrlNotAllowed
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -30,7 +31,7 @@ class StoredFile(Protocol):
     def read_at(self, offset: int, count: int) -> bytes:
         """Return the bytes [offset, offset + count), fewer at the end. Safe to call from threads.
 
-        Raises OSError, or StorageUnreachable.
+        Raises OSError, StorageUnreachable; IntegrityFailed where blocks are known, and come wrong.
         """
         ...
 
@@ -99,9 +100,15 @@ def _descriptor_of(path: str, flags: int) -> int:
 
 
 class RemoteFile:
-    """An object, of which only the ranges that are asked for are fetched."""
+    """An object, fetched by ranges; where its blocks' digests are known, only what they confirm."""
 
-    def __init__(self, location: str, name: str) -> None:
+    def __init__(
+        self,
+        location: str,
+        name: str,
+        blocks: BlockDigests | None = None,
+        cache: BlockCache | None = None,
+    ) -> None:
         self.name = name
         self._files, self._path = remote_files(location)
         try:
@@ -110,13 +117,27 @@ class RemoteFile:
             raise SlideNotFound(f"there is no object {location}") from failure
         except Exception as failure:  # botocore and aiohttp have a tree of errors each
             raise StorageUnreachable(f"{location} cannot be reached ({type(failure).__name__})") from failure
+        if blocks is not None and blocks.size != self.size:
+            raise IntegrityFailed(
+                f"file {blocks.file} has {self.size} bytes, and had {blocks.size} when the slide was digested"
+            )
+        self._confirmed = ConfirmedRanges(self._fetched, blocks, cache) if blocks else None
 
     def read_at(self, offset: int, count: int) -> bytes:
-        end = min(offset + count, self.size)
-        if end <= offset:
+        if self._confirmed is not None:
+            return self._confirmed.read_at(offset, count)
+        wanted = min(offset + count, self.size) - offset
+        if wanted <= 0:
             return b""
+        fetched = self._fetched(offset, wanted)
+        if len(fetched) != wanted:
+            raise StorageUnreachable(f"{len(fetched)} bytes of a slide came where {wanted} were asked for")
+        return fetched
+
+    def _fetched(self, offset: int, count: int) -> bytes:
+        """Whatever the store answers. Raises StorageUnreachable."""
         try:
-            return bytes(self._files.cat_file(self._path, start=offset, end=end))
+            return bytes(self._files.cat_file(self._path, start=offset, end=offset + count))
         except Exception as failure:
             raise StorageUnreachable(
                 f"a range of a slide cannot be fetched ({type(failure).__name__})"
@@ -182,9 +203,16 @@ class _RangeStream(io.RawIOBase):
         return self._blocks[number]
 
 
-def open_file(location: str, name: str) -> StoredFile:
-    """Open a local path or an `s3://` address. Raises SlideNotFound, UrlNotAllowed, StorageUnreachable."""
-    return RemoteFile(location, name) if is_remote(location) else LocalFile(Path(location), name)
+def open_file(
+    location: str, name: str, blocks: BlockDigests | None = None, cache: BlockCache | None = None
+) -> StoredFile:
+    """Open a local path or an `s3://` address; ranges of the latter are held against `blocks`.
+
+    Raises SlideNotFound, UrlNotAllowed, StorageUnreachable; IntegrityFailed where its size is another one.
+    """
+    if is_remote(location):
+        return RemoteFile(location, name, blocks, cache)
+    return LocalFile(Path(location), name)
 
 
 def is_remote(location: str) -> bool:

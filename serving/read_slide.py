@@ -25,7 +25,8 @@ from ultraread.datasets.quality.contrast import SAMPLE_TILES, contrast_of
 from ultraread.datasets.scale import StatedScale
 from ultraread.datasets.slide import Slide
 from ultraread.datasets.slide_address import SlideAddress
-from ultraread.datasets.slide_digest import SlideDigest, digest_slide
+from ultraread.datasets.slide_digest import SlideDigest, digest_in_blocks, digest_slide
+from ultraread.datasets.stored_file import is_remote
 from ultraread.datasets.tile_plan import TilePlan
 from ultraread.datasets.tile_stream import TileReader, stream
 from ultraread.errors import InputChanged, NegativeImage, TooManyFailedTiles
@@ -107,10 +108,15 @@ def prepare_slide(
 ) -> PreparedSlide:
     """Open, admit and plan. Raises the InputRefused that applies; nothing is written.
 
-    `filed` is the digest taken at filing; without it the files are digested here. `identity` is what was
-    found at filing, or the policy under which it is looked for here. `looks` were made at filing, one an
+    `filed` is the digest taken at filing; without it the files are digested here, those of an object store
+    before anything of them counts: what is fetched later is held against that. `identity` is what was found
+    at filing, or the policy under which it is looked for here. `looks` were made at filing, one an
     image; without them they are made here, and `start_looking` is told of it.
     """
+    if filed is None and any(is_remote(file.location) for file in address.files):
+        with open_one(address):
+            pass  # what is no image is refused before all of it is fetched
+        filed, address = digest_in_blocks(address)
     with open_one(address) as slide:
         seen = tuple(looks) or look_at_all(slide, start_looking(len(slide.info.images)))
         held = _held(slide, address, seen, identity)

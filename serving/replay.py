@@ -36,6 +36,7 @@ from ultraread.serving.settings import Settings, prepare_folders
 from ultraread.serving.storage.house import House, files_of
 from ultraread.serving.storage.slide_store import open_slide_store
 from ultraread.serving.store.audit import AuditLog
+from ultraread.serving.store.block_tables import SlideBlocksRow
 from ultraread.serving.store.engine import Store, open_store
 from ultraread.serving.store.jobs import Jobs
 from ultraread.serving.store.records import find_all
@@ -138,9 +139,12 @@ class Replayer:
         """Every slide, read once in full: a byte that changed would give another result with good reason."""
         with self.house.store.of_site(row.site).reading() as session:
             slides = find_all(session, SlideRow, row.slide_ids)
-        for slide, pinned in zip(slides, row.slide_sha256s or [one.sha256 for one in slides], strict=True):
+            kept = open_slide_store(self.house.settings)
+            addresses = [kept.address(session, slide) for slide in slides]
+        pinned_all = row.slide_sha256s or [one.sha256 for one in slides]
+        for slide, address, pinned in zip(slides, addresses, pinned_all, strict=True):
             try:
-                now = digest_slide(open_slide_store(self.house.settings).address(slide)).sha256
+                now = digest_slide(address).sha256
             except UltraReadError as gone:
                 raise ReplayImpossible(f"slide {slide.id} cannot be read: {gone.what}") from gone
             except OSError as gone:
@@ -209,11 +213,12 @@ def _house_of_one(
 
 
 def _needed(session: Session, row: ReadRow) -> Iterator[Table]:
-    """Cases, records and calibrations; the read itself says up to which of these it may look."""
+    """Cases, records, blocks and calibrations; the read itself says up to which of these it may look."""
     records = session.scalars(select(ScanRecordRow).where(ScanRecordRow.slide_id.in_(row.slide_ids))).all()
     cases = {row.case_id, *(record.case_id for record in records)} - {None}
     yield from session.scalars(select(CaseRow).where(CaseRow.id.in_(cases)))
     yield from records
+    yield from session.scalars(select(SlideBlocksRow).where(SlideBlocksRow.slide_id.in_(row.slide_ids)))
     yield from session.scalars(select(CalibrationRow))
 
 

@@ -17,6 +17,7 @@ from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.identity.found import Identity
 from ultraread.datasets.open_slide import OpenSlide, open_slide
 from ultraread.datasets.scale import operator_scale
+from ultraread.datasets.slide_address import SlideAddress
 from ultraread.datasets.slide_digest import FileDigest, SlideDigest
 from ultraread.errors import (
     DatabaseUnreachable,
@@ -207,14 +208,18 @@ class _OneRead:
             slides = find_all(session, SlideRow, self._read.slide_ids)
             specimens = pinned_specimens(session, self._read)
             calibrations = calibrations_of(session, self._read.request, self._read.site)
+            slide_store = open_slide_store(self.runner.settings)
+            addresses = [slide_store.address(session, slide) for slide in slides]
         request = request_of(self._read, specimens, calibrations, self.runner.settings.range_tiles)
-        return [self._prepare_one(slide, model, request) for slide in slides]
+        found = zip(slides, addresses, strict=True)
+        return [self._prepare_one(slide, address, model, request) for slide, address in found]
 
-    def _prepare_one(self, row: SlideRow, model: ModelFolder, request: ReadRequest) -> SlideToConclude:
+    def _prepare_one(
+        self, row: SlideRow, address: SlideAddress, model: ModelFolder, request: ReadRequest
+    ) -> SlideToConclude:
         self.heartbeat.check()
         slide = SlideToConclude(row.id, row.sha256, self._work / row.id)
         digest = SlideDigest(row.sha256, tuple(FileDigest(**file) for file in row.files))
-        address = open_slide_store(self.runner.settings).address(row)
         try:
             identity = Identity.from_json(row.identity)
             prepared = prepare_slide(

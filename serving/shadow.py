@@ -114,7 +114,8 @@ class ShadowRunner:
 
     def _prepared(self, slide: SlideRow, served: ServedModel, request: ReadRequest) -> PreparedSlide:
         digest = SlideDigest(slide.sha256, tuple(FileDigest(**file) for file in slide.files))
-        address = open_slide_store(self.settings).address(slide)
+        with self.store.of_site(slide.site).reading() as session:
+            address = open_slide_store(self.settings).address(session, slide)
         looks = looks_of(slide)
         return prepare_slide(address, served.model, request, digest, looks=looks, open_one=self.open_one)
 

@@ -136,13 +136,18 @@ class CutReply(Fault):
 
 @dataclass
 class FlipByte(Fault):
-    """Of what is answered in pieces longer than headers are, one byte a piece is another one."""
+    """Of what is answered in pieces longer than headers are, one byte a piece is another one.
+
+    `flipped` counts them.
+    """
 
     at: int
+    flipped: int = 0
 
     def answered(self, line: Line, piece: bytes) -> bytes:
         if len(piece) <= HEADERS_BYTES:
             return piece
+        self.flipped += 1
         place = HEADERS_BYTES + self.at % (len(piece) - HEADERS_BYTES)
         return piece[:place] + bytes([piece[place] ^ 1]) + piece[place + 1 :]
 

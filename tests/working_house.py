@@ -10,7 +10,7 @@ from simulated import simulated_tissue, write_tiff
 from tiny_model import tiny_model
 
 from ultraread.datasets.open_slide import open_slide
-from ultraread.datasets.slide_digest import digest_slide
+from ultraread.datasets.slide_digest import digest_in_blocks
 from ultraread.models.classifier import OnnxClassifier
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.conclusion import conclude_read
@@ -49,13 +49,15 @@ class WorkingHouse:
     def file(self, *paths: Path) -> str:
         """File slides as the service does; return the slide's id."""
         paths = paths or (self.slide(),)
-        digest, slide_id = digest_slide(together(*paths)), new_id()
+        (digest, digested), slide_id = digest_in_blocks(together(*paths)), new_id()
+        blocks = b"".join(file.blocks.sha256s for file in digested.files if file.blocks)
         files = tuple(asdict(file) for file in digest.files)
         open_slide_store(self.house.settings).put(slide_id, files, paths)
         with open_slide(together(*paths)) as slide:
             images = tuple({"index": image.index} for image in slide.info.images)
         with self.house.store.writing() as session:
-            file_slide(session, NewSlide(slide_id, digest.sha256, "tiff", files, images), "a test")
+            slide = NewSlide(slide_id, digest.sha256, "tiff", files, images, blocks=blocks)
+            file_slide(session, slide, "a test")
             kept = [asdict(file) for file in stored_names(slide_id, files)]
             keep(session, StoredKind.SLIDE, slide_id, kept, self.house.settings.retention_days)
         return slide_id

@@ -54,7 +54,7 @@ class DicomFrameSlide(ClosedByWith):
 
 
 def _header(address: FileAddress) -> Dataset:
-    file = open_file(address.location, address.name)
+    file = open_file(address.location, address.name, address.blocks)
     try:
         with file.stream() as stream:
             return header_of(stream)
@@ -76,7 +76,7 @@ def _check(header: Dataset) -> None:
 
 
 def _decoded(address: FileAddress) -> Pixels:
-    file = open_file(address.location, address.name)
+    file = open_file(address.location, address.name, address.blocks)
     try:
         with file.stream() as stream:
             read = pydicom.dcmread(stream)

@@ -118,7 +118,7 @@ def _source(opened: ExitStack, addresses: Sequence[FileAddress]) -> WsiDicomFile
     """wsidicom leaves out what it cannot read, without a word: nothing may be left out here."""
     files: list[StoredFile] = []
     for each in addresses:
-        files.append(open_file(each.location, each.name))
+        files.append(open_file(each.location, each.name, each.blocks))
         opened.callback(files[-1].close)
     streams = [opened.enter_context(file.stream()) for file in files]
     source = WsiDicomFileSource(

@@ -85,7 +85,7 @@ class OmeZarrSlide(ClosedByWith):
     def __init__(self, address: SlideAddress) -> None:
         self._cache = SegmentCache()
         self._is_closed = False
-        self._store = ZarrFiles({file.name: file.location for file in address.files})
+        self._store = ZarrFiles({file.name: file for file in address.files})
         try:
             self._planes = tuple(_planes(self._store))
             self.info = _describe(self._store, self._planes)

@@ -61,7 +61,7 @@ def open_ser(address: SlideAddress) -> RawPlanesSlide:
 
     Raises SlideNotAnImage, SlidePixelFormat, SlideTruncated, SlideTooLarge, SlideDamaged.
     """
-    files = [open_file(each.location, each.name) for each in address.files]
+    files = [open_file(each.location, each.name, each.blocks) for each in address.files]
     try:
         return _opened(files)
     except BaseException:

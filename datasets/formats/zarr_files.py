@@ -14,7 +14,7 @@ from zarr.abc.store import (
 from zarr.core.buffer import Buffer, BufferPrototype
 
 from ultraread.datasets.formats.zarr_codecs import CodedChunks
-from ultraread.datasets.slide_address import ZARR_METADATA
+from ultraread.datasets.slide_address import ZARR_METADATA, FileAddress
 from ultraread.datasets.stored_file import open_file
 from ultraread.errors import SlideTooLarge
 
@@ -24,22 +24,22 @@ GEOMETRY = frozenset({"axes", "datasets", "coordinateTransformations"})
 
 
 class ZarrFiles(Store):
-    """`locations`: the file of each key. zarr gets no chunk that unpacks to another size than its array's."""
+    """`files`: the file of each key. zarr gets no chunk that unpacks to another size than its array's."""
 
-    def __init__(self, locations: Mapping[str, str]) -> None:
+    def __init__(self, files: Mapping[str, FileAddress]) -> None:
         super().__init__(read_only=True)
-        self._locations = dict(locations)
+        self._files = dict(files)
         self.coded: dict[str, CodedChunks] = {}
         """By the path of an array with a closing slash."""
 
     def read(
         self, key: str, byte_range: ByteRequest | None = None, at_most: int | None = None
     ) -> bytes | None:
-        """The bytes of a key, None where there is none. Raises OSError, StorageUnreachable, SlideTooLarge."""
-        location = self._locations.get(key)
-        if location is None:
+        """The bytes of a key, None where there is none. Raises as `read_at` does; SlideTooLarge."""
+        address = self._files.get(key)
+        if address is None:
             return None
-        file = open_file(location, key)
+        file = open_file(address.location, key, address.blocks)
         try:
             start, end = _bounds(byte_range, file.size)
             if _is_metadata(key) and end - start > MAX_METADATA_BYTES:
@@ -51,7 +51,7 @@ class ZarrFiles(Store):
             file.close()
 
     def keys_below(self, prefix: str) -> Iterable[str]:
-        return (key for key in self._locations if key.startswith(prefix))
+        return (key for key in self._files if key.startswith(prefix))
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
@@ -65,7 +65,7 @@ class ZarrFiles(Store):
         return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
 
     async def exists(self, key: str) -> bool:
-        return key in self._locations
+        return key in self._files
 
     @property
     def supports_writes(self) -> bool:
@@ -86,7 +86,7 @@ class ZarrFiles(Store):
         raise NotImplementedError("a slide is never written")
 
     async def list(self) -> AsyncIterator[str]:
-        for key in self._locations:
+        for key in self._files:
             yield key
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
@@ -99,7 +99,7 @@ class ZarrFiles(Store):
             yield name
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ZarrFiles) and other._locations == self._locations
+        return isinstance(other, ZarrFiles) and other._files == self._files
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -20,7 +20,7 @@ from ultraread.datasets.other_scales import other_scales
 from ultraread.datasets.scan_record.facts import filed_image
 from ultraread.datasets.slide import Slide
 from ultraread.datasets.slide_address import FileAddress, SlideAddress
-from ultraread.datasets.slide_digest import digest_slide
+from ultraread.datasets.slide_digest import digest_in_blocks
 from ultraread.errors import (
     DatabaseUnreachable,
     InputRefused,
@@ -130,7 +130,7 @@ def _inspected(
         looks = look_at_all(slide)
         identity = under(find_identity(slide.info, names, looks), _policy(service, stated))
         file_format, images = slide.info.format, _images(slide, identity, looks)
-    digest = digest_slide(address)
+    digest, digested = digest_in_blocks(address)
     return NewSlide(
         id=slide_id,
         sha256=digest.sha256,
@@ -141,6 +141,7 @@ def _inspected(
         stated=stated.statement,
         identity=identity.as_json(),
         looks=as_rows(looks),
+        blocks=b"".join(file.blocks.sha256s for file in digested.files if file.blocks),
     )
 
 

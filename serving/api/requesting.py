@@ -87,7 +87,7 @@ def _admit(
     calibrations: Calibrations | None,
 ) -> None:
     try:
-        with service.decoding.open(service.slides.address(slide)) as opened:
+        with service.decoding.open(service.address(slide)) as opened:
             others = other_scales(looks_of(slide) or look_at_all(opened), calibrations)
             admitted = admit(opened, model.demands, _scale(wanted.scale), _region(wanted.region), others)
             for image in admitted.images[:CONTRAST_IMAGES]:

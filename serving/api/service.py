@@ -5,6 +5,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from ultraread.datasets.slide_address import SlideAddress
 from ultraread.errors import AuthRequired
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.access.owner import write_owner_token
@@ -20,6 +21,7 @@ from ultraread.serving.storage.slide_store import SlideStore, open_slide_store
 from ultraread.serving.store.engine import Store, open_store
 from ultraread.serving.store.idempotency import release_interrupted
 from ultraread.serving.store.jobs import Jobs
+from ultraread.serving.store.tables import SlideRow
 from ultraread.serving.store.uploads import Uploads, open_uploads
 
 
@@ -46,6 +48,11 @@ class Service:
     def who(self) -> str:
         """For the audit trail."""
         return self.principal.who
+
+    def address(self, slide: SlideRow) -> SlideAddress:
+        """Where a filed slide is opened. Raises IntegrityFailed."""
+        with self.store.reading() as session:
+            return self.slides.address(session, slide)
 
     def seen_by(self, principal: Principal) -> "Service":
         """The same service, kept to what is the principal's site's."""

@@ -8,7 +8,6 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from ultraread.datasets.geometry import SizePx, whole
 from ultraread.datasets.identity.found import Identity
 from ultraread.datasets.scale import ScaleOrigin, StatedScale, choose_scale
-from ultraread.datasets.slide_address import SlideAddress
 from ultraread.errors import IdentityPresent, NotFound, ReadRefused, SlideNotFound
 from ultraread.serving.api.service import InService, Service
 from ultraread.serving.store.records import find
@@ -161,7 +160,7 @@ def _sent(
     if _has_already(request, picture.etag):
         return Response(status_code=304, headers=headers)
     try:
-        made = viewer(picture, lambda: _address(service, slide))
+        made = viewer(picture, lambda: service.address(slide))
     except SlideNotFound as gone:
         raise NotFound("the slide's files are not where they were filed", "Restore them.") from gone
     if not made.is_whole:
@@ -233,7 +232,3 @@ def _nm_per_px(image: Json) -> float | None:
 def _stated(scale: Json) -> StatedScale:
     origin = ScaleOrigin(scale["origin"])
     return StatedScale(scale["x_nm_per_px"], scale["y_nm_per_px"], origin, scale["tolerance"])
-
-
-def _address(service: Service, slide: SlideRow) -> SlideAddress:
-    return service.slides.address(slide)

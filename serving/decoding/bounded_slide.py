@@ -15,7 +15,7 @@ from ultraread.datasets.slide_address import SlideAddress
 from ultraread.datasets.tile_plan import PlannedTile, TilePlan
 from ultraread.datasets.tile_stream import TilePixels
 from ultraread.errors import DecodeCrash, DecodeFailed
-from ultraread.serving.decoding.fetching import fetcher_of
+from ultraread.serving.decoding.fetching import Fetcher, as_sent, fetcher_of
 from ultraread.serving.decoding.limits import DecodeLimits
 from ultraread.serving.decoding.messages import Box, Open, Placed, PlacedTile, Request, Tile
 from ultraread.serving.decoding.process import DecodingProcess, Nursery
@@ -31,10 +31,15 @@ class SlideProcess:
     """The process that has a slide open; when it dies, another takes its place. For one thread at a time."""
 
     def __init__(
-        self, nursery: Nursery, address: SlideAddress, limits: DecodeLimits, memory: SharedMemory
+        self,
+        nursery: Nursery,
+        address: SlideAddress,
+        limits: DecodeLimits,
+        memory: SharedMemory,
+        fetch: Fetcher | None = None,
     ) -> None:
         self._nursery, self._address, self._limits, self._memory = nursery, address, limits, memory
-        self._fetch = fetcher_of(address)
+        self._fetch = fetch or fetcher_of(address)
         self._process: DecodingProcess | None = None
         self._info: SlideInfo | None = None
 
@@ -60,7 +65,7 @@ class SlideProcess:
             return self._process
         process = self._nursery.start(self._limits.memory_bytes, self._memory)
         try:
-            self._info = process.ask(Open(self._address), self._limits.open_s, self._fetch)
+            self._info = process.ask(Open(as_sent(self._address)), self._limits.open_s, self._fetch)
         except BaseException:
             process.kill()
             raise
@@ -156,7 +161,8 @@ class BoundedTiles:
         self._ring = ring
         self._most_deaths = limits.deaths
         self._deaths, self._lock = 0, Lock()
-        self._all = [SlideProcess(nursery, address, limits, ring.memory) for _ in range(processes)]
+        fetch = fetcher_of(address)  # one for all: tiles that lie side by side share blocks
+        self._all = [SlideProcess(nursery, address, limits, ring.memory, fetch) for _ in range(processes)]
         self._idle: LifoQueue[SlideProcess] = LifoQueue()
         for each in self._all:
             self._idle.put(each)

@@ -1,14 +1,21 @@
 """Objects of a store, for processes without network and credentials: the service fetches the ranges."""
 
 import socket
+from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import replace
+from threading import Lock
 from typing import Any
 
 import fsspec
 
-from ultraread.datasets.slide_address import SlideAddress
-from ultraread.datasets.stored_file import REMOTE, remote_files
+from ultraread.datasets.block_digests import BlockCache
+from ultraread.datasets.slide_address import FileAddress, SlideAddress
+from ultraread.datasets.stored_file import REMOTE, StoredFile, is_remote, open_file
+from ultraread.errors import SlideNotFound
 from ultraread.serving.decoding.messages import Fetch, Fetched, receive, send, told
+
+MOST_OPENED = 64
 
 
 class FetchedFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec is published without types
@@ -43,22 +50,46 @@ def fetch_through(channel: socket.socket) -> None:
 
 
 class Fetcher:
-    """The service's side: fetches from the objects of one slide, and from no others."""
+    """The service's side: fetches from the objects of one slide, and from no others. Thread-safe.
 
-    def __init__(self, locations: Iterable[str]) -> None:
-        self._locations = frozenset(locations)
+    What the process is handed has been held against the digests of its blocks, where they are known.
+    """
+
+    def __init__(self, files: Iterable[FileAddress]) -> None:
+        self._files = {file.location: file for file in files}
+        self._opened: OrderedDict[str, StoredFile] = OrderedDict()
+        self._cache = BlockCache()
+        self._lock = Lock()
 
     def __call__(self, wanted: Fetch) -> Fetched:
-        if wanted.location not in self._locations:
+        """Raises IntegrityFailed, StorageUnreachable: here, where no library takes them for damage."""
+        if wanted.location not in self._files:
             return Fetched(None, FileNotFoundError.__name__)
         try:
-            files, path = remote_files(wanted.location)
+            file = self._open(self._files[wanted.location], is_new=wanted.end is None)
             if wanted.end is None:
-                return Fetched(int(files.size(path)))
-            return Fetched(bytes(files.cat_file(path, start=wanted.start, end=wanted.end)))
-        except Exception as failure:  # botocore and aiohttp have a tree of errors each
-            return Fetched(None, type(failure).__name__)
+                return Fetched(file.size)
+            return Fetched(file.read_at(wanted.start, wanted.end - wanted.start))
+        except SlideNotFound:
+            return Fetched(None, FileNotFoundError.__name__)
+
+    def _open(self, address: FileAddress, is_new: bool) -> StoredFile:
+        """The object; its size is asked for where the process asks. A slide may have 100,000 of them."""
+        with self._lock:
+            opened = self._opened.get(address.location)
+        if opened is None or is_new:
+            opened = open_file(address.location, address.name, address.blocks, self._cache)
+            with self._lock:
+                self._opened[address.location] = opened
+                while len(self._opened) > MOST_OPENED:
+                    self._opened.popitem(last=False)
+        return opened
 
 
 def fetcher_of(address: SlideAddress) -> Fetcher:
-    return Fetcher(file.location for file in address.files if file.location.startswith(REMOTE))
+    return Fetcher(file for file in address.files if is_remote(file.location))
+
+
+def as_sent(address: SlideAddress) -> SlideAddress:
+    """Without digests: whoever fetches has confirmed what a decoding process gets."""
+    return replace(address, files=tuple(replace(file, blocks=None) for file in address.files))

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from ultraread.errors import NotFound, RequestInvalid
 from ultraread.serving.storage.house import House, files_of
 from ultraread.serving.store.audit import AuditLog
+from ultraread.serving.store.blocks import drop_blocks
 from ultraread.serving.store.clock import utc_now
 from ultraread.serving.store.engine import Store
 from ultraread.serving.store.scope import site_of
@@ -90,6 +91,8 @@ def _bury(session: Session, one: Expiry, who: str) -> None:
     row = find_stored(session, StoredKind(one.kind), one.id)
     at = session.scalar(select(utc_now()))
     row.expired = {"who": who, "why": RULE, "at": at}
+    if one.kind == StoredKind.SLIDE:
+        drop_blocks(session, one.id)
     told = {"kind": one.kind, "sha256": row.sha256, "files": [file["sha256"] for file in row.files]}
     AuditLog(session).append(who, f"{one.kind}_expired", one.id, told | {"retain_until": one.retain_until})
 

@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from ultraread.datasets.block_digests import BlockDigester
 from ultraread.errors import IntegrityFailed, UltraReadError
 from ultraread.serving.storage.copying import bytes_of
 from ultraread.serving.storage.house import House, files_of
 from ultraread.serving.storage.target import StoredName, Target, digest_at
 from ultraread.serving.store import copies
 from ultraread.serving.store.audit import AuditLog
+from ultraread.serving.store.blocks import has_blocks, keep_blocks
 from ultraread.serving.store.copies import Copy, copies_of
 from ultraread.serving.store.engine import Store
 from ultraread.serving.store.stored import all_stored
-from ultraread.serving.store.tables import CopyPlace, CopyState, Json, StoredRow
+from ultraread.serving.store.tables import CopyPlace, CopyState, Json, SlideRow, StoredKind, StoredRow
 
 BACKGROUND_BYTES_PER_S = 50e6
 """What the service reads for a scrub at most, so that reads of slides have the disk."""
@@ -101,9 +103,12 @@ class Scrubber:
         """Read one copy, repair it where that is asked for, and note what holds from now on."""
         target = self.house.target(copy.row.kind, CopyPlace(copy.row.place))
         try:
-            damages = list(self._damages(copy, target, report))
+            blocks = bytearray() if self._lacks_blocks(copy) else None
+            damages = list(self._damages(copy, target, report, blocks))
             if damages and self._has_changed(copy):
                 return
+            if blocks is not None and not damages:
+                self._learn(copy, bytes(blocks))
             damages = [self._repaired(copy, damage) for damage in damages] if self.repair else damages
         except UltraReadError as outage:
             report.unreached.append(f"{copy.row.kind} {copy.row.id}, {copy.row.place} copy: {outage.code}")
@@ -119,13 +124,33 @@ class Scrubber:
             now = session.get(StoredRow, (copy.stored.kind, copy.stored.id))
             return now is None or now.expired is not None or now.sha256 != copy.stored.sha256
 
-    def _damages(self, copy: Copy, target: Target, report: ScrubReport) -> Iterator[Damage]:
+    def _lacks_blocks(self, copy: Copy) -> bool:
+        """Whether it is a slide that an earlier version filed, and nobody has read through since."""
+        if copy.row.kind != StoredKind.SLIDE:
+            return False
+        with self.house.store.reading() as session:
+            return not has_blocks(session, copy.row.id)
+
+    def _damages(
+        self, copy: Copy, target: Target, report: ScrubReport, blocks: bytearray | None
+    ) -> Iterator[Damage]:
+        """`blocks` gets the digests of the blocks of all files that were read."""
         for index, file in enumerate(files_of(copy.stored)):
-            state = state_of(target, file, self.pause)
+            digester = BlockDigester()
+            hear = (lambda piece: None) if blocks is None else digester.add
+            state = state_of(target, file, self.pause, hear)
+            if blocks is not None:
+                blocks += digester.ended()
             report.files += 1
             report.bytes += file.bytes
             if state is not CopyState.GOOD:
                 yield Damage(copy.row.kind, copy.row.id, copy.row.place, index, file.name, state.value)
+
+    def _learn(self, copy: Copy, blocks: bytes) -> None:
+        """From now on what is fetched of the slide is held against these."""
+        with self.house.store.writing() as session:
+            slide = session.get_one(SlideRow, copy.row.id)
+            keep_blocks(session, slide.id, slide.site, blocks)
 
     def _repaired(self, copy: Copy, damage: Damage) -> Damage:
         """The other copy's file, read and held against its digest on the way, instead of the damaged one."""
@@ -149,9 +174,14 @@ class Scrubber:
                 AuditLog(session).append(self.who, _event(damages), copy.row.id, _audited(copy, damages))
 
 
-def state_of(target: Target, file: StoredName, pause: Pause = lambda _bytes: None) -> CopyState:
-    """Read the file again: good, bad or gone. Raises StorageUnreachable."""
-    found = digest_at(target, file.name, pause)
+def state_of(
+    target: Target,
+    file: StoredName,
+    pause: Pause = lambda _bytes: None,
+    hear: Callable[[bytes], object] = lambda _piece: None,
+) -> CopyState:
+    """Read the file again: good, bad or gone; `hear` hears its pieces. Raises StorageUnreachable."""
+    found = digest_at(target, file.name, pause, hear)
     if found is None:
         return CopyState.GONE
     return CopyState.GOOD if found == file.digest else CopyState.BAD

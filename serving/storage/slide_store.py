@@ -4,10 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from ultraread.datasets.slide_address import FileAddress, SlideAddress
 from ultraread.serving.settings import Settings
 from ultraread.serving.storage.places import target_at
 from ultraread.serving.storage.target import PIECE_BYTES, Folder, StoredName, Target
+from ultraread.serving.store.blocks import blocks_of
 from ultraread.serving.store.stored_name import stored_name
 from ultraread.serving.store.tables import Json, SlideRow
 
@@ -37,10 +40,18 @@ class SlideStore:
         for name in stored_names(slide_id, files):
             self.target.remove(name.name)
 
-    def address(self, slide: SlideRow) -> SlideAddress:
-        """Where the slide's files lie, the one to open first in front. It is called by its id."""
-        named = zip(slide.files, stored_names(slide.id, slide.files), strict=True)
-        addresses = (FileAddress(file["name"], self.target.location(kept.name)) for file, kept in named)
+    def address(self, session: Session, slide: SlideRow) -> SlideAddress:
+        """Where the slide's files lie, the one to open first in front. It is called by its id.
+
+        In an object store with the digests of their blocks, where they are known. Raises IntegrityFailed.
+        """
+        known = () if isinstance(self.target, Folder) else blocks_of(session, slide)
+        blocks = known or [None] * len(slide.files)
+        names = stored_names(slide.id, slide.files)
+        addresses = (
+            FileAddress(file["name"], self.target.location(kept.name), of_file)
+            for file, kept, of_file in zip(slide.files, names, blocks, strict=True)
+        )
         return SlideAddress(slide.id, tuple(addresses))
 
     def _put(self, name: StoredName, source: Path) -> None:

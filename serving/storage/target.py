@@ -168,14 +168,18 @@ class Folder:
 
 
 def digest_at(
-    target: Target, name: str, pause: Callable[[int], None] = lambda _bytes: None
+    target: Target,
+    name: str,
+    pause: Callable[[int], None] = lambda _bytes: None,
+    hear: Callable[[bytes], object] = lambda _piece: None,
 ) -> tuple[str, int] | None:
-    """sha256 and size of what is there now, read again; None where nothing is. `pause` hears each piece.
+    """sha256 and size of what is there now, read again; None where nothing is. `pause` hears the bytes of
+    each piece, `hear` the piece.
 
     What the disk cannot give back is nobody's bytes: UNREADABLE.
     """
     try:
-        return digest_of_pieces(target.pieces(name), pause)
+        return digest_of_pieces(target.pieces(name), pause, hear)
     except FileNotFoundError:
         return None
     except OSError:
@@ -183,13 +187,16 @@ def digest_at(
 
 
 def digest_of_pieces(
-    pieces: Iterator[bytes], pause: Callable[[int], None] = lambda _bytes: None
+    pieces: Iterator[bytes],
+    pause: Callable[[int], None] = lambda _bytes: None,
+    hear: Callable[[bytes], object] = lambda _piece: None,
 ) -> tuple[str, int]:
     """sha256 and size of the bytes."""
     digest, size = hashlib.sha256(), 0
     for piece in pieces:
         digest.update(piece)
         size += len(piece)
+        hear(piece)
         pause(len(piece))
     return digest.hexdigest(), size
 

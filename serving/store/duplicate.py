@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import JSON, Connection, MetaData, Table, delete, insert, select, text
+from sqlalchemy import JSON, Connection, LargeBinary, MetaData, Table, delete, insert, select, text
 
 from ultraread.serving.store.engine import Store, open_store
 
@@ -45,5 +45,6 @@ def _tables(connection: Connection) -> MetaData:
 
 
 def _copy(source: Connection, target: Connection, their: Table, our: Table) -> None:
-    for rows in source.execute(select(their)).mappings().partitions(AT_ONCE):
+    at_once = 1 if any(isinstance(column.type, LargeBinary) for column in our.columns) else AT_ONCE
+    for rows in source.execute(select(their)).mappings().partitions(at_once):
         target.execute(insert(our), [dict(row) for row in rows])

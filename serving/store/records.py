@@ -12,6 +12,7 @@ from ultraread.datasets.scan_record.statement import Statement
 from ultraread.errors import CaseExists, NotFound
 from ultraread.serving.store.access_tables import TokenRow, UserRow
 from ultraread.serving.store.audit import AuditLog
+from ultraread.serving.store.blocks import keep_blocks
 from ultraread.serving.store.ids import new_id
 from ultraread.serving.store.scope import site_of
 from ultraread.serving.store.stored import expired_among
@@ -50,6 +51,8 @@ class NewSlide:
     stated: Statement = field(default_factory=Statement)
     identity: Json | None = None
     looks: tuple[Json, ...] = ()
+    blocks: bytes = b""
+    """Digests of the files' blocks, one after the other; empty where nobody took them."""
 
 
 def file_case(session: Session, case_id: str, who: str) -> CaseRow:
@@ -68,7 +71,9 @@ def file_slide(session: Session, slide: NewSlide, who: str) -> ScanRecordRow:
     if slide.case_id is not None:
         find(session, CaseRow, slide.case_id)
     session.add(_slide_row(slide))
-    session.flush()  # before the record that refers to it
+    session.flush()  # before what refers to it
+    if slide.blocks:
+        keep_blocks(session, slide.id, site_of(session), slide.blocks)
     record = _scan_record_row(slide)
     session.add(record)
     AuditLog(session).append(who, "slide_filed", record.id, _audited(slide))

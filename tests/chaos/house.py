@@ -24,7 +24,7 @@ from sqlalchemy import select
 from tiny_model import tiny_model
 
 from ultraread.datasets.open_slide import open_slide
-from ultraread.datasets.slide_digest import digest_slide
+from ultraread.datasets.slide_digest import digest_in_blocks
 from ultraread.errors import DatabaseUnreachable
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.settings import prepare_folders
@@ -241,13 +241,14 @@ class House:
 
     def file(self, path: Path) -> str:
         """File a slide."""
-        digest, slide_id = digest_slide(together(path)), new_id()
+        (digest, digested), slide_id = digest_in_blocks(together(path)), new_id()
+        blocks = b"".join(file.blocks.sha256s for file in digested.files if file.blocks)
         with open_slide(path) as slide:
             images = tuple({"index": image.index} for image in slide.info.images)
         files = tuple({"name": f.name, "sha256": f.sha256, "bytes": f.bytes} for f in digest.files)
         open_slide_store(settings_of(self.spec)).put(slide_id, files, [path])
         with self.store.writing() as session:
-            file_slide(session, NewSlide(slide_id, digest.sha256, "tiff", files, images), WHO)
+            file_slide(session, NewSlide(slide_id, digest.sha256, "tiff", files, images, blocks=blocks), WHO)
             kept = [asdict(name) for name in stored_names(slide_id, files)]
             keep(session, StoredKind.SLIDE, slide_id, kept, None)
         self.slides.append(slide_id)

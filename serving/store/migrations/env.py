@@ -5,6 +5,7 @@ from alembic import context
 from ultraread.serving.store import (
     access_tables,  # noqa: F401  # its tables belong to the metadata
     audit_tables,  # noqa: F401  # its tables belong to the metadata
+    block_tables,  # noqa: F401  # its tables belong to the metadata
     job_tables,  # noqa: F401  # its tables belong to the metadata
     operation_tables,  # noqa: F401  # its tables belong to the metadata
     webhook_tables,  # noqa: F401  # its tables belong to the metadata
