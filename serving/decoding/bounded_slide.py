@@ -42,6 +42,7 @@ class SlideProcess:
         self._fetch = fetch or fetcher_of(address)
         self._process: DecodingProcess | None = None
         self._info: SlideInfo | None = None
+        self._is_closed = False
 
     @property
     def info(self) -> SlideInfo:
@@ -56,11 +57,15 @@ class SlideProcess:
         return self._running().ask(request, self._limits.tile_s, self._fetch)
 
     def close(self) -> None:
+        """A thread that still asks gets an error, and no other process that would write into the memory."""
+        self._is_closed = True
         if self._process is not None:
             self._process.kill()
             self._process = None
 
     def _running(self) -> DecodingProcess:
+        if self._is_closed:
+            raise ValueError("read of a closed slide")
         if self._process is not None and self._process.is_alive:
             return self._process
         process = self._nursery.start(self._limits.memory_bytes, self._memory)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -34,7 +35,9 @@ from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.slide_address import FileAddress, SlideAddress, address_of
 from ultraread.errors import DecodeCrash, DecodeTimeout, DecodingBusy, SlideEmpty, SlideNotFound
 from ultraread.serving.decoding import bounded_slide
+from ultraread.serving.decoding.bounded_slide import SlideProcess
 from ultraread.serving.decoding.limits import DecodeLimits
+from ultraread.serving.decoding.messages import Box
 from ultraread.serving.decoding.pool import DecodingPool
 from ultraread.serving.decoding.shared_memory import SharedMemory
 
@@ -187,6 +190,25 @@ def test_a_slide_that_finds_no_memory_to_share_leaves_its_place_to_others(tmp_pa
         with _no_more_files(), pytest.raises(OSError, match="Too many open files"):
             pool.open(path)
         pool.open(path).close()
+
+
+def test_a_thread_that_asks_while_the_slide_is_closed_starts_no_other_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught(monkeypatch)
+    path = address_of(write_harmful(tmp_path / "slide.tif", "hang", places=((10, 10),)))
+    memory = SharedMemory(2**20)
+    with closing(DecodingPool()) as pool, ThreadPoolExecutor(1) as threads:
+        slide = SlideProcess(pool._nursery, path, pool.limits, memory)
+        slide.info  # noqa: B018  # opens it
+        asking = threads.submit(slide.ask, Box(0, 0, BOX))
+        time.sleep(0.2)
+        slide.close()
+        assert asking.exception(timeout=5) is not None
+        with pytest.raises(ValueError, match="closed slide"):
+            slide.ask(Box(0, 0, BOX))
+        assert len(_descendants() - {each.pid for each in psutil.Process().children()}) == 0
+    memory.close()
 
 
 def test_the_nursery_may_die_too(tmp_path: Path) -> None:
