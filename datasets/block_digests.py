@@ -163,7 +163,7 @@ class ConfirmedRanges:
             raise StorageUnreachable(f"{self._called(number)} comes otherwise at each try", remedy)
         raise IntegrityFailed(
             f"{self._called(number)} is not what it was when the slide was digested",
-            "Restore the slide from its copy (ultraread scrub --repair), or start the read again.",
+            "Restore the slide from its copy (ultraread storage scrub --repair), or start the read again.",
         )
 
     def _body(self, first: int, after: int) -> bytes:
