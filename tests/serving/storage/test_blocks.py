@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import s3fs
-from cutting_proxy import CuttingProxy, FlipByte, cutting
+from cutting_proxy import CuttingProxy, FlipByte, Line, cutting
 from object_store import ObjectStore
 from simulated import simulated_tissue, write_tiff
 from sqlalchemy import delete, select, update
@@ -14,11 +14,15 @@ from working_house import WorkingHouse, working_house
 
 from ultraread.datasets import block_digests
 from ultraread.datasets.block_digests import BLOCK_BYTES, BlockDigests
+from ultraread.datasets.geometry import whole
+from ultraread.datasets.open_slide import open_slide
+from ultraread.datasets.scale import operator_scale
 from ultraread.datasets.slide_address import SlideAddress, address_of
-from ultraread.datasets.slide_digest import digest_in_blocks
+from ultraread.datasets.slide_digest import digest_in_blocks, digest_slide
 from ultraread.datasets.stored_file import open_file
 from ultraread.errors import IntegrityFailed
 from ultraread.serving.decoding.pool import DecodingPool
+from ultraread.serving.read_slide import ReadRequest, confirm_digest, prepare_slide
 from ultraread.serving.storage.backup import Backup
 from ultraread.serving.storage.places import target_at
 from ultraread.serving.storage.restore import Restore
@@ -75,17 +79,17 @@ def kept(store: Store) -> list[tuple[str, str, int, bytes]]:
         return [(row.site, row.slide_id, row.block_bytes, row.digests) for row in rows]
 
 
-def once_wrong(line: CuttingProxy) -> FlipByte:
+def once_wrong(proxy: CuttingProxy) -> FlipByte:
     """A fault that spoils one answer, and heals itself."""
 
     class Once(FlipByte):
-        def answered(self, line_: object, piece: bytes) -> bytes:
-            told = FlipByte.answered(self, line_, piece)  # type: ignore[arg-type]
+        def answered(self, line: Line, piece: bytes) -> bytes:
+            told = FlipByte.answered(self, line, piece)
             if self.flipped:
-                line.heal()
+                proxy.heal()
             return told
 
-    line.fault = fault = Once(5_000)
+    proxy.fault = fault = Once(5_000)
     return fault
 
 
@@ -109,6 +113,25 @@ def test_a_wrong_byte_while_a_read_scores_is_fetched_again(
     assert "came wrong and is fetched again" in caplog.text
     results = [working.house.settings.result_dir(one, 1) / slide_id for one in (undisturbed, read_id)]
     assert len({(folder / "findings.json").read_bytes() for folder in results}) == 1
+
+
+def test_a_slide_that_is_read_where_it_lies_is_held_against_its_first_pass(
+    working: WorkingHouse, slide: Path, object_store: ObjectStore, line: CuttingProxy
+) -> None:
+    place = f"{object_store.bucket()}/field.tif"
+    object_store.files().put_file(str(slide), place)
+    with closing(DecodingPool()) as pool:
+        request = ReadRequest(operator_scale(4.6, "as Dr Example said", 0.05))
+        prepared = prepare_slide(address_of(place), working.model, request, open_one=pool.open)
+        assert prepared.digest == digest_slide(address_of(slide))
+        with pool.open(prepared.address) as opened, open_slide(slide) as same:
+            fault, box = once_wrong(line), whole(same.info.images[0].size)
+            assert (opened.read_box(0, 0, box) == same.read_box(0, 0, box)).all()
+        assert fault.flipped
+        confirm_digest(prepared)
+        object_store.files().pipe_file(place, slide.read_bytes() + b"more")
+        with pytest.raises(IntegrityFailed):
+            confirm_digest(prepared)
 
 
 def test_a_byte_that_changed_for_good_fails_the_read_and_names_file_and_block(
