@@ -18,12 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import numpy as np
 import tifffile
 from counting_proxy import CountingProxy, counting
+from numpy.typing import NDArray
 from object_store import started
 from simulated import simulated_tissue
 
@@ -39,7 +41,7 @@ SIDE_PX = 4096
 TILE_PX = 512
 TURNS = 7
 DECODERS = 2
-LAYOUTS: dict[str, dict[str, object]] = {
+LAYOUTS: dict[str, dict[str, Any]] = {
     "tiles of 256 px, zstd": {"tile": (256, 256), "compression": "zstd"},
     "tiles of 512 px, as they are": {"tile": (512, 512)},
     "strips of 16 rows": {"rowsperstrip": 16},
@@ -51,17 +53,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, started(Path(folder)) as store:
         with counting(store.endpoint) as proxy:
             os.environ.update(store.environment | {"AWS_ENDPOINT_URL": proxy.endpoint})
-            bucket = store.bucket()
+            bucket, path = store.bucket(), Path(folder) / "slide.tif"
             print(f"{'layout':30} {'order':10} time with/without (25 % to 75 %)   MB sent, without / with")
             for layout, how in LAYOUTS.items():
-                path = Path(folder) / "slide.tif"
                 tifffile.imwrite(path, _pixels(), **how)
                 store.files().put_file(str(path), f"{bucket}/{layout}.tif")
                 _compare(layout, address_of(f"{bucket}/{layout}.tif"), proxy)
         print(f"digests of blocks beside that of the file: {_digesting(path):.2f} of the time without")
 
 
-def _pixels() -> np.ndarray:
+def _pixels() -> NDArray[np.uint8]:
     part = simulated_tissue(SIDE_PX // 4, SIDE_PX // 4, 3)
     noise = np.random.default_rng(1).integers(-9, 9, (SIDE_PX, SIDE_PX))
     return np.clip(np.tile(part, (4, 4)).astype(int) + noise, 0, 255).astype(np.uint8)
