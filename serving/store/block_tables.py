@@ -11,6 +11,6 @@ class SlideBlocksRow(SiteOwned, Table):
 
     __tablename__ = "slide_blocks"
 
-    slide_id: Mapped[str] = mapped_column(ForeignKey("slides.id"), primary_key=True)
+    slide_id: Mapped[str] = mapped_column(ForeignKey("slides.id", ondelete="CASCADE"), primary_key=True)
     block_bytes: Mapped[int]
     digests: Mapped[bytes]

@@ -11,7 +11,7 @@ def upgrade() -> None:
     op.create_table(
         "slide_blocks",
         sa.Column("site", sa.String(), nullable=False, server_default="main"),
-        sa.Column("slide_id", sa.String(), sa.ForeignKey("slides.id"), nullable=False),
+        sa.Column("slide_id", sa.String(), sa.ForeignKey("slides.id", ondelete="CASCADE"), nullable=False),
         sa.Column("block_bytes", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("digests", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("slide_id"),
