@@ -1,12 +1,16 @@
 """A Ray cluster of several nodes on this machine, each of processes of its own, to lose one for good."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 from real_parts import LOOPBACK
 
 OBJECT_STORE_BYTES = 100 * 2**20
@@ -45,25 +49,47 @@ class Nodes:
     nodes: tuple[Node, ...]
 
 
+OF_NODES = {
+    "RAY_AUTH_MODE": "disabled",  # nobody else reaches these nodes
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # every port on loopback, as in `embedded`
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""Ray reads them once a process: whoever talks to the nodes is a process of its own."""
+
+
 @contextmanager
 def started_nodes(count: int) -> Iterator[Nodes]:
-    """Start a head and its workers; kill what is left of them at the end."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("RAY_AUTH_MODE", "disabled")  # of nodes that nobody else reaches
-        environment.setenv(
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
-        )  # every port on loopback, as in `embedded`
-        environment.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        environment.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        from ray.cluster_utils import Cluster
-
-        cluster = Cluster(initialize_head=True, head_node_args=NODE)
+    """Start a head and its workers beside this process; kill what is left of them at the end."""
+    command = [sys.executable, __file__, str(count)]
+    environment = os.environ | OF_NODES | {"PYTHONPATH": str(Path(__file__).parent)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as keeper:
         try:
-            handles = [cluster.head_node, *(cluster.add_node(wait=False, **NODE) for _ in range(count - 1))]
-            cluster.wait_for_nodes()
-            yield Nodes(cluster.address, tuple(_node(handle) for handle in handles))
+            told = json.loads(_answer(keeper))
+            yield Nodes(told["address"], tuple(Node(**node) for node in told["nodes"]))
         finally:
-            cluster.shutdown()
+            keeper.communicate(timeout=60)
+
+
+def _answer(keeper: "subprocess.Popen[str]") -> str:
+    assert keeper.stdout is not None
+    return next(line for line in keeper.stdout if line.startswith("{"))
+
+
+def keep_nodes(count: int) -> None:
+    """Start them, tell of them on stdout, and stop them when stdin ends."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args=NODE)
+    try:
+        handles = [cluster.head_node, *(cluster.add_node(wait=False, **NODE) for _ in range(count - 1))]
+        cluster.wait_for_nodes()
+        nodes = [asdict(_node(handle)) for handle in handles]
+        print(json.dumps({"address": cluster.address, "nodes": nodes}), flush=True)
+        sys.stdin.read()
+    finally:
+        cluster.shutdown()
 
 
 def _node(handle: Any) -> Node:  # noqa: ANN401  # Ray's own
@@ -76,3 +102,7 @@ def is_gone(pid: int) -> bool:
     with suppress(psutil.NoSuchProcess):
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     return True
+
+
+if __name__ == "__main__":
+    keep_nodes(int(sys.argv[1]))

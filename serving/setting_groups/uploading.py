@@ -53,5 +53,6 @@ class UploadingSettings(BaseModel):
     webhook_attempts: int = Field(
         default=15,
         ge=1,
-        description="Tries of one delivery, further and further apart, until it is given up: about five hours.",
+        description="Tries of one delivery, further and further apart, until it is given up: about "
+        "five hours.",
     )

@@ -126,7 +126,7 @@ class Jobs:
             if session.scalars(select(ReadRow.id).where(UNOWNED).limit(1)).first() is None:
                 return None
         with self.store.writing(alone=False) as session:
-            row = next_read(session, self.routine_waits_s)
+            row = next_read(session, self.routine_waits_s, self._without_hope())
             if row is None:
                 return None
             row.state, row.owner, row.lease = ReadState.RUNNING.value, owner, steady_in(self.lease_s)
@@ -251,9 +251,10 @@ class Jobs:
         return row
 
     def _hopeless(self) -> Select[ReadRow]:
-        return select(ReadRow).where(
-            UNOWNED, or_(ReadRow.cancel_requested, _is_late(), ReadRow.attempts >= self.max_attempts)
-        )
+        return select(ReadRow).where(UNOWNED, self._without_hope())
+
+    def _without_hope(self) -> ColumnElement[bool]:
+        return or_(ReadRow.cancel_requested, _is_late(), ReadRow.attempts >= self.max_attempts)
 
     def _why_hopeless(self, row: ReadRow) -> UltraReadError:
         if row.cancel_requested:

@@ -374,7 +374,7 @@ class CopyRow(Table):
 class AuditRow(SiteOwned, Table):
     """Who did what to which subject. Triggers refuse to change or remove a row.
 
-    `sequence` is that of the table; a site's own is `site_sequence`, which only its chain (store/audit.py) gives.
+    `sequence` is that of the table; a site's own is `site_sequence`, which only its chain gives.
     A row that an older version writes has neither that nor a hash until it is sealed.
     """
 

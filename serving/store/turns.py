@@ -6,7 +6,7 @@
 3. Among a site's reads the oldest.
 """
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, not_, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
@@ -21,9 +21,9 @@ UNOWNED: ColumnElement[bool] = or_(
 """Nobody began it, or whoever did fell silent."""
 
 
-def next_read(session: Session, waits_at_most_s: float) -> ReadRow | None:
-    """The read whose turn it is, locked; one that another session is taking is passed over."""
-    mine = _in_order(waits_at_most_s).with_for_update(of=ReadRow, skip_locked=True)
+def next_read(session: Session, waits_at_most_s: float, hopeless: ColumnElement[bool]) -> ReadRow | None:
+    """The read whose turn it is, locked; what another session is taking, or has no hope, is passed over."""
+    mine = _in_order(waits_at_most_s).where(not_(hopeless)).with_for_update(of=ReadRow, skip_locked=True)
     return session.scalars(mine.limit(1)).first()
 
 

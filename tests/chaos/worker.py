@@ -184,7 +184,7 @@ class Worker:
 
         return ReadRunner(
             self.settings, jobs, lambda *_: ServedModel(model, score), conclude, self.spec.name,
-            self._decoding.open, self.stop,
+            self._decoding.open, stop=self.stop,
         )  # fmt: skip
 
 

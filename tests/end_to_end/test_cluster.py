@@ -1,6 +1,9 @@
 """Profile cluster as it runs: three Ray nodes, PostgreSQL, S3 and MLflow servers; one node dies."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,7 +15,7 @@ import httpx
 import pytest
 from mlflow_server import CLIENT_PATIENCE, MlflowServer
 from object_store import ObjectStore
-from ray_nodes import Node, Nodes, started_nodes
+from ray_nodes import OF_NODES, Node, Nodes, started_nodes
 from real_parts import free_ports
 from serving_api import bearer
 from simulated import simulated_tissue, write_tiff
@@ -21,12 +24,12 @@ from tiny_model import write_tiny_model
 from ultraread.datasets.scale import operator_scale
 from ultraread.models.classifier import OnnxClassifier
 from ultraread.models.registry import find_model
-from ultraread.serving.cluster import deploy_on_cluster, stop_on_cluster
 from ultraread.serving.local_read import LocalReader
 from ultraread.serving.read_slide import ReadRequest
 from ultraread.serving.score_tiles import RangeScorer
 from ultraread.serving.settings import Settings, load_settings
 
+ULTRAREAD = Path(sys.executable).with_name("ultraread")
 READS = 20
 RANGE_TILES = 8
 SIDE_PX = 512
@@ -77,14 +80,20 @@ def deployed(
     began = time.monotonic()
     with started_nodes(3) as nodes:
         print(f"three nodes up after {time.monotonic() - began:.1f} s")
-        settings = load_settings(
-            None, **_stated(tmp_path, postgres_url, object_store, mlflow_server, nodes, model)
-        )
-        url = deploy_on_cluster(settings)
+        config = tmp_path / "cluster.toml"
+        stated = _stated(tmp_path, postgres_url, object_store, mlflow_server, nodes, model)
+        config.write_text("\n".join(f"{name} = {json.dumps(value)}" for name, value in stated.items()))
+        _ultraread("serve", config)
         print(f"deployed after {time.monotonic() - began:.1f} s")
+        settings = load_settings(config)
         token = settings.owner_token_file.read_text().strip()
-        yield Deployed(settings, nodes.nodes, url, token)
-        stop_on_cluster(settings)
+        yield Deployed(settings, nodes.nodes, f"http://127.0.0.1:{settings.port}", token)
+        _ultraread("stop", config)
+
+
+def _ultraread(command: str, config: Path) -> None:
+    environment = os.environ | OF_NODES
+    subprocess.run([ULTRAREAD, command, "--config", config], env=environment, check=True, timeout=WAIT_S)
 
 
 def _stated(
@@ -96,9 +105,9 @@ def _stated(
         "database_url": postgres_url,
         "slides_url": f"{store.bucket()}/slides",
         "mlflow_url": mlflow.url,
-        "data_dir": tmp_path / "data",
+        "data_dir": str(tmp_path / "data"),
         "port": free_ports(1)[0],
-        "models": (str(model),),
+        "models": [str(model)],
         "cpus": 1,
         "replicas": 2,
         "runners": 2,

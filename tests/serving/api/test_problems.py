@@ -47,7 +47,9 @@ FAILURES: dict[str, tuple[int, str, Callable[[httpx.Client], httpx.Response]]] =
         413, "upload_too_large", lambda http: http.post("/v1/cases", content=in_pieces(A_LARGE_BODY.encode()))
     ),
     "a part larger than any": (
-        413, "upload_too_large", lambda http: http.put("/v1/uploads/u", content=in_pieces(A_LARGE_PART), headers=OF_A_LARGE_PART)
+        413,
+        "upload_too_large",
+        lambda http: http.put("/v1/uploads/u", content=in_pieces(A_LARGE_PART), headers=OF_A_LARGE_PART),
     ),
     "another site's page": (403, "origin_refused", lambda http: from_page(http, "https://other.example")),
     "a page without a site": (403, "origin_refused", lambda http: from_page(http, "null")),
