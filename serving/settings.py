@@ -29,7 +29,7 @@ OTHERS = 0o077
 ENVIRONMENT_PREFIX = "ULTRAREAD_"
 
 
-class Settings(
+class Settings(  # pyright: ignore[reportIncompatibleVariableOverride]  # model_config, as pydantic documents it
     DurabilitySettings,
     UploadingSettings,
     AccessSettings,

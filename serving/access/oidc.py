@@ -63,7 +63,7 @@ class Provider:
             claims = self._id_tokens.checked(str(token.get("id_token", "")), login, max_age_s)
             return {**self._user_info(client, str(claims["sub"])), **claims}
 
-    def _client(self, redirect_uri: str) -> OAuth2Client:
+    def _client(self, redirect_uri: str) -> Any:  # noqa: ANN401  # its bases have no types
         return OAuth2Client(
             client_id=self._client_id,
             client_secret=self._secret,
@@ -74,7 +74,7 @@ class Provider:
             timeout=TIMEOUT_S,
         )
 
-    def _fetched(self, client: OAuth2Client, login: NewLogin, code: str) -> dict[str, Any]:
+    def _fetched(self, client: Any, login: NewLogin, code: str) -> dict[str, Any]:  # noqa: ANN401
         try:
             token: dict[str, Any] = client.fetch_token(
                 self._endpoint("token_endpoint"), code=code, code_verifier=login.verifier
@@ -95,7 +95,7 @@ class Provider:
                 self._keys_at = time.monotonic()
             return self._keys
 
-    def _user_info(self, client: OAuth2Client, subject: str) -> dict[str, Any]:
+    def _user_info(self, client: Any, subject: str) -> dict[str, Any]:  # noqa: ANN401
         """More about the same person, where the provider offers it. Raises AuthInvalid."""
         if "userinfo_endpoint" not in self._description():
             return {}
