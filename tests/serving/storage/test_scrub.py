@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -65,14 +66,27 @@ def flip(path: Path, offset: int, mask: int) -> None:
 
 
 def flip_in_database(house: House, offset: int, mask: int) -> None:
-    """Flip a byte of the record's text where it lies in the database's file."""
-    with house.store.reading() as session:
-        raw = session.execute(text("SELECT CAST(record AS TEXT) FROM scan_records")).scalar_one().encode()
+    """Flip a byte of the record's text where it lies in the database's file: not in a free page."""
+    raw = record_text(house)
     with house.store.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     house.store.close()
-    place = house.settings.database_file.read_bytes().index(raw)
-    flip(house.settings.database_file, place + offset % len(raw), mask)
+    file = house.settings.database_file
+    for found in re.finditer(re.escape(raw), file.read_bytes()):
+        flip(file, found.start() + offset % len(raw), mask)
+        if record_text(house) != raw:
+            return
+        house.store.close()
+        flip(file, found.start() + offset % len(raw), mask)
+    raise AssertionError("the record is not in the file")
+
+
+def record_text(house: House) -> bytes:
+    with house.store.reading() as session:
+        raw = session.execute(
+            text("SELECT CAST(CAST(record AS TEXT) AS BLOB) FROM scan_records")
+        ).scalar_one()
+    return bytes(raw)
 
 
 def flip_first_copy(house: House, seed: int) -> tuple[str, str, int]:
