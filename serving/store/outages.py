@@ -1,5 +1,6 @@
 """What a database's errors mean to whoever asked."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -45,7 +46,7 @@ def _coded(failure: DBAPIError) -> UltraReadError | None:
     state: str | None = getattr(failure.orig, "sqlstate", None)
     if sqlite_error == _SQLITE_FULL or state == _POSTGRES_FULL:
         return StorageFull("the database has no room to write")
-    if sqlite_error:
+    if isinstance(failure.orig, sqlite3.Error):  # text that is no UTF-8 has no name: damage, not an outage
         return _unreachable(sqlite_error) if sqlite_error.startswith(_SQLITE_OUTAGES) else None
     if state:
         return _unreachable(state) if state.startswith(_POSTGRES_OUTAGES) else None
