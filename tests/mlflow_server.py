@@ -12,9 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
-import psutil
 import pytest
-from real_parts import LOOPBACK, free_ports
+from real_parts import LOOPBACK, free_ports, kill_with_children
 
 START_S = 90.0
 STOP_S = 10.0
@@ -61,12 +60,7 @@ class MlflowServer:
         """SIGKILL to the server and its workers."""
         if self.process is None:
             return
-        with suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self.process.pid).children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    child.kill()
-        self.process.kill()
-        self.process.wait()
+        kill_with_children(self.process)
         self.process = None
 
     def restart(self) -> None:

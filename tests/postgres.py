@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
 
-import psutil
 import psycopg
 import pytest
 from psycopg import sql
-from real_parts import LOOPBACK, free_ports, need, program
+from real_parts import LOOPBACK, free_ports, kill_with_children, need, program
 
 USER = "ultraread"
 SERVER_ACCOUNT = "postgres"
@@ -67,12 +66,7 @@ class Postgres:
         """SIGKILL to the server and all its sessions at once."""
         if self.process is None:
             return
-        with suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self.process.pid).children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    child.kill()
-        self.process.kill()
-        self.process.wait()
+        kill_with_children(self.process)
         self.process = None
 
     def restart(self) -> None:

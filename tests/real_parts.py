@@ -3,9 +3,11 @@
 import os
 import shutil
 import socket
-from contextlib import ExitStack
+import subprocess
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 LOOPBACK = "127.0.0.1"
@@ -37,3 +39,13 @@ def free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind((LOOPBACK, 0))
         return [int(each.getsockname()[1]) for each in sockets]
+
+
+def kill_with_children(process: "subprocess.Popen[bytes]") -> None:
+    """SIGKILL to a server and to every process that it started."""
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+    process.kill()
+    process.wait()
