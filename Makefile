@@ -5,7 +5,6 @@ BIN := .venv/bin
 TRAINING_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
 CONFIG ?= training/configs/ultrastructure-vnc.toml
 export PYTHONSAFEPATH := 1
-export SEED
 comma := ,
 
 .PHONY: setup setup-locked demo test test-full serve lint bench train cross-validate model lock audit schemas chaos chaos-night reliability \
