@@ -1,6 +1,6 @@
-"""Rows that tests of the store start from."""
+"""Rows that tests of the store start from, and all that a store holds."""
 
-from sqlalchemy import update
+from sqlalchemy import MetaData, select, update
 
 from ultraread.serving.store.clock import steady_in
 from ultraread.serving.store.engine import Store
@@ -10,6 +10,9 @@ from ultraread.serving.store.records import NewSlide, file_slide
 from ultraread.serving.store.tables import ReadRow
 
 A_DIGEST = "a" * 64
+Rows = dict[str, list[tuple[object, ...]]]
+OF_ONE_PLACE = {"alembic_version", "boots"}
+"""Tables that say something of the database itself."""
 
 
 def file_a_slide(store: Store, case_id: str | None = None) -> str:
@@ -44,3 +47,15 @@ def end_lease(store: Store, read_id: str) -> None:
 def read_of(store: Store, read_id: str) -> ReadRow:
     with store.reading() as session:
         return session.get_one(ReadRow, read_id)
+
+
+def rows_of(store: Store) -> Rows:
+    """Every row, by the name of its table."""
+    with store.reading() as session:
+        tables = MetaData()
+        tables.reflect(session.connection())
+        return {
+            table.name: sorted((tuple(row) for row in session.execute(select(table))), key=str)
+            for table in tables.sorted_tables
+            if not table.name.startswith("sqlite_") and table.name not in OF_ONE_PLACE
+        }

@@ -7,6 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqlalchemy import inspect, select
+
 from ultraread.errors import IntegrityFailed, OutputExists
 from ultraread.serving.settings import Settings
 from ultraread.serving.storage.backup import ARTIFACTS, Note
@@ -16,8 +18,14 @@ from ultraread.serving.storage.manifest import DATABASE, MLFLOW, BackedUp, Manif
 from ultraread.serving.storage.places import target_at
 from ultraread.serving.storage.target import Folder, StoredName, Target, digest_at
 from ultraread.serving.store.audit import AuditLog
+from ultraread.serving.store.boot_clock import end_what_others_began
+from ultraread.serving.store.duplicate import copy_from_file, refuse_rows
 from ultraread.serving.store.engine import open_store
+from ultraread.serving.store.schema import looking
+from ultraread.serving.store.tables import AuditRow
 
+RESTORED = "restored"
+"""The event, and the last one before the installation works again."""
 SLIDES = "slides/"
 NAMED = 20
 """Damaged files that a message names."""
@@ -35,7 +43,7 @@ class RestoreReport:
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """Fills `settings.data_dir`, which must hold nothing; slides go where `settings` keep them."""
+    """Fills `settings.data_dir`, which must hold nothing; slides and rows go where `settings` keep them."""
 
     source: Target
     settings: Settings
@@ -45,15 +53,19 @@ class Restore:
         """Restore a snapshot, or the newest. What an interrupted restore brought already is read and kept.
 
         Raises OutputExists where something is there; IntegrityFailed naming every file that is not what its
-        digest says, and then nothing is to be seen; NotFound, StorageFull, StorageUnreachable.
+        digest says, and then nothing is to be seen; NotFound, StorageFull, StorageUnreachable,
+        DatabaseUnreachable.
         """
         self._refuse_unless_empty()
         manifest = read_manifest(self.source, snapshot)
+        is_filled = self._is_filled(manifest)
         note = start(manifest.bytes)
         self._unfinished.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._clear_all_but(manifest)
         self._bring_all(manifest, note)
         self._settle_in(manifest)
+        if self.settings.stated_database is not None:
+            self._move_rows(self.settings.stated_database, is_filled)
         self._appear()
         return RestoreReport(manifest.name, len(manifest.files), manifest.bytes, list(manifest.damaged))
 
@@ -69,6 +81,19 @@ class Restore:
     def _refuse_unless_empty(self) -> None:
         if self._folder.exists() and any(self._folder.iterdir()):
             raise OutputExists("the data folder is not empty", "Restore into a folder that holds nothing.")
+
+    def _is_filled(self, manifest: Manifest) -> bool:
+        """Whether the database that is set holds this snapshot, from a restore that died at its last step.
+
+        Raises OutputExists where it holds anything else.
+        """
+        address = self.settings.stated_database
+        if address is None:
+            return False
+        if self._unfinished.exists() and _last_event(address) == (RESTORED, manifest.name):
+            return True
+        refuse_rows(address)
+        return False
 
     def _clear_all_but(self, manifest: Manifest) -> None:
         """What an interrupted restore left that is not of this snapshot: other files, a log of a database."""
@@ -104,18 +129,35 @@ class Restore:
         return Folder(self._unfinished), file.path
 
     def _settle_in(self, manifest: Manifest) -> None:
-        """What belongs to the place and not to the data: MLflow's addresses, and who restored what."""
+        """What belongs to the place and not to the data: MLflow's addresses, leases, who restored what."""
         if (mlflow := self._unfinished / MLFLOW).is_file():
             move_addresses(mlflow, self._folder)
         store = open_store(f"sqlite:///{self._unfinished / DATABASE}")
         with closing(store), store.writing() as session:
-            AuditLog(session).append(self.who, "restored", manifest.name, {"files": len(manifest.files)})
+            end_what_others_began(session)
+            AuditLog(session).append(self.who, RESTORED, manifest.name, {"files": len(manifest.files)})
+
+    def _move_rows(self, address: str, is_filled: bool) -> None:
+        """From the file that the backup has into the database that is set."""
+        file = self._unfinished / DATABASE
+        if not is_filled:
+            copy_from_file(file, address)
+        file.unlink()
 
     def _appear(self) -> None:
-        for path in (self._unfinished, self._unfinished / DATABASE):
-            fsync(path)
+        for path in (self._unfinished / DATABASE, self._unfinished):
+            if path.exists():
+                fsync(path)
         os.replace(self._unfinished, self._folder)
         fsync(self._folder.parent)
+
+
+def _last_event(address: str) -> tuple[str, str] | None:
+    """What happened last, and to what; None in a database without events."""
+    latest = select(AuditRow.what, AuditRow.subject).order_by(AuditRow.sequence.desc()).limit(1)
+    with looking(address) as connection:
+        row = connection.execute(latest).first() if inspect(connection).has_table("audit_events") else None
+    return (row.what, row.subject) if row else None
 
 
 def move_addresses(mlflow: Path, folder: Path) -> None:

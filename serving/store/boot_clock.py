@@ -44,14 +44,15 @@ class BootClock:
         boot_id = _boot_id()
         if boot_id not in rows:
             if rows:
-                _end_what_another_boot_began(session)
+                end_what_others_began(session)
             rows[boot_id] = BootRow(boot_id=boot_id, zero_at=_text(time.time() - _since_boot()))
             session.execute(delete(BootRow))
             session.add(rows[boot_id])
         self.zero_at = dt.datetime.fromisoformat(rows[boot_id].zero_at).timestamp()
 
 
-def _end_what_another_boot_began(session: Session) -> None:
+def end_what_others_began(session: Session) -> None:
+    """Of a boot, or an installation, that is no more: leases and waits by its clock are over."""
     running = update(ReadRow).where(ReadRow.state == ReadState.RUNNING.value)
     session.execute(running.values(lease=LONG_AGO))
     session.execute(update(OutboxRow).where(OutboxRow.sent.is_(None)).values(due=LONG_AGO))

@@ -47,33 +47,34 @@ def revision(session: Session) -> str:
 
 def revision_of(address: str) -> str:
     """The same of a database that is opened for it, and changed in nothing. Raises Unavailable."""
-    with _looking(address) as connection:
+    with looking(address) as connection:
         return _revision(connection)
 
 
 def refuse_too_new(address: str) -> str:
     """The same; raises SchemaTooNew where the tables ask for a newer version than this one."""
-    with _looking(address) as connection:
+    with looking(address) as connection:
         is_newer(connection)
         return _revision(connection)
 
 
 def facts_of_server(address: str) -> str:
     """Version, encoding and collation of a PostgreSQL server, for people. Raises Unavailable."""
-    with _looking(address) as connection:
+    with looking(address) as connection:
         number, encoding, collation = connection.execute(text(_OF_SERVER)).one()
     return f"PostgreSQL {number}, {encoding}, {collation}; text compares by its bytes"
 
 
 def clock_of_server(address: str) -> datetime:
     """Now, by a PostgreSQL server's clock. Raises Unavailable."""
-    with _looking(address) as connection:
+    with looking(address) as connection:
         moment: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
         return moment
 
 
 @contextmanager
-def _looking(address: str) -> Iterator[Connection]:
+def looking(address: str) -> Iterator[Connection]:
+    """A connection of a database that is opened as it is: nothing is migrated. Raises Unavailable."""
     url = make_url(address)
     if url.get_backend_name() == "postgresql":
         url = url.set(drivername="postgresql+psycopg")

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from filed import file_a_slide, new_read
-from sqlalchemy import MetaData, select
+from filed import file_a_slide, new_read, rows_of
 
 from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.duplicate import copy_to_file
-from ultraread.serving.store.engine import Store, open_store
+from ultraread.serving.store.engine import open_store
 from ultraread.serving.store.jobs import Jobs, Progress, ReadResult
 from ultraread.serving.store.tables import ReadState
 
@@ -37,14 +36,3 @@ def test_what_was_copied_goes_on(jobs: Jobs, tmp_path: Path) -> None:
     with copy.writing() as session:
         AuditLog(session).append("a test", "read_requested", taken.read.id)
     copy.close()
-
-
-def rows_of(store: Store) -> dict[str, list[tuple[object, ...]]]:
-    with store.reading() as session:
-        tables = MetaData()
-        tables.reflect(session.connection())
-        return {
-            table.name: sorted((tuple(row) for row in session.execute(select(table))), key=str)
-            for table in tables.sorted_tables
-            if not table.name.startswith("sqlite_") and table.name != "boots"
-        }
