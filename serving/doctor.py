@@ -10,11 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ultraread.errors import ConfigInsecure, StorageFull, UltraReadError, Unavailable
+from ultraread.errors import AuditChainBroken, ConfigInsecure, StorageFull, UltraReadError, Unavailable
 from ultraread.serving.settings import OTHERS, Settings
 
 EXPIRES_SOON = timedelta(days=21)
 MLFLOW_S = 5.0
+MOST_EVENTS = 5000
+"""Of each site's trail that are held against their hashes: about a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,29 @@ def _audit(settings: Settings) -> str:
     return f"signed by {signer.public_key}"
 
 
+def _trail(settings: Settings) -> str:
+    """Raises AuditChainBroken where an event since the last checkpoint is not as it was written."""
+    from sqlalchemy import inspect
+    from sqlalchemy.orm import Session
+
+    from ultraread.serving.audit.checkpoints import checkpoints_in
+    from ultraread.serving.audit.trail import DatabaseTrail, readable, sites_in
+    from ultraread.serving.audit.verify import verify_recent
+    from ultraread.serving.store.schema import looking
+
+    if not settings.has_database:
+        return "nothing is in it yet"
+    elsewhere = [*checkpoints_in(settings.checkpoint_file)] if settings.checkpoint_file.is_file() else []
+    with looking(settings.database_address) as connection, Session(connection) as session, readable(session):
+        there = sites_in(session) if inspect(connection).has_table("audit_heads") else []
+        trails = [DatabaseTrail(session, site) for site in there]
+        found = [verify_recent(trail, MOST_EVENTS, elsewhere) for trail in trails]
+    if broken := [f"{one.site}, event {one.fault.sequence}: {one.fault.told}" for one in found if one.fault]:
+        raise AuditChainBroken("; ".join(broken))
+    whole = [f"{one.site}: events {one.first} to {one.events}" for one in found if one.events]
+    return f"whole, as far as looked at ({'; '.join(whole)})" if whole else "nothing is in it yet"
+
+
 def _ray(settings: Settings) -> str:
     """Raises ConfigInsecure where Ray would take orders from whoever reaches its ports."""
     if os.environ.get("RAY_AUTH_MODE", "token") != "token":
@@ -234,6 +259,7 @@ CHECKS: dict[str, Callable[[Settings], str]] = {
     "storage": _storage,
     "mlflow": _mlflow,
     "audit": _audit,
+    "trail": _trail,
     "ray": _ray,
     "certificate": _certificate,
 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ultraread.datasets.table_cells import as_cell
 from ultraread.errors import AuditChainBroken, RequestInvalid
 from ultraread.serving.audit.chain import Event
 from ultraread.serving.audit.signing import Checkpoint
@@ -29,8 +30,6 @@ CSV_COLUMNS = (
     "previous",
     "hash",
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a table program takes for the begin of a formula."""
 
 
 def exported(trail: DatabaseTrail, now: str) -> Iterator[dict[str, Any]]:
@@ -51,7 +50,7 @@ def csv_row(event: dict[str, Any]) -> list[str]:
     """An event for table programs: JSON in its cells, and nothing that one would run as a formula."""
     cells = (event[name] for name in CSV_COLUMNS)
     texts = (one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in cells)
-    return [f"'{one}" if one.startswith(_FORMULA) else one for one in texts]
+    return [as_cell(one) for one in texts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +66,10 @@ class ExportedTrail:
             return Head(int(line["sequence"]), str(line["hash"]))
         raise AuditChainBroken(f"{self.file.name} is cut off: it has no end", "Export it again.")
 
-    def events(self, upto: int) -> Iterator[StoredEvent]:
+    def events(self, upto: int, after: int = 0) -> Iterator[StoredEvent]:
         for line in self._lines("event"):
             number = int(line["sequence"])
-            if number <= upto:
+            if after < number <= upto:
                 yield StoredEvent(number, _event(line), str(line["hash"]))
 
     def largest(self) -> int:

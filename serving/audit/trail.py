@@ -56,8 +56,8 @@ class Trail(Protocol):
         """None where nothing says where the chain ends."""
         ...
 
-    def events(self, upto: int) -> Iterable[StoredEvent]:
-        """By number, the first one first; up to and with this number."""
+    def events(self, upto: int, after: int = 0) -> Iterable[StoredEvent]:
+        """By number, the first one first: those that follow number `after`, up to and with number `upto`."""
         ...
 
     def largest(self) -> int:
@@ -85,10 +85,11 @@ class DatabaseTrail:
         row = self.session.execute(query).first()
         return Head(*row) if row else None
 
-    def events(self, upto: int) -> Iterator[StoredEvent]:
+    def events(self, upto: int, after: int = 0) -> Iterator[StoredEvent]:
         columns = AuditRow.__table__.c
+        number = columns.site_sequence
         shown = [_raw(columns[name]).label(name) for name in _COLUMNS]
-        query = select(*shown).where(columns.site == self.site, columns.site_sequence <= upto)
+        query = select(*shown).where(columns.site == self.site, number > after, number <= upto)
         ordered = query.order_by(columns.site_sequence, columns.sequence)
         with self.session.connection().execute(ordered, execution_options={"yield_per": AT_ONCE}) as rows:
             for row in rows.mappings():

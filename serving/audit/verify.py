@@ -37,6 +37,8 @@ class SiteReport:
     """What was found in the trail of one site."""
 
     site: str
+    first: int = 1
+    """Number of the event that the search began with."""
     events: int = 0
     sealed: int = 0
     """Events that came into the chain later than they were written."""
@@ -59,10 +61,29 @@ def verify_trail(
     without them, signatures are only held against the keys that the checkpoints themselves name. `elsewhere`
     are checkpoints that were kept outside of the trail: they tell of an end that was cut off.
     """
-    report = SiteReport(trail.site, unsealed=trail.unsealed())
+    return _verify(trail, _of_site(trail, elsewhere), public_keys)
+
+
+def verify_recent(trail: Trail, most: int, elsewhere: Iterable[Checkpoint] = ()) -> SiteReport:
+    """The same from the last checkpoint on, and of the last `most` events at most; quick on a trail of years.
+
+    What was before is believed: only `verify_trail` finds what was done to that.
+    """
     checkpoints = _of_site(trail, elsewhere)
     head = trail.head()
-    walk = _Walk(head.sequence if head else trail.largest(), {one.sequence for one in checkpoints})
+    upto = head.sequence if head else trail.largest()
+    signed = max((one.sequence for one in checkpoints), default=1)
+    first = max(1, min(signed, upto), upto - most + 1)
+    return _verify(trail, [one for one in checkpoints if one.sequence >= first], first=first)
+
+
+def _verify(
+    trail: Trail, checkpoints: Sequence[Checkpoint], public_keys: Sequence[str] = (), first: int = 1
+) -> SiteReport:
+    report = SiteReport(trail.site, first, unsealed=trail.unsealed())
+    head = trail.head()
+    upto = head.sequence if head else trail.largest()
+    walk = _Walk(first, upto, {one.sequence for one in checkpoints}, _before(trail, first))
     report.fault = walk.fault_in(trail)
     report.events, report.sealed = walk.last.sequence, walk.sealed
     faults = (_fault_at_the_end(trail, head, walk.last), _fault_in(checkpoints, walk, public_keys))
@@ -71,19 +92,28 @@ def verify_trail(
     return report
 
 
+def _before(trail: Trail, first: int) -> Head:
+    """What a walk that begins with event `first` goes on from: what that event says of the one before."""
+    if first == 1:
+        return Head(0, GENESIS)
+    event = next((stored.event for stored in trail.events(first, first - 1)), None)
+    return Head(first - 1, event.previous if event else GENESIS)
+
+
 @dataclass(slots=True)
 class _Walk:
     """Along the chain, up to the first fault."""
 
+    first: int
     upto: int
     wanted: set[int]
     """Numbers of events whose hash a checkpoint states."""
-    last: Head = field(default_factory=lambda: Head(0, GENESIS))
+    last: Head
     sealed: int = 0
     hashes: dict[int, str] = field(default_factory=dict)
 
     def fault_in(self, trail: Trail) -> Fault | None:
-        for stored, following in _with_the_next(trail.events(self.upto)):
+        for stored, following in _with_the_next(trail.events(self.upto, self.last.sequence)):
             fault = self._fault_at(stored, following)
             if fault or stored.event is None:
                 return fault
@@ -131,7 +161,7 @@ class _Walk:
     def _place(self, stored: StoredEvent) -> int | None:
         """The number with which these bytes have the stored hash: where the event was written."""
         near = range(max(1, stored.sequence - 2), stored.sequence + 3)
-        places = (*near, *range(1, self.upto + 2))
+        places = (*near, *range(self.first, self.upto + 2))
         return next((place for place in places if stored.is_whole_as(place)), None)
 
 

@@ -1,13 +1,19 @@
 """What doctor says of secrets, disk, database, clocks, MLflow, Ray and certificates, on real ones."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from mlflow_server import MlflowServer
 from nginx_server import write_certificate
 from real_parts import free_ports
+from sqlalchemy import text
 
+from ultraread.errors import AuditChainBroken
 from ultraread.serving.doctor import EVERY_CHECK, Check, examine
+from ultraread.serving.settings import load_settings, prepare_folders
+from ultraread.serving.store.audit import AuditLog
+from ultraread.serving.store.engine import open_store
 
 
 @pytest.fixture
@@ -51,7 +57,7 @@ def test_a_database_that_is_none_hides_no_other_check(told: Told) -> None:
     (told.folder / "data" / "ultraread.db").write_bytes(b"no database" * 1000)
     checks = told()
     assert tuple(checks) == EVERY_CHECK
-    assert [name for name, check in checks.items() if not check.ok] == ["schema"]
+    assert [name for name, check in checks.items() if not check.ok] == ["schema", "trail"]
     assert checks["schema"].told == "error[internal]: this cannot be looked at (DatabaseError)"
 
 
@@ -78,7 +84,12 @@ def test_postgresql_is_named_with_version_encoding_and_collation(told: Told, pos
 
 def test_a_database_that_is_away(told: Told) -> None:
     checks = told(database_url=f"postgresql://u:Tr0ub4dor@127.0.0.1:{free_ports(1)[0]}/ultraread")
-    assert [name for name, check in checks.items() if not check.ok] == ["database", "schema", "clock"]
+    assert [name for name, check in checks.items() if not check.ok] == [
+        "database",
+        "schema",
+        "clock",
+        "trail",
+    ]
     assert "Tr0ub4dor" not in str(checks)
 
 
@@ -92,6 +103,23 @@ def test_a_certificate_that_ends_soon(told: Told, tmp_path: Path, days: float, o
     check = told(certificate_file=write_certificate(tmp_path, days))["certificate"]
     assert check.ok is ok
     assert "ends on 20" in check.told
+
+
+def test_a_trail_that_somebody_changed(told: Told) -> None:
+    told()
+    settings = load_settings(data_dir=told.folder / "data")
+    prepare_folders(settings)
+    with closing(open_store(settings.database_address)) as store:
+        for number in (1, 2, 3):
+            with store.writing() as session:
+                AuditLog(session).append("a test", "case_opened", f"C-{number}")
+        assert told()["trail"].told == "whole, as far as looked at (main: events 1 to 3)"
+        with store.writing() as session:
+            session.execute(text("DROP TRIGGER audit_events_refuse_update"))
+            session.execute(text("UPDATE audit_events SET who = 'nobody' WHERE sequence = 2"))
+    found = told()["trail"]
+    assert found.exit_status == AuditChainBroken.exit_status
+    assert "error[audit_chain_broken]: main, event 2: " in found.told
 
 
 def test_ray_without_tokens(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from ultraread.serving.audit.checkpoints import Checkpointer, checkpoints_in, se
 from ultraread.serving.audit.export import csv_row, exported, open_export
 from ultraread.serving.audit.signing import Checkpoint, Signer, load_public_key, load_signer, make_key
 from ultraread.serving.audit.trail import DatabaseTrail, readable
-from ultraread.serving.audit.verify import SiteReport, verify_trail
+from ultraread.serving.audit.verify import SiteReport, verify_recent, verify_trail
 from ultraread.serving.store.audit import AuditLog, event_of
 from ultraread.serving.store.engine import Store
 
@@ -79,6 +79,11 @@ def report(
 ) -> SiteReport:
     with store.reading() as session, readable(session):
         return verify_trail(DatabaseTrail(session, site), keys, elsewhere)
+
+
+def recent(store: Store, site: str, most: int = 1000, elsewhere: Sequence[Checkpoint] = ()) -> SiteReport:
+    with store.reading() as session, readable(session):
+        return verify_recent(DatabaseTrail(session, site), most, elsewhere)
 
 
 def found_in(checked: SiteReport) -> tuple[int, str] | None:
@@ -151,6 +156,36 @@ def test_an_end_cut_off_with_its_checkpoints_is_found_by_those_kept_elsewhere(
     assert report(trail, site).fault is None
     elsewhere = [*checkpoints_in(checkpointer.file)]
     assert found_in(report(trail, site, elsewhere=elsewhere)) == (5, "truncated")
+
+
+def test_the_recent_part_of_a_trail_is_held_from_its_last_checkpoint_on(
+    trail: Store, site: str, checkpointer: Checkpointer
+) -> None:
+    assert recent(trail, site).first == 1
+    checkpointer.sign_all()
+    tell(trail, site, 3)
+    found = recent(trail, site)
+    assert (found.first, found.events, found.signed_upto, found.fault) == (EVENTS, EVENTS + 3, EVENTS, None)
+    found = recent(trail, site, most=2)
+    assert (found.first, found.events, found.signed_upto, found.fault) == (EVENTS + 2, EVENTS + 3, 0, None)
+    tamper(trail, site, CHANGE("who = 'nobody'", "= 2"))
+    assert recent(trail, site).fault is None
+    tamper(trail, site, f"DELETE {MINE} = 8")
+    assert found_in(recent(trail, site)) == (8, "removed")
+    tamper(trail, site, CHANGE("who = 'nobody'", "= 6"))
+    assert found_in(recent(trail, site)) == (6, "edited")
+
+
+def test_what_was_done_to_the_newest_events_is_found_by_checkpoints_alone(
+    trail: Store, site: str, checkpointer: Checkpointer
+) -> None:
+    checkpointer.sign_all()
+    _write_anew(trail, site, 5, upto=EVENTS)
+    assert found_in(recent(trail, site)) == (EVENTS, "replaced")
+    cut = f"UPDATE audit_heads SET sequence = 4, hash = (SELECT hash {MINE} = 4) WHERE site = :site"  # noqa: S608
+    tamper(trail, site, cut, f"DELETE {MINE} > 4", "DELETE FROM audit_checkpoints WHERE site = :site")
+    assert recent(trail, site).fault is None
+    assert found_in(recent(trail, site, elsewhere=[*checkpoints_in(checkpointer.file)])) == (5, "truncated")
 
 
 def test_checkpoints_are_made_when_due_and_hold_for_the_public_key(
