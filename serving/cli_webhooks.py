@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ultraread.errors import RequestInvalid
 from ultraread.serving import cli_options as options
 from ultraread.serving.cli_client import LOCAL_URL, Url
 
@@ -88,3 +89,27 @@ def send_test(
     with Client(url, token_file=token_file) as client:
         told = client.test_webhook(webhook_id)
     typer.echo(json.dumps(told) if as_json else f"taken: {told['delivery_id']}")
+
+
+@app.command()
+def retry(
+    webhook_id: Annotated[str | None, typer.Argument(help="Of this webhook alone.")] = None,
+    read_id: Annotated[str | None, typer.Option("--read", help="Of this read alone.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All of the site, copies of results too.")
+    ] = False,
+    url: Url = LOCAL_URL,
+    token_file: options.TokenFile = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Send again what was given up, once the receiver is well.
+
+    Example: ultraread webhooks retry 01J8Z...
+    """
+    from ultraread.serving.client import Client
+
+    if everything == bool(webhook_id or read_id):
+        raise RequestInvalid("what is to be sent again is not clear", "Name a webhook, --read or --all.")
+    with Client(url, token_file=token_file) as client:
+        again = client.retry_webhooks(webhook_id, read_id)
+    typer.echo(json.dumps({"again": again}) if as_json else f"{again} are sent again")

@@ -221,6 +221,11 @@ class Client:
         """Send a test message now. Raises WebhookNotTold."""
         return self._post(f"/v1/webhooks/{webhook_id}/test", {})
 
+    def retry_webhooks(self, webhook_id: str | None = None, read_id: str | None = None) -> int:
+        """Send again what was given up; return how many deliveries that are. Raises NotFound."""
+        again: int = self._post("/v1/webhooks/retry", {"webhook_id": webhook_id, "read_id": read_id})["again"]
+        return again
+
     def close(self) -> None:
         self._http.close()
 

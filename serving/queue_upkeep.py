@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, or_, select
 
 from ultraread.serving.results.folder import clear
 from ultraread.serving.settings import Settings
@@ -45,15 +45,15 @@ class QueueUpkeep:
 
 
 def forget_old(store: Store, days: int) -> int:
-    """Remove answers kept for repeated requests, and outbox rows that were sent; return how many.
+    """Remove answers kept for repeated requests, and outbox rows that were sent or given up; return how many.
 
-    A request that is still being answered, and a row that is not sent, stay however old they are.
+    A request that is still being answered, and a row that waits, stay however old they are.
     """
     before = utc_in(-days * DAY_S)
     answered = IdempotencyRow.status.is_not(None), IdempotencyRow.status != INTERRUPTED
     changes = (
         delete(IdempotencyRow).where(*answered, IdempotencyRow.created < before),
-        delete(OutboxRow).where(OutboxRow.sent.is_not(None), OutboxRow.sent < before),
+        delete(OutboxRow).where(or_(OutboxRow.sent < before, OutboxRow.given_up < before)),
     )
     with store.writing() as session:
         return sum(session.connection().execute(change).rowcount for change in changes)

@@ -144,6 +144,7 @@ TABLE: dict[Operation, Rule] = {
         "GET /v1/webhooks",
         "DELETE /v1/webhooks/{webhook_id}",
         "POST /v1/webhooks/{webhook_id}/test",
+        "POST /v1/webhooks/retry",
     ),
 }
 

@@ -49,6 +49,19 @@ class NewlyMade(Webhook):
     secret: str
 
 
+class Again(Body):
+    """What is to be sent again of what was given up: one webhook's, one read's, or all of the site."""
+
+    webhook_id: str | None = None
+    read_id: str | None = None
+
+
+class SentAgain(Shown):
+    """How many deliveries wait again."""
+
+    again: int
+
+
 class Tested(Shown):
     """The receiver took a signed message of type `test`."""
 
@@ -86,6 +99,14 @@ def remove_webhook(webhook_id: str, service: InService) -> None:
     """End a subscription; what it was not told yet, it is not told."""
     with service.store.writing() as session:
         subscriptions.remove(session, webhook_id, service.who)
+
+
+@router.post("/v1/webhooks/retry")
+def retry(wanted: Again, service: InService) -> SentAgain:
+    """Send again what was given up: messages, and copies of results. Repeated, it finds nothing any more."""
+    with service.store.writing() as session:
+        again = subscriptions.retry(session, service.who, wanted.webhook_id, wanted.read_id)
+    return SentAgain(again=again)
 
 
 @router.post("/v1/webhooks/{webhook_id}/test")

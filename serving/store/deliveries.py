@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Update, and_, exists, select, update
+from sqlalchemy.orm import Session
 
 from ultraread.serving.store.clock import steady_in, steady_now, utc_in, utc_now
 from ultraread.serving.store.engine import Store
 from ultraread.serving.store.outbox import SENDING_S
+from ultraread.serving.store.scope import site_of
 from ultraread.serving.store.tables import OutboxRow, ReadRow, ReadState
 
 WEBHOOK = "webhook:"
@@ -63,9 +65,26 @@ def mark_failed(store: Store, taken: Delivery, error: str, wait_s: float) -> Non
 
 
 def give_up(store: Store, taken: Delivery, error: str) -> None:
-    """Try it no more; the row stays, to be seen."""
+    """Try it no more; the row stays for `queue_days`, to be seen and sent again."""
     with store.writing() as session:
         session.execute(_row_of(taken).values(error=error, given_up=utc_now()))
+
+
+def send_again(session: Session, *, webhook_id: str | None = None, read_id: str | None = None) -> int:
+    """Begin anew with what was given up for reads of the session's site; return how many that were.
+
+    Of one webhook or read where it is named, else all: messages of webhooks and copies of results.
+    """
+    of_site = exists().where(ReadRow.id == OutboxRow.read_id, ReadRow.site == site_of(session))
+    wanted = [OutboxRow.given_up.is_not(None), of_site]
+    if webhook_id is not None:
+        wanted.append(OutboxRow.kind == f"{WEBHOOK}{webhook_id}")
+    if read_id is not None:
+        wanted.append(OutboxRow.read_id == read_id)
+    rows = session.scalars(select(OutboxRow).where(*wanted)).all()
+    for row in rows:
+        row.given_up, row.attempts, row.due = None, 0, steady_now()
+    return len(rows)
 
 
 def want_result_copies(store: Store, days: int) -> int:

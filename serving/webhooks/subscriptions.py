@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from ultraread.errors import NotFound
 from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.clock import utc_now
-from ultraread.serving.store.deliveries import WEBHOOK
+from ultraread.serving.store.deliveries import WEBHOOK, send_again
 from ultraread.serving.store.tables import OutboxRow
 from ultraread.serving.store.webhook_tables import WebhookRow
 
@@ -54,6 +54,20 @@ def remove(session: Session, webhook_id: str, who: str) -> None:
     """Tell it nothing from now on. Raises NotFound."""
     find(session, webhook_id).removed = utc_now()
     AuditLog(session).append(who, "webhook_removed", webhook_id)
+
+
+def retry(session: Session, who: str, webhook_id: str | None = None, read_id: str | None = None) -> int:
+    """Send again what was given up: all of the site, or of one webhook or read; return how many.
+
+    Raises NotFound for a webhook that is not there.
+    """
+    if webhook_id is not None:
+        find(session, webhook_id)
+    again = send_again(session, webhook_id=webhook_id, read_id=read_id)
+    if again:
+        told_of = {"deliveries": again, "webhook_id": webhook_id, "read_id": read_id}
+        AuditLog(session).append(who, "deliveries_retried", webhook_id or read_id or "deliveries", told_of)
+    return again
 
 
 def told(session: Session, webhook_id: str) -> Told:

@@ -5,10 +5,16 @@ from pathlib import Path
 
 import httpx
 import pytest
+from command_line import ultraread
+from fastapi import FastAPI
+from filed import file_a_slide, new_read
 from webhook_receiver import Receiver, receiving
 
 from ultraread.errors import ConfigInsecure
 from ultraread.serving.settings import Settings
+from ultraread.serving.store import deliveries
+from ultraread.serving.store.jobs import Jobs, ReadResult
+from ultraread.serving.store.tables import ReadState
 from ultraread.serving.webhooks.secret import webhook_key
 from ultraread.serving.webhooks.signature import SIGNATURE, is_signed
 
@@ -45,6 +51,26 @@ def test_a_webhook_is_added_tested_listed_and_removed(
     assert http.delete(f"/v1/webhooks/{webhook}").status_code == 204
     assert http.get("/v1/webhooks").json()["items"] == []
     assert http.delete(f"/v1/webhooks/{webhook}").json()["code"] == "not_found"
+
+
+def test_what_was_given_up_is_asked_for_again(api: FastAPI, http: httpx.Client, receiver: Receiver) -> None:
+    """By the command line, as its user would."""
+    address, store = str(http.base_url), api.state.service.store
+    webhook = http.post("/v1/webhooks", json={"url": receiver.url}).json()["id"]
+    jobs = Jobs(store, lease_s=60, max_attempts=3)
+    jobs.enqueue(new_read(file_a_slide(store)), "a test")
+    claim = jobs.claim("a test")
+    assert claim is not None
+    jobs.finish(claim, ReadState.SUCCEEDED, ReadResult())
+    taken = deliveries.take(store, deliveries.of_webhooks())
+    assert taken is not None
+    deliveries.give_up(store, taken, "status 503")
+    assert http.get("/v1/webhooks").json()["items"][0]["given_up"] == 1
+    assert ultraread("webhooks", "retry", "--url", address).status == 2
+    assert ultraread("webhooks", "retry", "01hzz", "--url", address, "--json").problem["code"] == "not_found"
+    assert ultraread("webhooks", "retry", webhook, "--url", address).out == "1 are sent again\n"
+    assert ultraread("webhooks", "retry", "--all", "--url", address, "--json").printed == {"again": 0}
+    assert http.get("/v1/webhooks").json()["items"][0]["pending"] == 1
 
 
 NOT_LISTED = (

@@ -5,6 +5,7 @@ from sqlalchemy import update
 
 from ultraread.errors import InputChanged
 from ultraread.serving.store import deliveries, outbox
+from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.clock import utc_in
 from ultraread.serving.store.engine import Store
 from ultraread.serving.store.jobs import Jobs, ReadResult
@@ -62,6 +63,30 @@ def test_results_of_late_are_noted_once(jobs: Jobs) -> None:
     assert taken.read.id == first
     deliveries.mark_sent(jobs.store, taken)
     assert deliveries.want_result_copies(jobs.store, 30) == 0
+
+
+def test_what_was_given_up_is_sent_again_by_its_own_site(jobs: Jobs) -> None:
+    with jobs.store.of_site("main").writing() as session:
+        for webhook in ("w-1", "w-2"):
+            subscriptions.add(session, webhook, "https://lis.example", False, "an admin")
+    reads = {ended_read(jobs), ended_read(jobs)}
+    deliveries.want_result_copies(jobs.store, 30)
+    for wanted in (deliveries.of_webhooks(), deliveries.of_results()):
+        while taken := deliveries.take(jobs.store, wanted):
+            deliveries.give_up(jobs.store, taken, "status 503")
+    with jobs.store.of_site("north").writing() as session:
+        assert subscriptions.retry(session, "an admin") == 0
+    with jobs.store.of_site("main").writing() as session:
+        assert subscriptions.retry(session, "an admin", "w-1", min(reads)) == 1
+        assert subscriptions.retry(session, "an admin", "w-1") == 1
+        assert subscriptions.retry(session, "an admin") == 4
+        assert subscriptions.retry(session, "an admin") == 0
+    taken = deliveries.take(jobs.store, deliveries.of_results())
+    assert taken is not None
+    assert taken.attempt == 1
+    with jobs.store.reading() as session:
+        told = [event.detail["deliveries"] for event in AuditLog(session).list(what="deliveries_retried")]
+    assert told == [1, 1, 4]
 
 
 def test_another_site_s_webhook_is_nobody_s(store: Store) -> None:

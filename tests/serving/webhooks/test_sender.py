@@ -129,6 +129,23 @@ def test_what_is_never_taken_is_given_up_and_counted(
     assert (told.sent, told.pending, told.given_up, told.last_error) == (0, 0, 1, "status 503")
 
 
+def test_what_was_given_up_is_told_after_all_when_somebody_asks_for_it(
+    store: Store, sender: WebhookSender, receiver: Receiver
+) -> None:
+    webhook = subscribe(store, receiver.url)
+    end_a_read(store)
+    receiver.answers(503)
+    while sender.send_next():
+        """Until it is given up."""
+    receiver.answers(503, 200)
+    with store.of_site("main").writing() as session:
+        assert subscriptions.retry(session, "an admin", webhook) == 1
+    assert [sender.send_next() for _ in range(3)] == [True, True, False]
+    assert len({one["headers"][DELIVERY] for one in receiver.got()}) == 1
+    with store.reading() as session:
+        assert subscriptions.told(session, webhook) == subscriptions.Told(1, 0, 0, None)
+
+
 @pytest.mark.parametrize("ending", ["removed", "gone"])
 def test_who_wants_no_more_is_asked_no_more(
     store: Store, sender: WebhookSender, receiver: Receiver, ending: str
