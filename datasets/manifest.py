@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ultraread.datasets.corpora import fetch, pinned_files
 from ultraread.datasets.digest import sha256_of_file
+from ultraread.datasets.table_cells import as_cell, text_of
 from ultraread.errors import ExtraMissing, IntegrityFailed, ManifestInvalid
 
 CORPUS = "corpus:"
@@ -168,11 +169,12 @@ def rows_of(field: LabelledField) -> Iterator[AnnotationRow]:
 
 
 def as_csv(rows: Iterable[AnnotationRow]) -> str:
-    """A manifest's text, with every column."""
+    """A manifest's text, with every column; `load_manifest` gives back the same rows."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(AnnotationRow.model_fields), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row.model_dump(mode="json") for row in rows)
+    for row in rows:
+        writer.writerow({column: as_cell(value) for column, value in row.model_dump(mode="json").items()})
     return text.getvalue()
 
 
@@ -200,9 +202,14 @@ def locate(reference: str, folder: Path, sha256: str) -> Path:
 def _csv_rows(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
-            return list(csv.DictReader(lines, restkey="(beyond the last column)", strict=True))
+            read = csv.DictReader(lines, restkey="(beyond the last column)", strict=True)
+            return [{column: _stated(cell) for column, cell in row.items()} for row in read]
     except (UnicodeDecodeError, csv.Error) as failure:
         raise ManifestInvalid(f"{path.name} is no CSV in UTF-8 ({failure})") from failure
+
+
+def _stated(cell: Any) -> Any:  # noqa: ANN401  # of a row that is too short or too long, no text
+    return text_of(cell) if isinstance(cell, str) else cell
 
 
 def _parquet_rows(path: Path) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ import json
 import shutil
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,8 @@ from ultraread.errors import (
 )
 from ultraread.serving.access.own_token import token_for
 from ultraread.serving.send_file import send_file
+from ultraread.serving.storage.durable import full_storage_coded
+from ultraread.serving.unpacking import limited, unpack
 
 ENDED = ("succeeded", "partial", "failed", "cancelled")
 POLL_S = 1.0
@@ -198,7 +199,11 @@ class Client:
         return self._poll(read_id, tell)
 
     def fetch(self, read_id: str, out: Path) -> list[Path]:
-        """Put the read's result folders into `out`; return them. Raises OutputExists, writing nothing."""
+        """Put the read's result folders into `out`; return them.
+
+        Raises OutputExists, ArchiveUnsafeMember, ArchiveBomb, IntegrityFailed, StorageFull; nothing is left
+        in `out` then.
+        """
         with tempfile.TemporaryFile() as archive:
             self._download(f"/v1/reads/{read_id}/bundle.zip", archive)
             return _unpacked(archive, out)
@@ -254,8 +259,8 @@ class Client:
     def _download(self, address: str, target: BinaryIO) -> None:
         with _coded_failures(), self._http.stream("GET", address) as response:
             _refuse_problem(response)
-            for piece in response.iter_bytes():
-                target.write(piece)
+            with full_storage_coded("the results"):
+                target.writelines(limited(response.iter_bytes()))
 
     def _post(self, address: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Json:
         with _coded_failures():
@@ -315,8 +320,7 @@ def _refuse_problem(response: httpx.Response) -> None:
 def _unpacked(archive: BinaryIO, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".fetching-") as staging:
-        with zipfile.ZipFile(archive) as bundle:
-            bundle.extractall(staging)  # zipfile drops drives, leading slashes and `..`
+        unpack(archive, Path(staging))
         fetched = sorted(Path(staging).iterdir())
         for path in fetched:
             if (out / path.name).exists():

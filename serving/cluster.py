@@ -14,6 +14,8 @@ from ultraread.serving.embedded import (
     prove_models,
     require_service,
 )
+from ultraread.serving.insecure import refuse_insecure
+from ultraread.serving.ray_ports import refuse_open_cluster, refuse_without_token
 from ultraread.serving.settings import Settings, prepare_folders
 from ultraread.serving.shared_folder import refuse_unless_shared
 
@@ -46,9 +48,12 @@ def refuse_incomplete(settings: Settings) -> None:
 def deploy_on_cluster(settings: Settings) -> str:
     """Deploy, or renew what is deployed, and leave it running; return where every node answers.
 
-    Raises ConfigIncomplete, DataDirNotShared, ModelRefused, Unavailable.
+    Raises ConfigIncomplete, ConfigInsecure, DataDirNotShared, ModelRefused, Unavailable.
     """
     refuse_incomplete(settings)
+    refuse_insecure(settings)
+    refuse_without_token()
+    refuse_open_cluster(settings.ray_address or "")
     require_service()
     prepare_folders(settings)
     with _connected(settings):

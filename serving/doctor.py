@@ -1,6 +1,5 @@
 """What keeps UltraRead from working here, and what to do about it; docs/guides/operate.md tells more."""
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ultraread.errors import AuditChainBroken, ConfigInsecure, StorageFull, UltraReadError, Unavailable
-from ultraread.serving.settings import OTHERS, Settings
+from ultraread.errors import AuditChainBroken, StorageFull, UltraReadError, Unavailable
+from ultraread.serving.settings import Settings
 
 EXPIRES_SOON = timedelta(days=21)
 MLFLOW_S = 5.0
@@ -88,14 +87,11 @@ def _settings(loaded: list[Settings], settings: Settings) -> str:
 
 
 def _secrets(settings: Settings) -> str:
-    """Files that hold secrets, by settings or name. Raises ConfigInsecure where others may read one."""
-    stated = [getattr(settings, name) for name in type(settings).model_fields if name.endswith("_file")]
-    own = [settings.owner_token_file, settings.data_dir / "webhook.key"]
-    files = [file for file in (*stated, *own) if isinstance(file, Path) and file.is_file()]
-    for file in files:
-        if file.stat().st_mode & OTHERS and file != settings.certificate_file:
-            raise ConfigInsecure(f"others may read {file}", "chmod 600 it.")
-    return f"{len(files)} files of secrets, for their owner alone"
+    """Raises ConfigInsecure for secrets that others may read or guess, and for what is only for debugging."""
+    from ultraread.serving.insecure import refuse_insecure, secret_files
+
+    refuse_insecure(settings)
+    return f"{len(secret_files(settings))} files of secrets, for their owner alone"
 
 
 def _machine(settings: Settings) -> str:
@@ -216,11 +212,13 @@ def _trail(settings: Settings) -> str:
 
 
 def _ray(settings: Settings) -> str:
-    """Raises ConfigInsecure where Ray would take orders from whoever reaches its ports."""
-    if os.environ.get("RAY_AUTH_MODE", "token") != "token":
-        raise ConfigInsecure("RAY_AUTH_MODE is not token: Ray's ports take orders from anybody", "Unset it.")
-    if settings.profile == "local":
+    """Raises ConfigRayExposed where Ray would take orders from whoever reaches its ports."""
+    from ultraread.serving.ray_ports import refuse_open_cluster, refuse_without_token
+
+    refuse_without_token()
+    if settings.ray_address is None:
         return "on loopback, with tokens"
+    refuse_open_cluster(settings.ray_address)
     return f"the cluster at {settings.ray_address}, with tokens"
 
 

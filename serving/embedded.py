@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from ultraread.errors import ExtraMissing, IntegrityFailed, ModelRefused, Unavailable
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.draining import draining_of
+from ultraread.serving.insecure import refuse_insecure
 from ultraread.serving.machine import check_memory, live_versions, machine_cpus, share_of_replica
+from ultraread.serving.ray_ports import keep_token_private, refuse_without_token
 from ultraread.serving.settings import Settings, prepare_folders
 
 if TYPE_CHECKING:
@@ -36,8 +38,10 @@ OBJECT_STORE_BYTES = 200 * 2**20
 def running(settings: Settings) -> Iterator[str]:
     """Start Ray and the application, yield its URL, stop both.
 
-    Raises MachineTooSmall, ModelRefused, ExtraMissing or Unavailable before anything is started.
+    Raises ConfigInsecure, MachineTooSmall, ModelRefused, ExtraMissing or Unavailable before anything starts.
     """
+    refuse_without_token()
+    refuse_insecure(settings)
     share_of_replica(settings)
     check_memory(settings)
     require_service()
@@ -45,6 +49,7 @@ def running(settings: Settings) -> Iterator[str]:
     _refuse_taken_port(settings.host, port)
     models = prove_models(settings)
     prepare_environment()
+    keep_token_private()
     # Named for systems where Ray is never a cluster; off, it gives every port of every process to loopback.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray

@@ -1,6 +1,5 @@
 """Read slides in this process, one folder a slide; what is interrupted goes on with `resume`."""
 
-import errno
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +45,7 @@ from ultraread.serving.results.folder import (
     publish,
 )
 from ultraread.serving.score_tiles import RangeStore, ScoreRanges
-from ultraread.serving.storage.durable import fsync, full_storage_coded
+from ultraread.serving.storage.durable import fsync, full_storage_coded, is_full
 
 SHOWN_IMAGES = 10
 """So many are searched for burnt-in text in a second or two."""
@@ -195,7 +194,7 @@ def _coded(failure: Exception) -> UltraReadError:
     """What went wrong with one slide, as the error that its reader is told."""
     if isinstance(failure, UltraReadError):
         return failure
-    if isinstance(failure, OSError) and failure.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if is_full(failure):
         return StorageFull("there is no room to write")
     if isinstance(failure, OSError) and failure.strerror:
         what = f"the slide could not be read, or its result not be written ({failure.strerror})"

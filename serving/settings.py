@@ -19,13 +19,12 @@ from ultraread.serving.setting_groups.decoding import DecodingSettings
 from ultraread.serving.setting_groups.durability import DurabilitySettings
 from ultraread.serving.setting_groups.limits import LimitsSettings
 from ultraread.serving.setting_groups.operation import OperationSettings
+from ultraread.serving.setting_groups.secret_file import OTHERS
 from ultraread.serving.setting_groups.uploading import UploadingSettings
 from ultraread.serving.storage.places import refuse_same_place
 
 HOSTS = ("127.0.0.1", "localhost")
 """Loopback, where every part of the service and its clients look for it."""
-OTHERS = 0o077
-"""Permission bits of group and others."""
 ENVIRONMENT_PREFIX = "ULTRAREAD_"
 
 

@@ -35,6 +35,7 @@ from ultraread.serving.api.root_task import a_root_task
 from ultraread.serving.api.service import open_service
 from ultraread.serving.api.session import rules_of
 from ultraread.serving.api.trailing import Trail
+from ultraread.serving.insecure import refuse_insecure
 from ultraread.serving.limits.rates import Rates
 from ultraread.serving.readiness import Readiness
 from ultraread.serving.settings import Settings
@@ -44,6 +45,7 @@ from ultraread.serving.viewing.viewer import Viewer
 
 def create_api(settings: Settings) -> FastAPI:
     """Open the store and build the application. Raises what keeps the service from starting."""
+    refuse_insecure(settings)
     service = open_service(settings)
     viewer = Viewer(OpenSlides(service.decoding.keep_open))
 

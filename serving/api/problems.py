@@ -1,6 +1,5 @@
 """Every failure as application/problem+json (RFC 9457): code, what happened, what to do; never a path."""
 
-import errno
 import json
 import logging
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from ultraread.errors import (
 )
 from ultraread.serving.api.requests import instance
 from ultraread.serving.logs import wordless
+from ultraread.serving.storage.durable import is_full
 
 PROBLEM_JSON = "application/problem+json"
 LONGEST_PLACE = 100
@@ -85,7 +85,7 @@ def _coded(error: Exception) -> UltraReadError:
             return RequestInvalid(_first_fault(error))
         case HTTPException():
             return _coded_by_status(error)
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+        case OSError() if is_full(error):
             return StorageFull("there is no room to write")
         case _:
             return UltraReadError("an unexpected failure", "Try again; if it stays, see the service's log.")

@@ -19,10 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from ultraread.errors import ConfigInsecure, OutputExists, RequestInvalid, Unavailable
+from ultraread.serving.setting_groups.secret_file import OTHERS
 
 FORMAT = "ultraread-audit-checkpoint-1"
-OTHERS = 0o077
-"""Permission bits of group and others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ Nothing is lost and nothing filed twice, whenever this process dies: uploads are
 filed with them, under a key that is made from the slide's bytes and name, and the service answers a key once.
 """
 
-import errno
 import hashlib
 import threading
 import time
@@ -37,6 +36,7 @@ from ultraread.serving.ingest.journal import Journal
 from ultraread.serving.ingest.regular import FileMoved, Stamp, opened
 from ultraread.serving.ingest.watched import FILED, REFUSED, Settling, Unit, units_of
 from ultraread.serving.send_file import CONNECTIONS, at_once, send_file
+from ultraread.serving.storage.durable import is_full
 
 LOOK_S = 1.0
 LONGEST_WAIT_S = 60.0
@@ -217,7 +217,7 @@ class Watch:
 
 
 def _coded(failure: OSError) -> UltraReadError:
-    if failure.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if is_full(failure):
         return StorageFull("there is no room in the watched folder")
     return StorageUnreachable(f"the watched folder does not answer ({failure.strerror})")
 

@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any, TextIO
 
+from ultraread.datasets.table_cells import as_cell
 from ultraread.datasets.tile_plan import PlannedTile
 from ultraread.models.card import ModelCard
 from ultraread.serving.score_tiles import FAILED, SCORED, RangeScores
@@ -33,7 +34,7 @@ class TileTables:
             else:
                 status = "failed" if scores.status[row] == FAILED else "blank"
                 reason = scores.failures.get(tile.index, "no structure: block means hardly differ")
-                self._unscored.writerow([*box, scores.image, status, reason])
+                self._unscored.writerow([*box, scores.image, status, as_cell(reason)])
 
     def close(self) -> None:
         self._scored_file.close()

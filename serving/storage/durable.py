@@ -8,6 +8,14 @@ from pathlib import Path
 
 from ultraread.errors import StorageFull
 
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""The disk is full, the quota is used up, or the file may not grow (RLIMIT_FSIZE, the file system)."""
+
+
+def is_full(failure: BaseException) -> bool:
+    """Whether it failed for want of room."""
+    return isinstance(failure, OSError) and failure.errno in NO_ROOM
+
 
 @contextmanager
 def full_storage_coded(what: str) -> Iterator[None]:
@@ -15,7 +23,7 @@ def full_storage_coded(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as failure:
-        if failure.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if is_full(failure):
             raise StorageFull(f"there is no room for {what}") from failure
         raise
 

@@ -3,14 +3,11 @@
 import base64
 import hashlib
 import hmac
-import os
-import secrets
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ultraread.errors import ConfigInsecure
-from ultraread.serving.settings import OTHERS, Settings
-from ultraread.serving.storage.durable import fsync
+from ultraread.serving.setting_groups.secret_file import OTHERS, made_secret
+from ultraread.serving.settings import Settings
 
 KEY_FILE = "webhook.key"
 LEAST_BYTES = 32
@@ -33,7 +30,7 @@ def webhook_key(settings: Settings) -> WebhookKey:
 
     Raises ConfigInsecure where others may read it, or where it is missing or too short.
     """
-    file = settings.webhook_key_file or _made(settings.data_dir / KEY_FILE)
+    file = settings.webhook_key_file or made_secret(settings.data_dir / KEY_FILE)
     try:
         others, key = file.stat().st_mode & OTHERS, file.read_bytes().strip()
     except OSError as failure:
@@ -45,20 +42,3 @@ def webhook_key(settings: Settings) -> WebhookKey:
             f"the key of webhooks has less than {LEAST_BYTES} bytes", "Write one: openssl rand -hex 32."
         )
     return WebhookKey(key)
-
-
-def _made(file: Path) -> Path:
-    """Whole or not there: processes that start at once agree on one."""
-    if not file.exists():
-        new = file.with_name(f".{file.name}-{secrets.token_hex(8)}")
-        new.touch(mode=0o600)
-        new.write_text(secrets.token_hex(LEAST_BYTES))
-        fsync(new)
-        try:
-            os.link(new, file)
-        except FileExistsError:
-            pass
-        finally:
-            new.unlink()
-        fsync(file.parent)
-    return file

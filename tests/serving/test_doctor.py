@@ -124,4 +124,4 @@ def test_a_trail_that_somebody_changed(told: Told) -> None:
 
 def test_ray_without_tokens(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    assert "error[config_insecure]" in told()["ray"].told
+    assert "error[config_ray_exposed]" in told()["ray"].told

@@ -5,7 +5,9 @@ command line returns. Codes are part of the public contract.
 """
 
 from ultraread.errors.inputs import (
+    ArchiveBomb,
     ArchiveNotTaken,
+    ArchiveUnsafeMember,
     CalibrationInvalid,
     DecodeCrash,
     DecodeFailed,
@@ -139,6 +141,7 @@ from ultraread.errors.service import (
     CheckpointDamaged,
     ConfigIncomplete,
     ConfigInsecure,
+    ConfigRayExposed,
     CorpusUnreachable,
     DatabaseUnreachable,
     DataDirNotShared,
@@ -157,7 +160,9 @@ from ultraread.errors.service import (
 
 __all__ = [
     "AnsweredAlready",
+    "ArchiveBomb",
     "ArchiveNotTaken",
+    "ArchiveUnsafeMember",
     "AttemptsExhausted",
     "AuditChainBroken",
     "AuthCsrf",
@@ -174,6 +179,7 @@ __all__ = [
     "ClassEmpty",
     "ConfigIncomplete",
     "ConfigInsecure",
+    "ConfigRayExposed",
     "ContrastInverted",
     "CorpusUnreachable",
     "DataDirNotShared",

@@ -89,6 +89,22 @@ class ArchiveNotTaken(InputRefused):
     remedy = "Unpack it and send the image files; several of one slide go into one request."
 
 
+class ArchiveUnsafeMember(InputRefused):
+    """An archive of results with a member that leads elsewhere, or over another one, or is no file."""
+
+    code = "archive_unsafe_member"
+    remedy = "Fetch it again from the service itself; if it stays, somebody made this archive to do harm."
+
+
+class ArchiveBomb(InputRefused):
+    """An archive of results that is larger, or unpacks to more, than results do."""
+
+    code = "archive_bomb"
+    remedy = (
+        "Fetch it again from the service itself; if it stays, somebody made this archive to fill the disk."
+    )
+
+
 class SlideOffsetInvalid(InputRefused):
     """The header points outside the file, or lists too few stored tiles."""
 

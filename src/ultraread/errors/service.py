@@ -98,6 +98,13 @@ class ConfigInsecure(Unavailable):
     remedy = "Bind to loopback and put a reverse proxy with TLS in front."
 
 
+class ConfigRayExposed(ConfigInsecure):
+    """Ray would take orders from whoever reaches its ports."""
+
+    code = "config_ray_exposed"
+    remedy = "Start every node of Ray with RAY_AUTH_MODE=token, its default; docs/guides/cluster.md says how."
+
+
 class ConfigIncomplete(Unavailable):
     """Profile cluster lacks a part that every node can reach, or has one that only one node has."""
 

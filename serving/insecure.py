@@ -1,0 +1,60 @@
+"""What would lay the service open, by its environment or its files: start is refused, and doctor tells."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from ultraread.errors import ConfigInsecure
+from ultraread.serving.setting_groups.secret_file import is_for_others
+from ultraread.serving.settings import Settings
+from ultraread.serving.webhooks.secret import KEY_FILE
+
+FOR_ALL_EYES = ("certificate_file", "audit_checkpoint_file")
+"""Settings of files that hold no secret."""
+KNOWN_SECRETS = frozenset(
+    {"admin", "changeme", "change-me", "default", "minioadmin", "password", "password1", "password123"}
+    | {"password1234", "postgres", "root", "rustfsadmin", "secret", "test", "ultraread"}
+)
+"""What servers come with (MLflow: password1234, MinIO: minioadmin), and what everybody tries first."""
+SECRETS_OF_THE_ENVIRONMENT = ("AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD")
+DEBUGGING = {
+    "RAY_DEBUG_POST_MORTEM": "a failure would open a port to whoever debugs",
+    "SSLKEYLOGFILE": "the keys of every encrypted connection would be written down",
+    "MLFLOW_TRACKING_INSECURE_TLS": "whoever listens on the way could be the MLflow server",
+}
+"""Variables that are set while somebody looks for a fault, and why none may be forgotten."""
+OFF = frozenset({"", "0", "false", "no"})
+
+
+def refuse_insecure(settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
+    """Raise ConfigInsecure for secrets that others may read or guess, and for what is only for debugging."""
+    for file in secret_files(settings):
+        if is_for_others(file):
+            raise ConfigInsecure(f"others may read {file}", "chmod 600 it.")
+    for name, secret in _stated_secrets(settings, environment):
+        if secret.lower() in KNOWN_SECRETS:
+            raise ConfigInsecure(f"the secret of {name} is one that everybody tries", "Make a random one.")
+    for variable, why in DEBUGGING.items():
+        if environment.get(variable, "").lower() not in OFF:
+            raise ConfigInsecure(f"{variable} is set: {why}", "Unset it.")
+
+
+def secret_files(settings: Settings) -> list[Path]:
+    """Files that hold secrets, by settings or by their name in data_dir, as far as they are there."""
+    names = [name for name in type(settings).model_fields if name.endswith("_file")]
+    stated = [getattr(settings, name) for name in names if name not in FOR_ALL_EYES]
+    own = [settings.owner_token_file, settings.data_dir / KEY_FILE]
+    return [file for file in (*stated, *own) if isinstance(file, Path) and file.is_file()]
+
+
+def _stated_secrets(settings: Settings, environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """By name, those that were chosen by people."""
+    database = settings.stated_database
+    of_database = urlsplit(database).password if database else None
+    stated = {
+        "database_url": unquote(of_database) if of_database is not None else None,
+        "oidc_client_secret": settings.stated_oidc_secret,
+        **{name: environment.get(name) for name in SECRETS_OF_THE_ENVIRONMENT},
+    }
+    return [(name, secret) for name, secret in stated.items() if secret is not None]
