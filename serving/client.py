@@ -107,10 +107,11 @@ class Client:
 
         Under a key, the same uploads are filed once, and every further answer is the first one.
         """
-        body = _given(stated) | {"upload_ids": list(upload_ids)}
-        with _coded_failures():
-            response = self._http.post("/v1/slides", json=body, headers=_once(idempotency_key))
-            return Filed(_answer(response), response.status_code == httpx.codes.CREATED)
+        return self._filed(_given(stated) | {"upload_ids": list(upload_ids)}, idempotency_key)
+
+    def file_from(self, address: str, **stated: Json | str | None) -> Filed:
+        """The same of what lies in an object store: the service fetches it. Raises UrlNotAllowed."""
+        return self._filed(_given(stated) | {"url": address}, None)
 
     def slide(self, slide_id: str) -> Json:
         """The slide as it is filed."""
@@ -261,6 +262,11 @@ class Client:
             _refuse_problem(response)
             with full_storage_coded("the results"):
                 target.writelines(limited(response.iter_bytes()))
+
+    def _filed(self, body: Json, idempotency_key: str | None) -> Filed:
+        with _coded_failures():
+            response = self._http.post("/v1/slides", json=body, headers=_once(idempotency_key))
+            return Filed(_answer(response), response.status_code == httpx.codes.CREATED)
 
     def _post(self, address: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Json:
         with _coded_failures():

@@ -7,10 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ultraread.datasets.slide_address import FileAddress, SlideAddress, SlidePlace, address_of
+from ultraread.datasets.slide_address import FileAddress, RemotePlace, SlideAddress, SlidePlace, address_of
 from ultraread.datasets.slide_digest import FileDigest, SlideDigest, digest_slide
-from ultraread.datasets.stored_file import is_remote
-from ultraread.errors import InputRefused, Interrupted, NotFound, UrlNotAllowed
+from ultraread.errors import InputRefused, Interrupted, NotFound
 from ultraread.serving import cli_options as options
 from ultraread.serving.client import Client, Filed
 from ultraread.serving.send_file import CONNECTIONS, GO_ON, BytesSent, at_once, send_file
@@ -22,32 +21,41 @@ Moved = Callable[[int], None]
 def send(
     client: Client, slides: Sequence[SlidePlace], record: dict[str, Any], tell: Callable[[Filed], None]
 ) -> None:
-    """Upload and file each slide, and tell of it; nothing is sent unless all are there.
+    """Upload and file each slide, and tell of it; nothing is sent unless all of this machine are there.
 
-    Of slides of a case that have the same bytes, the first is sent. Raises SlideNotFound, UrlNotAllowed, and
-    the InputRefused that says why the service does not file one.
+    Of slides of a case that have the same bytes, the first is sent; those in an object store the service
+    fetches. Raises SlideNotFound, UrlNotAllowed, and the InputRefused that says why one is not filed.
     """
-    addresses = [_local(slide) for slide in slides]
+    found = [slide if isinstance(slide, RemotePlace) else address_of(slide) for slide in slides]
     try:
-        _send(client, addresses, record, tell)
+        _send(client, found, record, tell)
     except KeyboardInterrupt:
         raise Interrupted("stopped; what was sent is kept", GO_ON) from None
 
 
 def _send(
-    client: Client, addresses: Sequence[SlideAddress], record: dict[str, Any], tell: Callable[[Filed], None]
+    client: Client,
+    slides: Sequence[SlideAddress | RemotePlace],
+    record: dict[str, Any],
+    tell: Callable[[Filed], None],
 ) -> None:
     sent: dict[str, tuple[int, Filed]] = {}
     with options.progress_bars() as progress:
-        task = progress.add_task("filing", total=sum(map(_bytes, addresses)))
-        for number, address in enumerate(addresses, start=1):
+        here = [slide for slide in slides if isinstance(slide, SlideAddress)]
+        task = progress.add_task("filing", total=sum(map(_bytes, here)))
+        for number, address in enumerate(slides, start=1):
+            if isinstance(address, RemotePlace):
+                with _of_slide(number, len(slides)):
+                    filed = client.file_from(address.address, **record)
+                tell(filed)
+                continue
             digest = digest_slide(address)
             if record.get("case_id") is not None and digest.sha256 in sent:
                 first, filed = sent[digest.sha256]
                 progress.advance(task, _bytes(address))
                 tell(Filed(filed.slide, is_new=False, same_as=first))
                 continue
-            with _of_slide(number, len(addresses)):
+            with _of_slide(number, len(slides)):
                 filed = _filed(client, address, digest, record, lambda count: progress.advance(task, count))
             sent[digest.sha256] = number, filed
             tell(filed)
@@ -90,16 +98,6 @@ def _since(moved: Moved) -> BytesSent:
         last[0] = sent
 
     return told
-
-
-def _local(slide: SlidePlace) -> SlideAddress:
-    """The files of a slide. Raises SlideNotFound, and UrlNotAllowed for those of an object store."""
-    address = address_of(slide)
-    if any(is_remote(file.location) for file in address.files):
-        raise UrlNotAllowed(
-            "a slide in an object store is not sent", "Read it there: ultraread read s3://..."
-        )
-    return address
 
 
 def _bytes(address: SlideAddress) -> int:

@@ -7,10 +7,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from command_line import ultraread
 from filed import file_a_slide, new_read
 from object_store import ObjectStore
+from serving_api import got, served
+from simulated import simulated_tissue, write_tiff
 
 from ultraread.errors import SlideChanged, SlideNotFound, UrlNotAllowed
+from ultraread.serving.api.app import create_api
 from ultraread.serving.ingest import fetch as fetching
 from ultraread.serving.ingest.deliver import MANIFEST, ResultCopier
 from ultraread.serving.ingest.fetch import fetch_slide
@@ -110,6 +114,28 @@ def test_an_object_that_changes_meanwhile_is_refused_and_nothing_is_left(
     with pytest.raises(SlideChanged):
         fetch_slide(uploads, key, [f"{bucket}/in"])
     assert list(uploads.folder.iterdir()) == []
+
+
+def test_submit_files_what_lies_below_a_listed_place_and_nothing_else(
+    settings: Settings, object_store: ObjectStore, bucket: str, tmp_path: Path
+) -> None:
+    local = write_tiff(tmp_path / "local.tif", simulated_tissue(96, 64))
+    remote = write_tiff(tmp_path / "remote.tif", simulated_tissue(96, 64, seed=1))
+    for key in ("in/one.tif", "elsewhere/one.tif"):
+        object_store.files().put_file(str(remote), f"{bucket}/{key}")
+    with served(create_api(settings.model_copy(update={"ingest_urls": (f"{bucket}/in",)}))) as url:
+        where = ("--no-read", "--json", "--url", url)
+        done = ultraread("submit", local, f"{bucket}/in/one.tif", "--case", "C-1", *where)
+        slides = [got(url, f"/v1/slides/{one['slide_id']}").json() for one in done.printed["filed"]]
+        digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (local, remote)]
+        assert [slide["files"][0]["sha256"] for slide in slides] == digests
+        again = ultraread("submit", f"{bucket}/in/one.tif", "--case", "C-1", *where).printed["filed"]
+        assert (again[0]["slide_id"], again[0]["was_there"]) == (slides[1]["id"], True)
+        refused = ultraread("submit", f"{bucket}/elsewhere/one.tif", *where)
+        missing = ultraread("submit", f"{bucket}/in/none.tif", *where)
+    assert (refused.status, refused.problem["code"]) == (3, "url_not_allowed")
+    assert "the operator has not listed this place" in refused.problem["detail"]
+    assert missing.problem["code"] == "slide_not_found"
 
 
 def ended_read(settings: Settings, store: Store) -> str:
