@@ -1,7 +1,9 @@
 """What keeps UltraRead from working here, and what to do about it; docs/guides/operate.md tells more."""
 
 import shutil
+import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -12,6 +14,12 @@ from urllib.parse import urlsplit
 from ultraread.errors import AuditChainBroken, StorageFull, UltraReadError, Unavailable
 from ultraread.serving.settings import Settings
 
+WITHOUT_WALL = {
+    "seccomp": "warning: without seccomp, a slide that takes its decoder over reaches networks and changes "
+    "files. Use a kernel and a container that filter calls, on x86-64 or ARM",
+    "Landlock": "warning: without Landlock, a slide that takes its decoder over reads what this user may. "
+    "Use Linux 5.13 or later with landlock in `lsm=`, and a container that lets its calls through",
+}
 EXPIRES_SOON = timedelta(days=21)
 MLFLOW_S = 5.0
 MOST_EVENTS = 5000
@@ -110,6 +118,19 @@ def _disk(settings: Settings) -> str:
     if free < settings.least_free_bytes:
         raise StorageFull(f"{free / 2**30:.1f} GiB are free where data_dir lies", "Free some.")
     return f"{free / 2**30:.1f} GiB are free where data_dir lies"
+
+
+def _decoding(settings: Settings) -> str:
+    """Whether slides can be decoded, and which walls do not stand around that. Raises Unavailable."""
+    from ultraread.serving.decoding.pool import DecodingPool
+    from ultraread.serving.decoding.walls import fallen_walls
+
+    with closing(DecodingPool(settings.decode_limits)) as pool:
+        pool.check()
+        fallen = pool.call(fallen_walls, sys.executable)
+    if not fallen:
+        return "decoding processes start, behind seccomp and Landlock"
+    return "; ".join(["decoding processes start", *(WITHOUT_WALL[wall] for wall in fallen)])
 
 
 def _database(settings: Settings) -> str:
@@ -251,6 +272,7 @@ CHECKS: dict[str, Callable[[Settings], str]] = {
     "secrets": _secrets,
     "machine": _machine,
     "disk": _disk,
+    "decoding": _decoding,
     "database": _database,
     "schema": _schema,
     "clock": _clock,

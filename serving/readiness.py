@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ultraread.errors import UltraReadError
+from ultraread.serving.decoding.pool import DecodingPool
 from ultraread.serving.draining import draining_of
 from ultraread.serving.live_models import versions_to_start_with
 from ultraread.serving.model_registry import open_registry
@@ -23,10 +24,13 @@ from ultraread.serving.store.schema import head, revision
 
 BELIEVED_S = 2.0
 """An answer holds that long: whoever may ask may ask often."""
-STORAGE_BELIEVED_S = 15.0
+COSTLY_BELIEVED_S = 15.0
+"""Of what costs a request elsewhere, or a process."""
 PATIENCE_S = 5.0
 """Who asks while others look waits no longer: what hangs must not take every thread of the service."""
-LOOKS = ("draining", "database", "schema", "clock", "disk", "storage", "runners", "models", "outbox")
+LOOKS = (
+    "draining", "database", "schema", "clock", "disk", "storage", "decoding", "runners", "models", "outbox",
+)  # fmt: skip
 SEE_LOG = "Wait a minute; then see the service's log."
 ASK_DOCTOR = "Run `ultraread doctor` on the machine."
 
@@ -52,12 +56,13 @@ class Look:
 class Readiness:
     """Looks at everything, at most every BELIEVED_S; threads share one."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, decoding: DecodingPool) -> None:
         self._settings, self._store = settings, store
         self._lock = threading.Lock()
         self._looking_at = LOOKS[0]
         self._last: tuple[float, list[Look]] = (-BELIEVED_S, [])
-        self._storage = _Remembered(lambda: target_at(settings.slides_place).check(), STORAGE_BELIEVED_S)
+        self._storage = _Remembered(lambda: target_at(settings.slides_place).check(), COSTLY_BELIEVED_S)
+        self._decoding = _Remembered(decoding.check, COSTLY_BELIEVED_S)
 
     def looks(self) -> list[Look]:
         """Every check, in an order in which a failing one explains what follows; one that hangs, alone."""
@@ -76,7 +81,7 @@ class Readiness:
     def _all(self) -> Iterator[Look]:
         checks: tuple[Callable[[], None], ...] = (
             self._refuse_draining, self._database, self._schema, self._clock, self._disk, self._storage,
-            self._runners, self._models, self._outbox,
+            self._decoding, self._runners, self._models, self._outbox,
         )  # fmt: skip
         for name, check in zip(LOOKS, checks, strict=True):
             self._looking_at = name
@@ -134,7 +139,7 @@ class Readiness:
 
 
 class _Remembered:
-    """A check that costs a request elsewhere: its answer holds for a while."""
+    """A check that costs much: its answer holds for a while."""
 
     def __init__(self, check: Callable[[], object], believed_s: float) -> None:
         self._check, self._believed_s = check, believed_s

@@ -13,6 +13,7 @@ import pytest
 
 from ultraread.errors import SlideEmpty
 from ultraread.models.formula import Formula
+from ultraread.serving.decoding.landlock import open_only
 
 DOUBLES = Path(__file__).with_name("doubles")
 
@@ -66,6 +67,25 @@ def write_a_file(place: str) -> str:
         return str(Path(place).write_text("what was decoded"))
     except OSError as refused:
         return f"{refused.strerror}"
+
+
+def readable(*places: str) -> list[str]:
+    """Those of the places that this process can open."""
+    return [place for place in places if _opens(place)]
+
+
+def readable_by_version(known: int, only: str, *places: str) -> list[str]:
+    """The same, where Landlock of version `known` leaves one place."""
+    open_only((only,), known)
+    return readable(*places)
+
+
+def _opens(place: str) -> bool:
+    try:
+        os.close(os.open(place, os.O_RDONLY))
+    except PermissionError:
+        return False
+    return True
 
 
 def secrets() -> list[str]:

@@ -71,7 +71,7 @@ def create_api(settings: Settings) -> FastAPI:
         dependencies=[Depends(through_the_gate)],
     )
     app.state.service = service
-    app.state.readiness = Readiness(settings, service.store)
+    app.state.readiness = Readiness(settings, service.store, service.decoding)
     app.state.entrance = Entrance(service.store)
     app.state.browsers = Browsers(service.store, rules_of(settings))
     app.state.provider = Provider(settings) if settings.oidc_issuer else None

@@ -48,10 +48,11 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Call a function that its module names; answered with what it returns."""
+    """Call a function that its module names, which may read `files`; answered with what it returns."""
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+    files: tuple[str, ...] = ()
 
 
 Request = Open | Box | Tile | Call

@@ -21,14 +21,23 @@ def prove_apart(model: ModelFolder) -> float:
 def proved_apart(model: ModelFolder, limits: DecodeLimits = MODEL_LIMITS) -> tuple[ModelFolder, float]:
     """The model as it runs on this machine, and how far it is off its golden pair.
 
-    Raises the ModelRefused that applies, ModelInvalid where loading hangs, crashes or fills memory.
+    Raises the ModelRefused that applies, ModelInvalid where loading hangs, crashes, fills memory or would
+    have to read elsewhere.
     """
+    _refuse_links(model)
     with closing(DecodingPool(limits)) as processes:
         try:
-            uses_twin, difference = processes.call(_proved, str(model.path))
+            uses_twin, difference = processes.call(_proved, str(model.path), files=(str(model.path),))
         except DecodeFailed as failed:
             raise ModelInvalid(f"{model.card.ref} cannot be loaded: {failed.what}") from failed
     return replace(model, uses_twin=uses_twin), difference
+
+
+def _refuse_links(model: ModelFolder) -> None:
+    """Whoever brings a folder with links would choose files of this machine to be read."""
+    folder = model.path.resolve()
+    if any(not file.resolve().is_relative_to(folder) for file in folder.rglob("*")):
+        raise ModelInvalid(f"{model.card.ref} has links to files outside of its folder", "Copy them into it.")
 
 
 def _proved(folder: str) -> tuple[bool, float]:

@@ -16,6 +16,7 @@ import tifffile  # noqa: F401  # imported once, for all that are forked
 import ultraread.datasets.formats.raster
 import ultraread.datasets.formats.tiff  # noqa: F401
 from ultraread.serving.decoding.nursery_words import Birth
+from ultraread.serving.decoding.readable import of_code
 from ultraread.serving.decoding.sandbox import die_with, wall_in
 from ultraread.serving.decoding.worker import become_worker
 
@@ -42,6 +43,7 @@ def main(descriptor: int) -> None:
 
 def _fork(control: socket.socket, birth: Birth, descriptors: list[int]) -> None:
     nursery = os.getpid()
+    of_code(tuple(birth.path))  # once, for all that are forked
     try:
         child = os.fork()
     except OSError:

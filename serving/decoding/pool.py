@@ -5,14 +5,16 @@ from threading import BoundedSemaphore
 from typing import TypeVar
 
 from ultraread.datasets.slide_address import SlideAddress
-from ultraread.errors import DecodingBusy
+from ultraread.errors import DecodeFailed, DecodingBusy, Unavailable
 from ultraread.serving.decoding.bounded_slide import BoundedSlide, BoundedTiles, Ring
 from ultraread.serving.decoding.limits import DecodeLimits
 from ultraread.serving.decoding.messages import Call
-from ultraread.serving.decoding.process import Nursery
+from ultraread.serving.decoding.process import SEE_LIMITS, Nursery
 
 Result = TypeVar("Result")
 NO_LIMITS_STATED = DecodeLimits()
+ANSWERS_WITHIN_S = 10.0
+"""A process that is asked whether it lives; it answers within milliseconds."""
 
 
 class DecodingPool:
@@ -45,19 +47,37 @@ class DecodingPool:
         return BoundedTiles(self._nursery, address, self.limits, ring, processes)
 
     def call(
-        self, function: Callable[..., Result], *arguments: object, limit_s: float | None = None
+        self,
+        function: Callable[..., Result],
+        *arguments: object,
+        limit_s: float | None = None,
+        files: tuple[str, ...] = (),
     ) -> Result:
-        """What a function of a module returns: plain values, data classes and enums of ours, no arrays."""
+        """What a function of a module returns: plain values, data classes and enums of ours, no arrays.
+
+        It may read `files`, and what is below those of them that are folders.
+        """
         self._take_place()
         try:
             process = self._nursery.start(self.limits.memory_bytes, None)
             try:
-                result: Result = process.ask(Call(function, arguments), limit_s or self.limits.open_s)
+                call = Call(function, arguments, files)
+                result: Result = process.ask(call, limit_s or self.limits.open_s)
                 return result
             finally:
                 process.kill()
         finally:
             self._places.release()
+
+    def check(self) -> None:
+        """Start a process that answers, whatever else is decoded meanwhile. Raises Unavailable."""
+        process = self._nursery.start(self.limits.memory_bytes, None)
+        try:
+            process.ask(Call(abs, (-1,)), ANSWERS_WITHIN_S)
+        except DecodeFailed as failed:
+            raise Unavailable(f"no slide can be decoded: {failed.what}", SEE_LIMITS) from failed
+        finally:
+            process.kill()
 
     def close(self) -> None:
         """End every process."""

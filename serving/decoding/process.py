@@ -36,6 +36,7 @@ from ultraread.serving.metrics import DECODE_WORKER_DEATHS
 START_S = 60.0
 """A nursery imports for a fifth of a second; on a machine that swaps, for many."""
 END_S = 5.0
+SEE_LIMITS = "See the service's log, and `ulimit -u` and `ulimit -v`."
 KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 ONE_THREAD = {
     "MALLOC_ARENA_MAX": "1",
@@ -144,13 +145,13 @@ class Nursery:
         message = pickle.dumps(birth)
         with self._lock:
             for _ in range(2):  # a nursery that died is found out by asking it
-                control = self._control or self._started()
                 try:
+                    control = self._control or self._started()
                     return _handed_over(control, message, descriptors)
                 except (Ended, OSError):
                     self._end()
                     self._control = None
-        raise Unavailable("no process can be started to decode in", "See the service's log, and `ulimit -u`.")
+        raise Unavailable("no process can be started to decode in", SEE_LIMITS)
 
     def _started(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

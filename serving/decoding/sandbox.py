@@ -107,7 +107,10 @@ def _refuse_calls() -> None:
     """Refuse all that `CALLS` names by a filter in the kernel, where it has one for this machine."""
     if sys.platform != "linux" or platform.machine() not in CALLS:
         return
-    program = _filter(CALLS[platform.machine()], os.getpid())
+    _follow(_filter(CALLS[platform.machine()], os.getpid()))
+
+
+def _follow(program: list[_Step]) -> None:
     instructions = (_Instruction * len(program))(*(_Instruction(*each) for each in program))
     _control(PR_SET_NO_NEW_PRIVS, 1)
     of_length = _Program(len(program), instructions)

@@ -29,6 +29,7 @@ from ultraread.serving.decoding.messages import (
     receive,
     send,
 )
+from ultraread.serving.decoding.readable import confine_to, of_slide
 
 
 def work(channel: socket.socket, memory: mmap.mmap | None) -> None:
@@ -73,6 +74,7 @@ class _Desk:
     def answer(self, request: Request) -> Any:  # noqa: ANN401  # as the request says
         match request:
             case Open(address):
+                confine_to(of_slide(address))
                 if any(file.location.startswith("s3://") for file in address.files):
                     from ultraread.serving.decoding.fetching import fetch_through
 
@@ -88,7 +90,8 @@ class _Desk:
                 if read.grey is not None:
                     self._put(read.grey, offset)
                 return PlacedTile(read.is_blank, read.failure, _bytes(read.grid))
-            case Call(function, arguments):
+            case Call(function, arguments, files):
+                confine_to(files)
                 return function(*arguments)
 
     @property

@@ -28,7 +28,7 @@ from tiny_model import (
 )
 from working_house import WorkingHouse, working_house
 
-from ultraread.errors import ModelRefused, ModelWithdrawn
+from ultraread.errors import ModelInvalid, ModelRefused, ModelWithdrawn
 from ultraread.models.classifier import OnnxClassifier
 from ultraread.models.registry import find_model
 from ultraread.serving.conclusion import conclude_read
@@ -217,6 +217,14 @@ def test_files_of_pickles_are_never_opened(name: str, tmp_path: Path) -> None:
     with pytest.raises(ModelRefused):
         prove_apart(find_model(str(folder)))
     assert not (tmp_path / "mark").exists()
+
+
+def test_a_folder_that_links_elsewhere_is_no_model_that_somebody_brings(tmp_path: Path) -> None:
+    folder = write_tiny_model(tmp_path / "model")
+    (folder / "golden.npz").rename(tmp_path / "elsewhere.npz")
+    (folder / "golden.npz").symlink_to(tmp_path / "elsewhere.npz")
+    with pytest.raises(ModelInvalid, match="links to files outside"):
+        prove_apart(find_model(str(folder)))
 
 
 def test_a_good_model_is_proved_apart(tmp_path: Path) -> None:

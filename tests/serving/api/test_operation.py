@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ultraread.serving import embedded, readiness
 from ultraread.serving.api.service import Service
+from ultraread.serving.decoding.pool import DecodingPool
 from ultraread.serving.draining import draining_of
 from ultraread.serving.log_plan import LogPlan
 from ultraread.serving.logs import logging_into
@@ -132,6 +134,37 @@ def test_readiness_tells_nobody_where_things_are(
     assert str(tmp_path) not in told
 
 
+def test_readiness_says_where_nothing_can_be_decoded(
+    http: httpx.Client, api: FastAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os\nos._exit(1)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # a Python that does not start
+    service: Service = api.state.service
+    service.decoding.close()
+    _look_again(api)
+    checks = {one["name"]: one for one in httpx.get(f"{http.base_url}/readyz").json()["checks"]}
+    told = checks["decoding"]
+    assert (told["state"], told["told"]) == ("failing", "service_unavailable")
+    assert "ultraread doctor" in told["remedy"]
+
+
+def test_asking_for_readiness_again_and_again_starts_one_process(api: FastAPI) -> None:
+    service: Service = api.state.service
+    starts: list[int] = []
+
+    class Counting(DecodingPool):
+        def check(self) -> None:
+            starts.append(1)
+            super().check()
+
+    with closing(Counting(service.settings.decode_limits)) as counted:
+        asked = Readiness(service.settings, service.store, counted)
+        for _ in range(3):
+            asked._last = (-2 * readiness.BELIEVED_S, [])
+            assert {look.name: look.ok for look in asked.looks()}["decoding"]
+    assert len(starts) == 1
+
+
 def test_a_store_that_hangs_holds_up_nobody_but_who_asked_first(
     api: FastAPI, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +173,9 @@ def test_a_store_that_hangs_holds_up_nobody_but_who_asked_first(
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-        asked = Readiness(settings.model_copy(update={"slides_url": "s3://slides"}), api.state.service.store)
+        service: Service = api.state.service
+        elsewhere = settings.model_copy(update={"slides_url": "s3://slides"})
+        asked = Readiness(elsewhere, service.store, service.decoding)
         first = threading.Thread(target=asked.looks, daemon=True)
         first.start()
         connection, _ = silent.accept()
@@ -209,4 +244,4 @@ def _line_of_request(lines: Any) -> dict[str, Any]:  # noqa: ANN401
 
 def _look_again(api: FastAPI) -> None:
     service: Service = api.state.service
-    api.state.readiness = Readiness(service.settings, service.store)
+    api.state.readiness = Readiness(service.settings, service.store, service.decoding)
