@@ -13,7 +13,7 @@ from ultraread.serving.webhooks.secret import KEY_FILE
 FOR_ALL_EYES = ("certificate_file", "audit_checkpoint_file")
 """Settings of files that hold no secret."""
 KNOWN_SECRETS = frozenset(
-    {"admin", "changeme", "change-me", "default", "minioadmin", "password", "password1", "password123"}
+    {"", "admin", "changeme", "change-me", "default", "minioadmin", "password", "password1", "password123"}
     | {"password1234", "postgres", "root", "rustfsadmin", "secret", "test", "ultraread"}
 )
 """What servers come with (MLflow: password1234, MinIO: minioadmin), and what everybody tries first."""

@@ -2,17 +2,23 @@
 
 import json
 import os
+import secrets
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import psutil
-from real_parts import LOOPBACK
+from real_parts import LOOPBACK, free_ports
 
+HEAD = Path(str(find_spec("ray").origin)).with_name("core") / "src" / "ray" / "gcs" / "gcs_server"  # type: ignore[union-attr]
+START_S = 10.0
 OBJECT_STORE_BYTES = 100 * 2**20
 NODE: dict[str, Any] = {
     "num_cpus": 1,
@@ -50,7 +56,8 @@ class Nodes:
 
 
 OF_NODES = {
-    "RAY_AUTH_MODE": "disabled",  # nobody else reaches these nodes
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(16),
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # every port on loopback, as in `embedded`
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -95,6 +102,33 @@ def keep_nodes(count: int) -> None:
 def _node(handle: Any) -> Node:  # noqa: ANN401  # Ray's own
     (raylet,) = (one.process.pid for one in handle.all_processes["raylet"])
     return Node(handle.node_id, raylet)
+
+
+@contextmanager
+def started_head(folder: Path, mode: str) -> Iterator[str]:
+    """Start the store of a cluster's head alone, which its nodes and drivers join; yield its address."""
+    (port,) = free_ports(1)
+    options = {
+        "log_dir": folder, "session-dir": folder, "session-name": "head", "config_list": "e30=",
+        "gcs_server_port": port, "metrics-agent-port": -1, "node-ip-address": LOOPBACK, "node-id": "0" * 56,
+    }  # fmt: skip
+    command = [HEAD, *(f"--{name}={value}" for name, value in options.items())]
+    environment = os.environ | OF_NODES | {"RAY_AUTH_MODE": mode}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as head:
+        try:
+            _wait_for_port(port, head)
+            yield f"{LOOPBACK}:{port}"
+        finally:
+            head.kill()
+
+
+def _wait_for_port(port: int, head: "subprocess.Popen[bytes]") -> None:
+    until = time.monotonic() + START_S
+    with socket.socket() as probe:
+        while probe.connect_ex((LOOPBACK, port)):
+            assert head.poll() is None, "the head of the cluster does not start"
+            assert time.monotonic() < until
+            time.sleep(0.05)
 
 
 def is_gone(pid: int) -> bool:

@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,16 @@ import httpx
 import psutil
 import pytest
 from command_line import SCRIPT
+from pydantic import SecretStr
+from ray_nodes import started_head
 from serving_api import asked, owner_token, served
 
-from ultraread.errors import ConfigInsecure, UltraReadError
+from ultraread.errors import ConfigInsecure, ConfigRayExposed, UltraReadError, Unavailable
 from ultraread.serving.api.app import create_api
+from ultraread.serving.cluster import deploy_on_cluster
+from ultraread.serving.embedded import running
+from ultraread.serving.insecure import refuse_insecure
+from ultraread.serving.ray_ports import keep_token_private, refuse_open_cluster
 from ultraread.serving.settings import Settings, load_settings
 
 CANARY = secrets.token_hex(12)
@@ -111,17 +118,57 @@ def _world_readable(folder: Path) -> Path:
     return path
 
 
+def _readable_in(name: str) -> Callable[[Path], Path]:
+    """A secret of the service's own, in a data folder that was copied with other rights."""
+
+    def made(folder: Path) -> Path:
+        (folder / "data").mkdir(mode=0o700)
+        _world_readable(folder).rename(folder / "data" / name)
+        return folder / "data"
+
+    return made
+
+
+def _open_folder(folder: Path) -> Path:
+    (folder / "data").mkdir(mode=0o755)
+    return folder / "data"
+
+
+LOGIN = {"oidc_issuer": HTTPS, "oidc_client_id": "u"}
 UNSAFE: dict[str, Any] = {
     "every interface": {"host": "0.0.0.0"},  # noqa: S104
     "every interface, IPv6": {"host": "::"},
     "an address of the network": {"host": "192.0.2.1"},
     "a database's address that others may read": {"database_url_file": _world_readable},
-    "a login's secret that others may read": {
-        "oidc_issuer": HTTPS, "oidc_client_id": "u", "oidc_client_secret_file": _world_readable,
-        "oidc_client_secret": None,
-    },
+    "a login's secret that others may read": {**LOGIN, "oidc_client_secret_file": _world_readable},
+    "a key of webhooks that others may read": {"webhook_key_file": _world_readable},
+    "a key of the audit trail that others may read": {"audit_key_file": _world_readable},
+    "the owner's token, which others may read": {"data_dir": _readable_in("owner.token")},
+    "its own key of webhooks, which others may read": {"data_dir": _readable_in("webhook.key")},
+    "data that others may enter": {"data_dir": _open_folder},
     "a provider without TLS": {"oidc_issuer": "http://login.hospital.example", "oidc_client_id": "u"},
-}  # fmt: skip
+    "a database with the password of its documentation": {
+        "database_url": "postgresql://ultraread:postgres@127.0.0.1:9/reads"
+    },
+    "a database with the password of a server as it comes": {
+        "database_url": "postgresql+psycopg://u:change%2Dme@127.0.0.1:9/reads"
+    },
+    "a database without password": {"database_url": "postgresql://u:@127.0.0.1:9/reads"},
+    "a login with a secret that everybody tries": {**LOGIN, "oidc_client_secret": "Secret"},
+}
+ENVIRONMENTS = {
+    "MinIO as it comes": {"AWS_SECRET_ACCESS_KEY": "minioadmin"},
+    "MLflow as it comes": {"MLFLOW_TRACKING_PASSWORD": "password1234"},
+    "MLflow whoever it is": {"MLFLOW_TRACKING_INSECURE_TLS": "true"},
+    "Ray's debugger": {"RAY_DEBUG_POST_MORTEM": "1"},
+    "keys of TLS for a debugger": {"SSLKEYLOGFILE": "/tmp/keys"},  # noqa: S108  # never written
+}
+RAY_EXPOSED = {
+    "without tokens": {"RAY_AUTH_MODE": "disabled"},
+    "without tokens, in capitals": {"RAY_AUTH_MODE": "DISABLED"},
+    "in a mode that is none": {"RAY_AUTH_MODE": ""},
+    "with the cluster's manager for tokens": {"RAY_AUTH_MODE": "k8s"},
+}
 
 
 @pytest.mark.parametrize("name", UNSAFE)
@@ -129,4 +176,86 @@ def test_unsafe_settings_refuse_to_start(name: str, tmp_path: Path, monkeypatch:
     monkeypatch.delenv("ULTRAREAD_OIDC_CLIENT_SECRET")
     stated = {key: made(tmp_path) if callable(made) else made for key, made in UNSAFE[name].items()}
     with pytest.raises(ConfigInsecure):
-        create_api(load_settings(data_dir=tmp_path / "data", **stated))
+        create_api(load_settings(**({"data_dir": tmp_path / "data"} | stated)))
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_an_unsafe_environment_refuses_to_start(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in ENVIRONMENTS[name].items():
+        monkeypatch.setenv(variable, value)
+    settings = load_settings(data_dir=tmp_path / "data")
+    for start in (create_api, lambda settings: running(settings).__enter__()):
+        with pytest.raises(ConfigInsecure) as refused:
+            start(settings)
+        assert not [
+            value for value in ENVIRONMENTS[name].values() if len(value) > 4 and value in str(refused)
+        ]
+    assert not (tmp_path / "data").exists()
+
+
+def test_debugging_that_is_off_is_no_debugging(tmp_path: Path) -> None:
+    refuse_insecure(load_settings(data_dir=tmp_path), {"RAY_DEBUG_POST_MORTEM": "0", "SSLKEYLOGFILE": ""})
+
+
+@pytest.mark.parametrize("name", RAY_EXPOSED)
+def test_a_ray_that_takes_orders_from_anybody_is_not_started(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in RAY_EXPOSED[name].items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigRayExposed), running(load_settings(data_dir=tmp_path / "data")):
+        pass
+    with pytest.raises(ConfigRayExposed):
+        deploy_on_cluster(_on_cluster(tmp_path, "127.0.0.1:9"))
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_token_of_ray_that_others_may_read_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(_world_readable(tmp_path)))
+    with pytest.raises(ConfigRayExposed), running(load_settings(data_dir=tmp_path / "data")):
+        pass
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_ray_s_own_token_is_for_its_owner_alone(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    token = tmp_path / ".ray" / "auth_token"
+    if there:
+        token.parent.mkdir()
+        token.write_text("a" * 64)
+    keep_token_private({})
+    assert (token.stat().st_mode & 0o777, len(token.read_text())) == (0o600, 64)
+    assert (token.read_text() == "a" * 64) is there
+
+
+def test_a_cluster_that_takes_orders_from_anybody_is_not_joined(tmp_path: Path) -> None:
+    """Whatever this process has been told: what counts is what the head answers."""
+    with started_head(tmp_path, "disabled") as address, pytest.raises(ConfigRayExposed) as refused:
+        deploy_on_cluster(_on_cluster(tmp_path, address))
+    assert "without tokens" in refused.value.what
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_cluster_that_wants_a_token_is_not_open(tmp_path: Path) -> None:
+    with started_head(tmp_path, "token") as address:
+        refuse_open_cluster(address)
+
+
+def test_a_cluster_that_is_away_is_told_as_that(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="ray_address"):
+        deploy_on_cluster(_on_cluster(tmp_path, "127.0.0.1:9"))
+
+
+def _on_cluster(folder: Path, ray_address: str) -> Settings:
+    return Settings(
+        profile="cluster",
+        data_dir=folder / "data",
+        ray_address=ray_address,
+        database_url=SecretStr(DATABASE),
+        slides_url="s3://bucket/slides",
+        mlflow_url="http://127.0.0.1:9",
+    )
