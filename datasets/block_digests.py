@@ -18,7 +18,7 @@ BLOCK_BYTES = 256 * 2**10
 DIGEST_BYTES = 32
 KEPT_BLOCKS = 32
 PAUSES_S = (0.1, 0.5, 2.0)
-"""Before each further try of a block that came wrong."""
+"""Before each further try of a block that came wrong, or of an object that is said to be gone."""
 STRIPES = 16
 
 FetchRange = Callable[[int, int], bytes]

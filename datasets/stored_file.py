@@ -3,11 +3,14 @@
 import errno
 import io
 import os
+import time
 from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
-from ultraread.datasets.block_digests import BlockCache, BlockDigests, ConfirmedRanges
+from ultraread.datasets.block_digests import PAUSES_S, BlockCache, BlockDigests, ConfirmedRanges
 from ultraread.errors import IntegrityFailed, SlideNotFound, StorageUnreachable, UrlNotAllowed
 
 if TYPE_CHECKING:
@@ -111,17 +114,29 @@ class RemoteFile:
     ) -> None:
         self.name = name
         self._files, self._path = remote_files(location)
-        try:
-            self.size = int(self._files.size(self._path))
-        except FileNotFoundError as failure:
-            raise SlideNotFound(f"there is no object {location}") from failure
-        except Exception as failure:  # botocore and aiohttp have a tree of errors each
-            raise StorageUnreachable(f"{location} cannot be reached ({type(failure).__name__})") from failure
+        self.size = self._size(location, PAUSES_S if blocks else ())
         if blocks is not None and blocks.size != self.size:
             raise IntegrityFailed(
                 f"file {blocks.file} has {self.size} bytes, and had {blocks.size} when the slide was digested"
             )
         self._confirmed = ConfirmedRanges(self._fetched, blocks, cache) if blocks else None
+
+    def _size(self, location: str, pauses_s: Sequence[float]) -> int:
+        """Where the object is said to be gone, ask again after each pause: stores lose sight of objects."""
+        for pause_s in pauses_s:
+            with suppress(SlideNotFound):
+                return self._looked_up(location)
+            self._files.invalidate_cache(self._path)
+            time.sleep(pause_s)
+        return self._looked_up(location)
+
+    def _looked_up(self, location: str) -> int:
+        try:
+            return int(self._files.size(self._path))
+        except FileNotFoundError as failure:
+            raise SlideNotFound(f"there is no object {location}") from failure
+        except Exception as failure:  # botocore and aiohttp have a tree of errors each
+            raise StorageUnreachable(f"{location} cannot be reached ({type(failure).__name__})") from failure
 
     def read_at(self, offset: int, count: int) -> bytes:
         if self._confirmed is not None:
