@@ -196,6 +196,11 @@ class House:
         self.kills.append(child)
         self.children.remove(child)
 
+    def are_ready(self) -> bool:
+        """Whether every worker has begun to look for reads, so that whoever is free takes over at once."""
+        ready = {event.worker for event in self.events() if event.what == "ready"}
+        return all(child.spec.name in ready for child in self.children)
+
     def stop(self) -> None:
         """End all workers: politely, then not."""
         for child in self.children:

@@ -15,6 +15,8 @@ from chaos.room import Room, row
 OPEN = 4
 """Reads in the queue: one fewer than workers, so that whoever is free takes over."""
 GRACE_S = 5.0
+MOMENT_S = 0.8
+"""A kill comes within it: long enough that reads are killed while they are scored, too."""
 
 
 @row("kill-random", "kill -9 of a worker at a random time, SQLite", small=12, night=1000, a_slice=50)
@@ -109,7 +111,8 @@ def _killed(room: Room, house: House, count: int, seed: int) -> Verdict:
     house.start(OPEN + 1)
     for _ in range(count):
         house.keep_busy(OPEN, chance)
-        time.sleep(chance.uniform(0.0, 0.3))
+        house.wait(house.are_ready)
+        time.sleep(chance.uniform(0.0, MOMENT_S))
         house.kill(chance.choice(house.wait(house.busy)))
         house.start()
     return settled(room, house)

@@ -128,6 +128,7 @@ class Worker:
             steps.append(lambda: sender.send_pending() > 0)
         if self.spec.reads:
             steps.append(self._runner(store).run_next)
+        self.journal.tell("ready")
         threads = [threading.Thread(target=self._loop, args=(step,)) for step in steps]
         for thread in threads:
             thread.start()
