@@ -135,7 +135,8 @@ class Uploads:
     def expire(self) -> int:
         """Throw away what no part came of for too long, and what a dead process left; return how many."""
         with self.store.writing() as session:
-            gone = session.scalars(delete(UploadRow).where(self._is_old()).returning(UploadRow.id)).all()
+            old = delete(UploadRow).where(self._is_old()).returning(UploadRow.id)
+            gone = session.scalars(old, execution_options={"synchronize_session": False}).all()
         with self.store.reading() as session:
             known = set(session.scalars(select(UploadRow.id)))
         left = [each for each in self.folder.iterdir() if each.name not in known and _is_orphan(each)]

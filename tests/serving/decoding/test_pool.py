@@ -197,7 +197,7 @@ def test_a_thread_that_asks_while_the_slide_is_closed_starts_no_other_process(
 ) -> None:
     taught(monkeypatch)
     path = address_of(write_harmful(tmp_path / "slide.tif", "hang", places=((10, 10),)))
-    memory = SharedMemory(2**20)
+    memory, before = SharedMemory(2**20), _descendants()
     with closing(DecodingPool()) as pool, ThreadPoolExecutor(1) as threads:
         slide = SlideProcess(pool._nursery, path, pool.limits, memory)
         slide.info  # noqa: B018  # opens it
@@ -207,7 +207,7 @@ def test_a_thread_that_asks_while_the_slide_is_closed_starts_no_other_process(
         assert asking.exception(timeout=5) is not None
         with pytest.raises(ValueError, match="closed slide"):
             slide.ask(Box(0, 0, BOX))
-        assert len(_descendants() - {each.pid for each in psutil.Process().children()}) == 0
+        assert _descendants() - before <= {each.pid for each in psutil.Process().children()}
     memory.close()
 
 
