@@ -90,7 +90,7 @@ def filled(path: str, **holes: str) -> str:
 
 
 @contextmanager
-def two_sites(folder: Path) -> Iterator[TwoSites]:
+def two_sites(folder: Path, **limits: int) -> Iterator[TwoSites]:
     """Serve it, with a token of each role and one of all roles for both sites."""
     app = create_api(
         Settings(
@@ -100,6 +100,7 @@ def two_sites(folder: Path) -> Iterator[TwoSites]:
             rate_burst=MANY,
             stranger_rate_per_s=MANY,
             stranger_burst=MANY,
+            **limits,
         )
     )
     with served(app) as address, httpx.Client(base_url=address, timeout=30) as http:

@@ -272,6 +272,11 @@ def test_one_bad_slide_does_not_end_a_batch(tmp_path: Path, model: Path) -> None
 FAULTS: dict[str, tuple[Exception, int, str]] = {
     "no room": (OSError(errno.ENOSPC, "No space left"), 6, "error[storage_full]: bad.tif: there is no room"),
     "no quota": (OSError(errno.EDQUOT, "Quota exceeded"), 6, "error[storage_full]: bad.tif: there is no"),
+    "a file too large": (
+        OSError(errno.EFBIG, "File too large"),
+        6,
+        "error[storage_full]: bad.tif: there is no",
+    ),
     "a broken disk": (OSError(errno.EIO, "Input/output error"), 1, "(Input/output error). Check the disk"),
     "a fault of ours": (ZeroDivisionError("x"), 1, "the read failed inside UltraRead: ZeroDivisionError"),
 }

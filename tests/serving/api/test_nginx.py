@@ -117,6 +117,32 @@ def test_slow_headers_are_cut(nginx: Nginx, begun: bytes) -> None:
     assert time.monotonic() - began < 4
 
 
+def test_a_head_that_trickles_is_cut_while_others_are_served(nginx: Nginx, https: httpx.Client) -> None:
+    """A byte now and then gains it no time: `client_header_timeout` is for the whole head."""
+    with _connected(nginx) as slow:
+        slow.settimeout(0.1)
+        began, served_meanwhile = time.monotonic(), 0
+        slow.sendall(f"GET /healthz HTTP/1.1\r\nHost: {HOST}\r\nX-Slow: ".encode())
+        while _takes_one_more_byte(slow):
+            assert https.get("/healthz").status_code == 200
+            served_meanwhile += 1
+            assert time.monotonic() - began < 5
+    assert time.monotonic() - began > 0.5
+    assert served_meanwhile >= 3
+
+
+def _takes_one_more_byte(slow: ssl.SSLSocket) -> bool:
+    """Whether the connection is still open after it, without an answer."""
+    try:
+        slow.sendall(b"a")
+        assert slow.recv(4096) == b""
+    except TimeoutError:
+        return True
+    except (ConnectionError, ssl.SSLError):
+        pass
+    return False
+
+
 def test_a_body_that_stands_still_is_cut(nginx: Nginx, api: FastAPI) -> None:
     with _connected(nginx) as slow:
         began = time.monotonic()
