@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
@@ -30,6 +30,7 @@ APPLICATION = "ultraread"
 SERVICE = ("ray", "fastapi", "sqlalchemy", "alembic", "mlflow")
 RAY_TRIES = 3
 RAY_IS_SLOW = "timed out during startup"
+ASK_AGAIN_S = 5
 OBJECT_STORE_BYTES = 200 * 2**20
 """Scores of a few ranges travel through it; pixels never do."""
 
@@ -152,6 +153,7 @@ def set_up_worker() -> None:
 
     set_up_logs()
     keep_replicas_to_loopback()
+    let_the_proxy_ask_for_patience()
 
 
 def keep_replicas_to_loopback() -> None:
@@ -162,6 +164,27 @@ def keep_replicas_to_loopback() -> None:
     replica: Any = import_module("ray.serve._private.replica")
     bind = replica.add_port_to_grpc_server
     replica.add_port_to_grpc_server = lambda server, _everywhere: bind(server, "127.0.0.1:0")
+
+
+def let_the_proxy_ask_for_patience() -> None:
+    """While no application is there, Serve's proxy says 404 to all: a sender would take its upload for gone.
+
+    Ours answers for every address, so where it is not there the service starts or stops: 503, ask again.
+    """
+    proxy: Any = import_module("ray.serve._private.proxy")
+    proxy.HTTPProxy.not_found_response = _ask_again
+
+
+async def _ask_again(_proxy: object, _request: object) -> AsyncIterator[Any]:
+    from ray.serve._private.http_util import ResponseStatus  # type: ignore[attr-defined]
+
+    from ultraread.serving.api.problems import problem
+
+    away = Unavailable("the service starts or stops", "Ask again in a few seconds.")
+    answer = problem(away, {"Retry-After": str(ASK_AGAIN_S)})
+    yield {"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers}
+    yield {"type": "http.response.body", "body": answer.body}
+    yield ResponseStatus(code=answer.status_code, is_error=True)
 
 
 def require_service() -> None:

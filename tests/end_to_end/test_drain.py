@@ -1,5 +1,6 @@
-"""A stop under load: the real service gets SIGTERM in the middle of a read; the next one goes on at once."""
+"""A stop under load: the real service gets SIGTERM amid read and upload; the next one goes on at once."""
 
+import hashlib
 import json
 import os
 import signal
@@ -8,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ SIDE_PX = 2048
 LEASE_S = 60
 GRACE_S = 20
 COUNTED = 'ultraread_reads_ended_total{code="",state="succeeded"}'
+PART_BYTES, PIECE_BYTES, PAUSE_S = 40_000, 10_000, 0.2
+REPEATED = {None, 429, 503}
+"""What ends a part that a client sends again."""
 START_S = 300.0
 SCALE = {"nm_per_px": 4.6, "tolerance": 0.05, "reason": "simulated"}
 ULTRAREAD = Path(sys.executable).with_name("ultraread")
@@ -72,17 +76,27 @@ def config(tmp_path: Path) -> Path:
 def test_a_stop_hands_the_read_back_and_the_next_start_goes_on_at_once(config: Path, tmp_path: Path) -> None:
     slide = write_tiff(tmp_path / "simulated.tif", simulated_tissue(SIDE_PX, SIDE_PX))
     with _running(config, tmp_path) as service, service.client() as http:
-        read_id = _requested(http, slide)
-        follower = threading.Thread(target=_follow, args=(service, read_id))
-        follower.start()
-        _wait(lambda: http.get(f"/v1/reads/{read_id}").json()["ranges_done"] >= 2)
+        read_id, upload = _requested(http, slide), Upload.announced(http, slide.read_bytes())
+        others = [
+            threading.Thread(target=_follow, args=(service, read_id)),
+            threading.Thread(target=upload.send_until_refused, args=(service,)),
+        ]
+        for each in others:
+            each.start()
+        _wait(lambda: http.get(f"/v1/reads/{read_id}").json()["ranges_done"] >= 2 and bool(upload.taken))
         stopped_s = service.stop()
-        follower.join(10)
+        for each in others:
+            each.join(10)
         scored = _lines(tmp_path)
     assert stopped_s < GRACE_S
     assert service.events[-1] == ": ask again", "the stream ends politely"
     assert any(line["event"].endswith("given back") for line in scored)
+    assert upload.refused in REPEATED
     with _running(config, tmp_path) as service, service.client() as http:
+        received = http.get(f"/v1/uploads/{upload.id}").json()["received"]
+        assert received >= upload.taken > 0, "what was taken is there"
+        upload.taken = received
+        assert upload.send_part(http, len(upload.data)).json()["missing"] == [], "and all as it was announced"
         began = time.monotonic()
         before = http.get(f"/v1/reads/{read_id}").json()["ranges_done"]
         _wait(lambda: http.get(f"/v1/reads/{read_id}").json()["state"] == "succeeded")
@@ -90,7 +104,48 @@ def test_a_stop_hands_the_read_back_and_the_next_start_goes_on_at_once(config: P
         _wait(lambda: COUNTED in http.get("/metrics").text)
     assert resumed_s < LEASE_S / 2, "the lease was not waited for"
     assert before >= 2
+    print(f"{upload.taken} bytes were taken, then {upload.refused}")
     print(f"stopped in {stopped_s:.1f} s; the rest was read {resumed_s:.1f} s after the next start")
+
+
+@dataclass(slots=True)
+class Upload:
+    """A file that is sent part by part, each slowly; `taken`: bytes that the service said it has."""
+
+    id: str
+    data: bytes
+    taken: int = 0
+    refused: int | None = None
+    """Status that ended it; None where there was no answer."""
+
+    @classmethod
+    def announced(cls, http: httpx.Client, data: bytes) -> "Upload":
+        wanted = {"file_name": "b.tif", "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        return cls(http.post("/v1/uploads", json=wanted).json()["id"], data)
+
+    def send_until_refused(self, service: Running) -> None:
+        with service.client() as http, suppress(httpx.TransportError):
+            while self.taken < len(self.data):
+                answer = self.send_part(http, PART_BYTES, PAUSE_S)
+                if answer.status_code != httpx.codes.OK:
+                    self.refused = answer.status_code
+                    return
+                self.taken = answer.json()["received"]
+
+    def send_part(self, http: httpx.Client, count: int, pause_s: float = 0) -> httpx.Response:
+        """Send what follows, in pieces with pauses between them."""
+        part = self.data[self.taken : self.taken + count]
+        headers = {
+            "Content-Range": f"bytes {self.taken}-{self.taken + len(part) - 1}/{len(self.data)}",
+            "Content-Length": str(len(part)),
+        }
+        return http.put(f"/v1/uploads/{self.id}", content=_slowly(part, pause_s), headers=headers)
+
+
+def _slowly(part: bytes, pause_s: float) -> Iterator[bytes]:
+    for start in range(0, len(part), PIECE_BYTES):
+        time.sleep(pause_s)
+        yield part[start : start + PIECE_BYTES]
 
 
 @contextmanager
