@@ -90,8 +90,8 @@ def filled(path: str, **holes: str) -> str:
 
 
 @contextmanager
-def two_sites(folder: Path, **limits: int) -> Iterator[TwoSites]:
-    """Serve it, with a token of each role and one of all roles for both sites."""
+def two_sites(folder: Path, **stated: object) -> Iterator[TwoSites]:
+    """Serve it, with a token of each role and one of all roles for both sites; more settings by name."""
     app = create_api(
         Settings(
             data_dir=folder / "data",
@@ -100,7 +100,7 @@ def two_sites(folder: Path, **limits: int) -> Iterator[TwoSites]:
             rate_burst=MANY,
             stranger_rate_per_s=MANY,
             stranger_burst=MANY,
-            **limits,
+            **stated,
         )
     )
     with served(app) as address, httpx.Client(base_url=address, timeout=30) as http:

@@ -50,8 +50,10 @@ def service(folder: Path, issuer: str, **stated: object) -> Iterator[httpx.Clien
 
 
 @pytest.fixture(scope="module")
-def running(provider: ProviderProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    with service(tmp_path_factory.mktemp("login"), provider.issuer) as http:
+def running(
+    provider: ProviderProcess, tmp_path_factory: pytest.TempPathFactory, database: dict[str, str]
+) -> Iterator[httpx.Client]:
+    with service(tmp_path_factory.mktemp("login"), provider.issuer, **database) as http:
         yield http
 
 

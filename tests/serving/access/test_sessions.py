@@ -53,8 +53,9 @@ def a_browser(folder: Path, **stated: object) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with a_browser(tmp_path_factory.mktemp("sessions"), session_idle_minutes=IDLE_S / 60) as browser:
+def running(tmp_path_factory: pytest.TempPathFactory, database: dict[str, str]) -> Iterator[Browser]:
+    folder = tmp_path_factory.mktemp("sessions")
+    with a_browser(folder, session_idle_minutes=IDLE_S / 60, **database) as browser:
         yield browser
 
 

@@ -65,9 +65,9 @@ class North:
 
 
 @pytest.fixture(scope="module")
-def filed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[North]:
+def filed(tmp_path_factory: pytest.TempPathFactory, database: dict[str, str]) -> Iterator[North]:
     folder = tmp_path_factory.mktemp("tenants")
-    with two_sites(folder) as both:
+    with two_sites(folder, **database) as both:
         clients = [
             httpx.Client(base_url=both.http.base_url, timeout=30, headers=bearer(both.tokens[site, "all"]))
             for site in ("north", "main")
