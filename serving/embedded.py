@@ -184,7 +184,7 @@ async def _ask_again(_proxy: object, _request: object) -> AsyncIterator[Any]:
     answer = problem(away, {"Retry-After": str(ASK_AGAIN_S)})
     yield {"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers}
     yield {"type": "http.response.body", "body": answer.body}
-    yield ResponseStatus(code=answer.status_code, is_error=True)
+    yield ResponseStatus(code=str(answer.status_code), is_error=True)
 
 
 def require_service() -> None:
