@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from canaries import files_with, spilt_by
 from mlflow_server import CLIENT_PATIENCE, MlflowServer
 from object_store import ObjectStore
 from ray_nodes import OF_NODES, Node, Nodes, started_nodes
@@ -136,6 +138,11 @@ def test_a_node_dies_during_twenty_reads_and_each_ends_once_with_the_bytes_of_a_
     assert {json.loads(one)["digest"] for one in told} == {json.loads(expected)["digest"]}
     assert told == {expected}
     _wait(lambda: all(len(mlflow_server.runs_of(one)) == 1 for one in ids))
+    password = str(urlsplit(deployed.settings.database_address).password)
+    pids = [pid for node in (deployed.nodes[0], deployed.nodes[2]) for pid in node.pids()]
+    assert len(password) > 12
+    assert spilt_by(pids, [password]) == []
+    assert files_with([password], deployed.settings.data_dir) == []
 
 
 def _filed(deployed: Deployed, path: Path) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
+from canaries import IN_ENVIRONMENT, Canaries, decoding, files_with, processes_of_service, spilt_by
 from command_line import ultraread
 from end_to_end.conftest import RANGE_TILES, SCALE, StartService
 
@@ -24,14 +25,23 @@ WAIT_S = 150
 
 
 def test_one_replica_gives_the_bytes_of_a_local_read_and_files_its_run(
-    start_service: StartService, montage: Path, read_here: Path, tmp_path: Path
+    start_service: StartService,
+    montage: Path,
+    read_here: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    canaries = Canaries(tmp_path)
+    monkeypatch.setenv(IN_ENVIRONMENT, canaries.of_environment)
     blocked = tmp_path / "data" / "mlflow.db"
     blocked.mkdir(parents=True)
     (tmp_path / "data").chmod(0o700)
     key = make_key(tmp_path / "audit.key")
-    with start_service(replicas=1, audit_key_file=tmp_path / "audit.key") as client:
-        slide = client.file_slide([client.upload(montage)])
+    stated = {"audit_key_file": tmp_path / "audit.key", **canaries.settings()}
+    with start_service(replicas=1, **stated) as client:
+        webhook = client.add_webhook("http://127.0.0.1:9/told")["secret"]
+        upload = client.upload(montage, file_name=f"{canaries.of_nobody}.tif")
+        slide = client.file_slide([upload], accession=canaries.of_nobody, case_id=None)
         read = client.wait(client.request_read(slide_ids=[slide["id"]], scale=SCALE)["id"])
         folder = _fetched(client, read, tmp_path) / slide["id"]
         assert read["state"] == "succeeded", read["error"]
@@ -43,6 +53,7 @@ def test_one_replica_gives_the_bytes_of_a_local_read_and_files_its_run(
         assert _registered(tmp_path / "data") == {"ultrastructure-vnc": read["model"]["onnx_sha256"]}
         _a_field_without_scale_is_filed_but_not_read(client)
         assert _listening_beyond_loopback() == []
+        _nothing_is_spilt(canaries, webhook, tmp_path / "data")
     _the_read_can_be_repeated_and_its_trail_is_signed_to_the_end(tmp_path / "data", read["id"], key)
 
 
@@ -104,6 +115,25 @@ def _the_read_can_be_repeated_and_its_trail_is_signed_to_the_end(data: Path, rea
     assert verified.status == 0, verified.err
     (report,) = verified.printed
     assert report["events"] == report["signed_upto"] + 1, "all but the replay, when the service had stopped"
+
+
+def _nothing_is_spilt(canaries: Canaries, webhook: str, data: Path) -> None:
+    """While everything runs: by no process, no log and nothing that MLflow was told."""
+    from ray._private.worker import global_worker
+
+    token = (data / "owner.token").read_text().strip()
+    of_files = (canaries.oidc, canaries.webhook, webhook, token)
+    pids = processes_of_service()
+    assert len(pids) > 8
+    assert decoding(pids)
+    assert spilt_by(pids, (*of_files, canaries.of_nobody), [canaries.of_environment]) == []
+    secret = (*of_files, canaries.of_environment)
+    assert files_with(secret, data, "owner.token") == []
+    assert files_with([canaries.of_nobody], data, "ultraread.db") == []
+    assert (data / "mlflow.db").is_file()
+    logs = Path(global_worker.node.get_logs_dir_path())
+    assert len(list(logs.iterdir())) > 8
+    assert files_with((*secret, canaries.of_nobody), logs) == []
 
 
 def _fetched(client: Client, read: dict[str, Any], tmp_path: Path) -> Path:
