@@ -20,7 +20,7 @@ from ultraread.serving.storage.backup import Backup, Note
 from ultraread.serving.storage.house import House
 from ultraread.serving.storage.places import target_at
 from ultraread.serving.storage.restore import Restore
-from ultraread.serving.storage.scrub import Scrubber
+from ultraread.serving.storage.scrub import Scrubber, check_database
 from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.engine import Store, open_store
 from ultraread.serving.store.jobs import Jobs
@@ -91,7 +91,7 @@ def test_a_backup_comes_back_in_an_empty_postgresql(
         _compare(rows_of(working.house.store), rows_of(store))
         _trails_hold(working, store)
         found = Scrubber(House(settings, store)).scrub()
-        assert (found.damages, found.unreached) == ([], [])
+        assert (found.damages, found.unreached, check_database(store)) == ([], [], [])
         _goes_on(store)
 
 
