@@ -1,8 +1,9 @@
 """One room for all rows, which run a few at a time: most of their time is waiting for leases to end."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from mlflow_server import MlflowServer
 
 AT_ONCE = 3
 SEED = int(os.environ.get("SEED", "1"))
-_LINES: list[str] = []
+PROPERTY = "chaos"
 
 
 @pytest.fixture(scope="session")
@@ -38,18 +39,23 @@ def figures(request: pytest.FixtureRequest, room: Room) -> Iterator[dict[str, "F
 
 
 @pytest.fixture
-def told(figures: dict[str, "Future[Figures]"], name: str) -> Figures:
+def told(
+    figures: dict[str, "Future[Figures]"], name: str, record_property: Callable[[str, object], None]
+) -> Figures:
     """The figures of one row, printed at the end of the session too."""
     found = figures[name].result()
-    _LINES.append(line(found))
+    record_property(PROPERTY, line(found))
     return found
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """One line a row: count, seed, lost, doubled, wrong, and what a zero bounds."""
-    if _LINES:
+    reports = chain.from_iterable(terminalreporter.stats.values())
+    noted = chain.from_iterable(getattr(report, "user_properties", ()) for report in reports)
+    lines = dict.fromkeys(str(told) for name, told in noted if name == PROPERTY)
+    if lines:
         terminalreporter.section("chaos")
-        for each in _LINES:
+        for each in lines:
             terminalreporter.write_line(each)
 
 

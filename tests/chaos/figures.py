@@ -11,8 +11,10 @@ from chaos.room import Room, Row
 
 TAKE_OVER_S = 2.0
 """Beyond the lease."""
+BACK_S = 30.0
+"""Within which the service answers again."""
 BUSY = 2.0
-"""Load a core from which take-over times say more of other programs than of this one: told, not judged."""
+"""Load a core from which times say more of other programs than of this one: told, not judged."""
 
 
 @dataclass(slots=True)
@@ -32,6 +34,10 @@ class Figures:
     faults: int = 0
     ranges_again: int = 0
     take_over_s: list[float] = field(default_factory=list)
+    judged_s: list[float] = field(default_factory=list)
+    """Of these, those of slices while the machine was not busy."""
+    back_s: list[float] = field(default_factory=list)
+    judged_back_s: list[float] = field(default_factory=list)
     seconds: float = 0.0
     load_a_core: float = 0.0
     notes: list[str] = field(default_factory=list)
@@ -44,10 +50,16 @@ class Figures:
         self.wrong += len(verdict.wrong)
         self.faults += verdict.kills
         self.ranges_again += verdict.ranges_again
-        self.take_over_s += [round(each, 3) for each in verdict.take_over_s]
         self.notes += verdict.notes
         self.seconds += seconds
-        self.load_a_core = max(self.load_a_core, os.getloadavg()[0] / (os.cpu_count() or 1))
+        load = os.getloadavg()[0] / (os.cpu_count() or 1)
+        self.load_a_core = max(self.load_a_core, load)
+        taken, back = ([round(each, 3) for each in all_s] for all_s in (verdict.take_over_s, verdict.back_s))
+        self.take_over_s += taken
+        self.back_s += back
+        if load < BUSY:
+            self.judged_s += taken
+            self.judged_back_s += back
 
     def broken(self) -> list[str]:
         """What did not hold; empty where all held."""
@@ -55,30 +67,29 @@ class Figures:
         told = [f"{count} {name}" for name, count in counts.items() if count]
         if self.judges_ranges and self.ranges_again > self.faults:
             told.append(f"{self.ranges_again} ranges scored again for {self.faults} faults")
-        if (
-            self.take_over_s
-            and max(self.take_over_s) > self.lease_s + TAKE_OVER_S
-            and self.load_a_core < BUSY
-        ):
-            told.append(f"a take-over of {max(self.take_over_s):.2f} s, the lease is {self.lease_s:g} s")
+        if max(self.judged_s, default=0.0) > self.lease_s + TAKE_OVER_S:
+            told.append(f"a take-over of {max(self.judged_s):.2f} s, the lease is {self.lease_s:g} s")
+        if max(self.judged_back_s, default=0.0) > BACK_S:
+            told.append(f"back only after {max(self.judged_back_s):.1f} s")
         return told + self.notes
 
     def kept(self) -> dict[str, Any]:
-        """For docs/reliability.json: take-over times as median and largest."""
+        """For docs/reliability.json: of times how many, median and largest."""
         told = asdict(self)
-        times = told.pop("take_over_s")
         for name in ("fault", "notes", "judges_ranges"):
             told.pop(name)
-        median, largest = (
-            (round(statistics.median(times), 2), round(max(times), 2)) if times else (None, None)
-        )
-        return told | {
-            "seconds": round(self.seconds),
-            "load_a_core": round(self.load_a_core, 1),
-            "take_overs": len(times),
-            "take_over_median_s": median,
-            "take_over_max_s": largest,
-        }
+        times = {name: _summary(told.pop(name)) for name in TIMES}
+        return told | times | {"seconds": round(self.seconds), "load_a_core": round(self.load_a_core, 1)}
+
+
+TIMES = ("take_over_s", "judged_s", "back_s", "judged_back_s")
+
+
+def _summary(seconds: list[float]) -> dict[str, float] | None:
+    if not seconds:
+        return None
+    median, largest = round(statistics.median(seconds), 2), round(max(seconds), 2)
+    return {"count": len(seconds), "median": median, "max": largest}
 
 
 def begun(room: Room, row: Row, count: int, seed: int) -> Figures:
@@ -107,10 +118,14 @@ def line(figures: Figures) -> str:
         f"{name} {count}" + (f" (<= {bound(faults)})" if count == 0 else "")
         for name, count in (("lost", figures.lost), ("doubled", figures.doubled), ("wrong", figures.wrong))
     )
-    taken = ""
-    if kept["take_overs"]:
-        taken = f"; take-over {kept['take_over_median_s']}/{kept['take_over_max_s']} s"
-        taken += f" of {figures.lease_s + TAKE_OVER_S:g}"
+    taken = "".join(
+        f"; {name} {kept[times]['median']}/{kept[times]['max']} s of {limit:g}"
+        for name, times, limit in (
+            ("take-over", "take_over_s", figures.lease_s + TAKE_OVER_S),
+            ("back", "back_s", BACK_S),
+        )
+        if kept[times]
+    )
     return (
         f"{figures.row:24} n {figures.count:4} seed {figures.seed} reads {figures.reads:4}: {zeros}"
         f"; again {figures.ranges_again}{taken}; {figures.seconds:.1f} s"

@@ -32,6 +32,8 @@ class Verdict:
     wrong: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     take_over_s: list[float] = field(default_factory=list)
+    back_s: list[float] = field(default_factory=list)
+    """From a fault to the service's next answer."""
     ranges_again: int = 0
     kills: int = 0
 
@@ -57,6 +59,7 @@ class Verdict:
         self.wrong |= other.wrong
         self.notes += other.notes
         self.take_over_s += other.take_over_s
+        self.back_s += other.back_s
 
 
 def check(house: House, oracle: Mapping[str, Digests], mlflow: MlflowServer | None) -> Verdict:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from chaos.figures import BUSY, TAKE_OVER_S, Figures, bound
+from chaos.figures import TAKE_OVER_S, Figures, bound
 from chaos.room import ROWS
 from chaos.table import TABLE
 
@@ -25,12 +25,14 @@ stopped and goes on where it was, and adds its figures here.
 **Lost** is a read that was accepted and did not end as it had to, or whose result or run is missing;
 **doubled** one with two results, two runs or two ends in the trail; **wrong** one whose bytes are not a clean
 run's. Beside a zero stands what it says: with 95 % confidence the rate is not above that (rule of three).
+Times are a number of them, their median and the largest; judged are those of slices that ended with a load
+below 2 a core, and where the machine was busier with other work, all are told beside them.
 Not measured: loss of power, and fail-over between two databases, for which no second cluster is at hand.
 
 """
 COLUMNS = (
     "Fault", "Faults", "Seed", "Reads", "Lost", "Doubled", "Wrong", "Ranges again",
-    "Take-over median / max, s", "Lease + 2 s", "Machine, commit",
+    "Take-over, s", "Lease + 2 s", "Answers again, s", "Machine, commit",
 )  # fmt: skip
 
 
@@ -56,14 +58,22 @@ def _cells(told: dict[str, Any]) -> list[str]:
     zeros = [
         f"{told[name]}" + (f" (≤ {bound(told['count'])})" if told[name] == 0 else "") for name in _COUNTS
     ]
-    taken = f"{told['take_over_median_s']} / {told['take_over_max_s']}" if told["take_overs"] else ""
-    if taken and told["load_a_core"] >= BUSY:
-        taken += f" (load of {told['load_a_core']:.0f} a core: not judged)"
-    limit = f"{told['lease_s'] + TAKE_OVER_S:g}" if told["take_overs"] else ""
+    taken, back = _times(told, "take_over_s", "judged_s"), _times(told, "back_s", "judged_back_s")
+    limit = f"{told['lease_s'] + TAKE_OVER_S:g}" if taken else ""
     return [
         f"{fault} (`{told['row']}`)", f"{told['count']}", f"{told['seed']}", f"{told['reads']}", *zeros,
-        f"{told['ranges_again']}", taken, limit, f"{told['machine']}, {told['commit']}",
+        f"{told['ranges_again']}", taken, limit, back, f"{told['machine']}, {told['commit']}",
     ]  # fmt: skip
+
+
+def _times(told: dict[str, Any], name: str, judged: str) -> str:
+    """Median and largest of those that are judged, and of all where that is not the same."""
+    of_all, counted = told[name], told[judged]
+    if of_all is None:
+        return ""
+    busy = "" if counted == of_all else f"all {of_all['count']}: {of_all['median']}, at most {of_all['max']}"
+    quiet = f"{counted['count']}: {counted['median']}, at most {counted['max']}" if counted else ""
+    return "; ".join(each for each in (quiet, busy) if each)
 
 
 _COUNTS = ("lost", "doubled", "wrong")

@@ -22,6 +22,6 @@ def test_what_a_zero_says() -> None:
 def test_a_take_over_that_is_too_late_is_told() -> None:
     figures = Figures("kill-random", "", 20, 7, 1.0, judges_ranges=True, faults=20, ranges_again=3)
     assert figures.broken() == []
-    figures.take_over_s, figures.ranges_again = [1.0, 3.2], 21
+    figures.take_over_s, figures.judged_s, figures.ranges_again = [1.0, 3.2], [1.0, 3.2], 21
     assert len(figures.broken()) == 2
     assert "take-over 2.1/3.2 s of 3" in line(figures)
