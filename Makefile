@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Page faults are dear on virtual machines: keep freed memory while training.
 TRAINING_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
+# A file's tests run in one process, two files at once: most of them wait for others.
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile
 CONFIG ?= training/configs/ultrastructure-vnc.toml
 export PYTHONSAFEPATH := 1
 comma := ,
@@ -21,10 +23,10 @@ demo: setup
 	$(BIN)/python examples/demo.py
 
 test: .venv/.dev lint
-	$(BIN)/pytest -m "not full" --cov --cov-report=term --durations=15
+	$(PYTEST) -m "not full" --cov --cov-report=term --durations=15
 
 test-full: .venv/.dev lint
-	$(BIN)/pytest --cov --cov-report=term --durations=25
+	$(PYTEST) --cov --cov-report=term --durations=25
 
 serve: setup
 	$(BIN)/ultraread serve
