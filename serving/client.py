@@ -262,6 +262,7 @@ class Client:
             _refuse_problem(response)
             with full_storage_coded("the results"):
                 target.writelines(limited(response.iter_bytes()))
+                target.flush()
 
     def _filed(self, body: Json, idempotency_key: str | None) -> Filed:
         with _coded_failures():

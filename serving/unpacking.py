@@ -17,6 +17,9 @@ from ultraread.serving.storage.durable import full_storage_coded
 PIECE_BYTES = 2**20
 LOCAL_HEADER_BYTES = 30
 """The least that stands before the bytes of a member."""
+PACKED_AS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+DAMAGE = (zipfile.BadZipFile, DeflateError, EOFError, RuntimeError, ValueError)
+"""What `zipfile` raises of bytes that are no archive of results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ def limited(pieces: Iterable[bytes], limits: ArchiveLimits = LIMITS) -> Iterator
 def unpack(archive: BinaryIO, into: Path, limits: ArchiveLimits = LIMITS) -> None:
     """Write every member below `into`, which is empty; all members are looked at before the first is written.
 
+    A member gets the name that was looked at; newer versions of Python read another one in extra fields.
     Raises ArchiveUnsafeMember, ArchiveBomb, IntegrityFailed where the archive is damaged, StorageFull.
     """
     try:
@@ -55,8 +59,8 @@ def unpack(archive: BinaryIO, into: Path, limits: ArchiveLimits = LIMITS) -> Non
             _refuse_bomb(members, opened.start_dir, limits)
             _refuse_unsafe(members, limits)
             for member in members:
-                _write(opened, member, into / member.filename)
-    except (zipfile.BadZipFile, DeflateError, EOFError, NotImplementedError, RuntimeError) as damage:
+                _write(opened, member, into / member.orig_filename)
+    except DAMAGE as damage:
         raise IntegrityFailed("the archive of results is damaged", "Fetch it again.") from damage
 
 
@@ -78,6 +82,8 @@ def _end_of(member: zipfile.ZipInfo) -> int:
 
 def _refuse_unsafe(members: list[zipfile.ZipInfo], limits: ArchiveLimits) -> None:
     for member in members:
+        if member.compress_type not in PACKED_AS or member.header_offset < 0:
+            raise zipfile.BadZipFile
         if not _is_plain_file(member) or not _stays_below(member.orig_filename, limits.depth):
             raise ArchiveUnsafeMember("an archive with a member that is no file below its folder")
     names = [_as_any_disk_has_it(member.orig_filename) for member in members]

@@ -13,7 +13,13 @@ LINK, DEVICE = 0o120777, 0o060666
 Change = Callable[[zipfile.ZipFile], object]
 
 
-def zipped(*members: tuple[str, bytes], mode: int = 0o100644, change: Change = lambda archive: None) -> bytes:
+def zipped(
+    *members: tuple[str, bytes],
+    mode: int = 0o100644,
+    change: Change = lambda archive: None,
+    method: int = zipfile.ZIP_DEFLATED,
+    extra: bytes = b"",
+) -> bytes:
     """A zip of these members, whatever they are called; `mode` says what kind of file they are."""
     sink = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(sink, "w") as archive:
@@ -21,7 +27,7 @@ def zipped(*members: tuple[str, bytes], mode: int = 0o100644, change: Change = l
         for name, stored in members:
             entry = zipfile.ZipInfo("x")
             entry.filename = name
-            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, mode << 16
+            entry.compress_type, entry.external_attr, entry.extra = method, mode << 16, extra
             archive.writestr(entry, stored)
         change(archive)
     return sink.getvalue()

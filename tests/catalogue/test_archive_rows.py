@@ -1,6 +1,9 @@
 """Archives: none that comes as a slide is unpacked; the client unpacks results and nothing else."""
 
 import io
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -85,12 +88,23 @@ def taken_over() -> Iterator[str]:
 
 
 WHOLE = zipped(("s/heatmap.png", bytes(range(255))))
+PACKED_OTHERWISE = zipped(("s/heatmap.png", bytes(255)), method=zipfile.ZIP_LZMA)
+OFFSET_AT = WHOLE.index(b"PK\x05\x06") + 16
 BOMBS = {"flat": zipped(("slide.tif", bytes(10 * BOMB_BYTES))), "overlapping": OVERLAPPING}
 REFUSED: dict[str, tuple[bytes, str]] = {
     **{name: (stored, "archive_unsafe_member") for name, stored in UNSAFE.items()},
     **{f"bomb, {name}": (stored, "archive_bomb") for name, stored in BOMBS.items()},
     "cut off": (FLAT[:-30], "integrity_failed"),
     "no archive": (b"<html>", "integrity_failed"),
+    "a name in no letters": (
+        zipped(("\u00e9", b"1")).replace("\u00e9".encode(), b"\xff\xff"),
+        "integrity_failed",
+    ),
+    "a table that begins elsewhere": (
+        WHOLE[:OFFSET_AT] + bytes([255]) + WHOLE[OFFSET_AT + 1 :],
+        "integrity_failed",
+    ),
+    "packed as no results are": (PACKED_OTHERWISE, "integrity_failed"),
     "another byte than was packed": (WHOLE[:99] + b"?" + WHOLE[100:], "integrity_failed"),
 }
 
@@ -106,6 +120,13 @@ def test_results_of_a_service_that_was_taken_over_are_refused(
     assert refused.value.code == code
     assert list(out.iterdir()) == []
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_second_name_in_the_extra_field_leads_nowhere(tmp_path: Path) -> None:
+    second = struct.pack("<BL", 1, zlib.crc32(b"x")) + b"../y"
+    extra = struct.pack("<HH", 0x7075, len(second)) + second
+    unpack(io.BytesIO(zipped(("x", b"1"), extra=extra)), tmp_path / "out")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["x"]
 
 
 def test_an_archive_that_does_not_end_is_cut() -> None:
