@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 
+from ultraread.serving.decoding.sandbox import PR_SET_NO_NEW_PRIVS, control
+
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 """Calls of Linux, of the same number on every machine (landlock(7))."""
 ASKED_VERSION = 1
@@ -17,7 +19,6 @@ RIGHTS_OF_VERSION_1 = 13
 """To files; versions 2, 3 and 5 know one more each: to move, to shorten, to control devices."""
 NETWORK, OTHER_PROCESSES = 0b11, 0b11
 """To bind and to connect, from version 4 on; abstract sockets and signals, from version 6 on."""
-PR_SET_NO_NEW_PRIVS = 38
 
 
 class _Handled(ctypes.Structure):
@@ -52,7 +53,7 @@ def open_only(places: Iterable[str], known: int) -> None:
     try:
         for place in places:
             _allow(rules, place)
-        _libc().prctl(PR_SET_NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0)))
+        control(PR_SET_NO_NEW_PRIVS, 1)
         _called(RESTRICT_SELF, rules, 0)
     finally:
         os.close(rules)

@@ -86,7 +86,7 @@ class _Program(ctypes.Structure):
 def die_with(parent: int) -> None:
     """Be killed when process `parent` ends, however it ends."""
     if sys.platform == "linux":
-        _control(PR_SET_PDEATHSIG, signal.SIGKILL)
+        control(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
 
@@ -112,9 +112,9 @@ def _refuse_calls() -> None:
 
 def _follow(program: list[_Step]) -> None:
     instructions = (_Instruction * len(program))(*(_Instruction(*each) for each in program))
-    _control(PR_SET_NO_NEW_PRIVS, 1)
+    control(PR_SET_NO_NEW_PRIVS, 1)
     of_length = _Program(len(program), instructions)
-    _control(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(of_length))
+    control(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(of_length))
 
 
 def _filter(calls: _Calls, own: int) -> list[_Step]:
@@ -149,7 +149,8 @@ def _only(call: int, argument: int, test: _Step) -> list[_Step]:
     ]
 
 
-def _control(*arguments: int) -> None:
+def control(*arguments: int) -> None:
+    """prctl(2), whatever it answers."""
     libc = ctypes.CDLL(None, use_errno=True)
     longs = [ctypes.c_ulong(each) for each in (*arguments, 0, 0, 0, 0)[:5]]
     libc.prctl(ctypes.c_int(arguments[0]), *longs[1:])
