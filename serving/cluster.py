@@ -51,10 +51,10 @@ def deploy_on_cluster(settings: Settings) -> str:
     Raises ConfigIncomplete, ConfigInsecure, DataDirNotShared, ModelRefused, Unavailable.
     """
     refuse_incomplete(settings)
+    require_service()
     refuse_insecure(settings)
     refuse_without_token()
     refuse_open_cluster(settings.ray_address or "")
-    require_service()
     prepare_folders(settings)
     with _connected(settings):
         nodes = refuse_unless_shared(settings)

@@ -41,11 +41,11 @@ def running(settings: Settings) -> Iterator[str]:
 
     Raises ConfigInsecure, MachineTooSmall, ModelRefused, ExtraMissing or Unavailable before anything starts.
     """
+    require_service()
     refuse_without_token()
     refuse_insecure(settings)
     share_of_replica(settings)
     check_memory(settings)
-    require_service()
     port = settings.port or _free_port(settings.host)
     _refuse_taken_port(settings.host, port)
     models = prove_models(settings)

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from ultraread.errors import ConfigInsecure
 from ultraread.serving.setting_groups.secret_file import is_for_others
@@ -24,6 +23,7 @@ DEBUGGING = {
     "MLFLOW_TRACKING_INSECURE_TLS": "whoever listens on the way could be the MLflow server",
 }
 """Variables that are set while somebody looks for a fault, and why none may be forgotten."""
+NAMES_A_FILE = "SSLKEYLOGFILE"
 OFF = frozenset({"", "0", "false", "no"})
 
 
@@ -36,8 +36,12 @@ def refuse_insecure(settings: Settings, environment: Mapping[str, str] = os.envi
         if secret.lower() in KNOWN_SECRETS:
             raise ConfigInsecure(f"the secret of {name} is one that everybody tries", "Make a random one.")
     for variable, why in DEBUGGING.items():
-        if environment.get(variable, "").lower() not in OFF:
+        if _is_on(variable, environment.get(variable, "")):
             raise ConfigInsecure(f"{variable} is set: {why}", "Unset it.")
+
+
+def _is_on(variable: str, value: str) -> bool:
+    return value != "" if variable == NAMES_A_FILE else value.lower() not in OFF
 
 
 def secret_files(settings: Settings) -> list[Path]:
@@ -49,12 +53,17 @@ def secret_files(settings: Settings) -> list[Path]:
 
 
 def _stated_secrets(settings: Settings, environment: Mapping[str, str]) -> list[tuple[str, str]]:
-    """By name, those that were chosen by people."""
-    database = settings.stated_database
-    of_database = urlsplit(database).password if database else None
+    """By name, those that were chosen by people; a variable that is empty states none."""
     stated = {
-        "database_url": unquote(of_database) if of_database is not None else None,
+        "database_url": _password_in(settings.stated_database),
         "oidc_client_secret": settings.stated_oidc_secret,
-        **{name: environment.get(name) for name in SECRETS_OF_THE_ENVIRONMENT},
+        **{name: environment.get(name) or None for name in SECRETS_OF_THE_ENVIRONMENT},
     }
     return [(name, secret) for name, secret in stated.items() if secret is not None]
+
+
+def _password_in(database: str | None) -> str | None:
+    """Raises RequestInvalid for what is no address of a database."""
+    from ultraread.serving.store.engine import url_of
+
+    return url_of(database).password if database else None

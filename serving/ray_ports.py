@@ -32,8 +32,8 @@ def keep_token_private(environment: Mapping[str, str] = os.environ) -> None:
         return
     file = Path.home() / ".ray" / "auth_token"
     file.parent.mkdir(mode=0o700, exist_ok=True)
-    made_secret(file)
-    file.chmod(file.stat().st_mode & ~OTHERS)
+    if is_for_others(made_secret(file)):
+        file.chmod(file.stat().st_mode & ~OTHERS)
 
 
 def refuse_open_cluster(address: str, environment: Mapping[str, str] = os.environ) -> None:

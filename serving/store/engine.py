@@ -93,7 +93,7 @@ def open_store(address: str) -> Store:
 
     Raises SqliteOnNetworkFs; RequestInvalid for an address that is neither SQLite's nor PostgreSQL's.
     """
-    url = _url(address)
+    url = url_of(address)
     if url.get_backend_name() == "sqlite":
         return _open_sqlite(url)
     with outages_coded(), closing(Store(as_on_sqlite(_postgres(url)))) as made:
@@ -133,7 +133,8 @@ def _engine(url: URL, **options: Any) -> Engine:  # noqa: ANN401  # what SQLAlch
     return create_engine(url, hide_parameters=True, **_CONNECTIONS, **options)
 
 
-def _url(address: str) -> URL:
+def url_of(address: str) -> URL:
+    """Raises RequestInvalid, as `open_store` does."""
     try:
         url = make_url(address)
     except ArgumentError:

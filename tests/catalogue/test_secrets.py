@@ -161,6 +161,7 @@ ENVIRONMENTS = {
     "MLflow as it comes": {"MLFLOW_TRACKING_PASSWORD": "password1234"},
     "MLflow whoever it is": {"MLFLOW_TRACKING_INSECURE_TLS": "true"},
     "Ray's debugger": {"RAY_DEBUG_POST_MORTEM": "1"},
+    "keys of TLS for a debugger, in a file of a short name": {"SSLKEYLOGFILE": "0"},
     "keys of TLS for a debugger": {"SSLKEYLOGFILE": "/tmp/keys"},  # noqa: S108  # never written
 }
 RAY_EXPOSED = {
@@ -196,7 +197,14 @@ def test_an_unsafe_environment_refuses_to_start(
 
 
 def test_debugging_that_is_off_is_no_debugging(tmp_path: Path) -> None:
-    refuse_insecure(load_settings(data_dir=tmp_path), {"RAY_DEBUG_POST_MORTEM": "0", "SSLKEYLOGFILE": ""})
+    off = {"RAY_DEBUG_POST_MORTEM": "0", "SSLKEYLOGFILE": "", "AWS_SECRET_ACCESS_KEY": ""}
+    refuse_insecure(load_settings(data_dir=tmp_path), off)
+
+
+def test_a_password_of_any_letters_is_no_known_one(tmp_path: Path) -> None:
+    refuse_insecure(
+        load_settings(data_dir=tmp_path, database_url="postgresql://u:a[/#b@127.0.0.1:9/reads"), {}
+    )
 
 
 @pytest.mark.parametrize("name", RAY_EXPOSED)
