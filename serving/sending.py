@@ -43,22 +43,32 @@ def _send(
     with options.progress_bars() as progress:
         here = [slide for slide in slides if isinstance(slide, SlideAddress)]
         task = progress.add_task("filing", total=sum(map(_bytes, here)))
-        for number, address in enumerate(slides, start=1):
-            if isinstance(address, RemotePlace):
-                with _of_slide(number, len(slides)):
-                    filed = client.file_from(address.address, **record)
-                tell(filed)
-                continue
-            digest = digest_slide(address)
-            if record.get("case_id") is not None and digest.sha256 in sent:
-                first, filed = sent[digest.sha256]
-                progress.advance(task, _bytes(address))
-                tell(Filed(filed.slide, is_new=False, same_as=first))
-                continue
+        for number, slide in enumerate(slides, start=1):
             with _of_slide(number, len(slides)):
-                filed = _filed(client, address, digest, record, lambda count: progress.advance(task, count))
-            sent[digest.sha256] = number, filed
+                if isinstance(slide, RemotePlace):
+                    filed = client.file_from(slide.address, **record)
+                else:
+                    filed = _filed_once(client, number, slide, record, partial(progress.advance, task), sent)
             tell(filed)
+
+
+def _filed_once(
+    client: Client,
+    number: int,
+    slide: SlideAddress,
+    record: dict[str, Any],
+    moved: Moved,
+    sent: dict[str, tuple[int, Filed]],
+) -> Filed:
+    """The first of a case with these bytes is sent, and noted in `sent`."""
+    digest = digest_slide(slide)
+    if record.get("case_id") is not None and digest.sha256 in sent:
+        first, filed = sent[digest.sha256]
+        moved(_bytes(slide))
+        return Filed(filed.slide, is_new=False, same_as=first)
+    filed = _filed(client, slide, digest, record, moved)
+    sent[digest.sha256] = number, filed
+    return filed
 
 
 def upload_slide(
