@@ -1,8 +1,11 @@
 """What the whole suite shares: real servers; and it ends by naming its slowest files."""
 
+import os
 from collections import defaultdict
 
 import pytest
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # read once, where Ray is imported first: as in the service
 
 pytest_plugins = ("object_store", "postgres", "mlflow_server")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 
-from ultraread.errors import IntegrityFailed, UltraReadError
+from ultraread.errors import StorageExpired, UltraReadError
 from ultraread.serving.settings import Settings
 from ultraread.serving.storage.copying import bytes_of
 from ultraread.serving.storage.house import House, files_of
@@ -52,7 +52,7 @@ class ResultCopier:
         with self.store.reading() as session:
             stored = session.get(StoredRow, (StoredKind.RESULT.value, read_id))
         if stored is None or stored.expired is not None:
-            raise _Gone("the result is not stored any more")
+            raise StorageExpired("the result is not stored any more")
         source = House(self.settings, self.store).target(StoredKind.RESULT, CopyPlace.FIRST)
         files = files_of(stored)
         for file in files:
@@ -68,15 +68,11 @@ class ResultCopier:
 
     def _put_off(self, taken: Delivery, failure: UltraReadError) -> None:
         log.warning("the result of read %s was not delivered: %s", taken.read.id, failure.code)
-        if isinstance(failure, _Gone):
+        if isinstance(failure, StorageExpired):
             deliveries.give_up(self.store, taken, failure.code)
             return
         wait_s = min(LONGEST_WAIT_S, self.first_wait_s * 2 ** (taken.attempt - 1))
         deliveries.mark_failed(self.store, taken, failure.code, wait_s)
-
-
-class _Gone(IntegrityFailed):
-    """There is nothing left to copy."""
 
 
 def _put(target: Target, wanted: StoredName, source: Target, file: StoredName) -> None:
