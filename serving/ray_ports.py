@@ -27,13 +27,22 @@ def refuse_without_token(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def keep_token_private(environment: Mapping[str, str] = os.environ) -> None:
-    """Make the token that Ray looks for where none is stated: Ray would let everybody read its file."""
+    """Make the token that Ray looks for where none is stated: Ray would let everybody read its file.
+
+    Raises ConfigRayExposed where no private file can be kept.
+    """
     if TOKEN in environment or TOKEN_FILE in environment:
         return
     file = Path.home() / ".ray" / "auth_token"
-    file.parent.mkdir(mode=0o700, exist_ok=True)
-    if is_for_others(made_secret(file)):
-        file.chmod(file.stat().st_mode & ~OTHERS)
+    try:
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        if is_for_others(made_secret(file)):
+            file.chmod(file.stat().st_mode & ~OTHERS)
+    except OSError as failure:
+        remedy = f"Give the service's user a home folder, or name a private file in {TOKEN_FILE}."
+        raise ConfigRayExposed(
+            f"Ray's token cannot be kept private ({failure.strerror})", remedy
+        ) from failure
 
 
 def refuse_open_cluster(address: str, environment: Mapping[str, str] = os.environ) -> None:

@@ -240,6 +240,14 @@ def test_ray_s_own_token_is_for_its_owner_alone(
     assert (token.read_text() == "a" * 64) is there
 
 
+def test_without_a_home_ray_s_token_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.touch()
+    monkeypatch.setenv("HOME", str(home))
+    with pytest.raises(ConfigRayExposed, match="cannot be kept private"):
+        keep_token_private({})
+
+
 def test_a_cluster_that_takes_orders_from_anybody_is_not_joined(tmp_path: Path) -> None:
     """Whatever this process has been told: what counts is what the head answers."""
     with started_head(tmp_path, "disabled") as address, pytest.raises(ConfigRayExposed) as refused:
