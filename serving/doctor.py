@@ -23,7 +23,7 @@ WITHOUT_WALL = {
 EXPIRES_SOON = timedelta(days=21)
 MLFLOW_S = 5.0
 MOST_EVENTS = 5000
-"""Of each site's trail that are held against their hashes: about a second."""
+"""Of each site's trail that are held against their hashes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def _overlapping(archive: zipfile.ZipFile) -> None:
 UNSAFE: dict[str, bytes] = {
     "../x": zipped(("../x", b"1")),
     "../ inside": zipped(("a/../../x", b"1")),
-    "absolute": zipped(("/tmp/x", b"1")),  # noqa: S108  # a name
+    "absolute": zipped(("/x", b"1")),
     "backslash": zipped(("..\\x", b"1")),
     "drive": zipped(("C:x", b"1")),
     "line break": zipped(("a\nb", b"1")),
