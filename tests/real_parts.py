@@ -49,3 +49,15 @@ def kill_with_children(process: "subprocess.Popen[bytes]") -> None:
                 child.kill()
     process.kill()
     process.wait()
+
+
+def listening_beyond_loopback() -> list[str]:
+    """Where this process and all that it started can be reached from other machines.
+
+    Servers that other tests of this process talk to are not the service's.
+    """
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    own = [process for process in processes if process.name() not in {"weed", "postgres", "nginx"}]
+    sockets = [one for process in own for one in process.net_connections("tcp")]
+    listening = {str(one.laddr.ip) for one in sockets if one.status == psutil.CONN_LISTEN}
+    return sorted(listening - {LOOPBACK, "::1", f"::ffff:{LOOPBACK}"})

@@ -1,10 +1,12 @@
 """The database, SQLite or PostgreSQL: how it is opened, and its two kinds of transaction."""
 
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
+from sqlite3 import OperationalError as SqliteError
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -20,8 +22,8 @@ from ultraread.serving.store.outages import outages_coded
 from ultraread.serving.store.scope import keep_to_site
 from ultraread.serving.store.stored import keep_changed_records
 
+_TO_WAL, _TO_WAL_S, _LOCKED_S = "PRAGMA journal_mode = WAL", 10.0, 0.02
 _PRAGMAS = (
-    "PRAGMA journal_mode = WAL",
     "PRAGMA busy_timeout = 10000",  # milliseconds
     "PRAGMA synchronous = FULL",  # NORMAL would be 0.6 ms faster and may lose the last commits with the power
     "PRAGMA foreign_keys = ON",
@@ -117,6 +119,7 @@ def _open_sqlite(url: URL) -> Store:
         clock.install(connection)
         for pragma in _PRAGMAS:
             connection.execute(pragma)
+        _switch_to_wal(connection)
 
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", _begin_on_sqlite)
@@ -126,6 +129,20 @@ def _open_sqlite(url: URL) -> Store:
     with store.writing() as session:
         clock.set_by(session)
     return store
+
+
+def _switch_to_wal(connection: SqliteConnection) -> None:
+    """Of several that switch a new file at once, SQLite refuses some without waiting: they ask again."""
+    until = time.monotonic() + _TO_WAL_S
+    while True:
+        try:
+            connection.execute(_TO_WAL)
+        except SqliteError as locked:
+            if not locked.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > until:
+                raise
+            time.sleep(_LOCKED_S)
+        else:
+            return
 
 
 def _engine(url: URL, **options: Any) -> Engine:  # noqa: ANN401  # what SQLAlchemy takes

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from command_line import ultraread
 from end_to_end.conftest import SCALE
+from real_parts import listening_beyond_loopback
 from simulated import simulated_tissue, write_tiff
 from versions import POLICY, evaluation_of, with_evaluation, write_version
 
@@ -106,7 +107,7 @@ def test_the_old_version_is_retired_and_comes_back_for_a_read_that_names_it(hous
     read = house.client.wait(house.ask(slide, model="tiny/1.0.0"))
     assert (read["state"], read["model"]["version"]) == ("succeeded", "1.0.0")
     _waited_for(lambda: _live() == {"TileClassifier-tiny-2.0.0"})
-    assert _listening_beyond_loopback() == []
+    assert listening_beyond_loopback() == []
 
 
 @pytest.mark.full
@@ -211,12 +212,3 @@ def _live() -> set[str]:
     """Names of the classifier deployments that have processes."""
     told = [" ".join(_words(one)) for one in _processes()]
     return {word.split(":")[-1].strip() for line in told for word in line.split() if "TileClassifier" in word}
-
-
-def _listening_beyond_loopback() -> list[str]:
-    """Of the service's processes: servers that other tests of this process talk to are not its own."""
-    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    own = [process for process in processes if process.name() not in {"weed", "postgres", "nginx"}]
-    sockets = [one for process in own for one in process.net_connections("tcp")]
-    listening = {str(one.laddr.ip) for one in sockets if one.status == psutil.CONN_LISTEN}
-    return sorted(listening - {"127.0.0.1", "::1", "::ffff:127.0.0.1"})

@@ -12,6 +12,7 @@ import pytest
 from canaries import IN_ENVIRONMENT, Canaries, decoding, files_with, processes_of_service, spilt_by
 from command_line import ultraread
 from end_to_end.conftest import RANGE_TILES, SCALE, StartService
+from real_parts import listening_beyond_loopback
 
 from ultraread.datasets.corpora import fetch
 from ultraread.errors import ScaleMissing
@@ -52,7 +53,7 @@ def test_one_replica_gives_the_bytes_of_a_local_read_and_files_its_run(
         assert _runs_of(tmp_path / "data", read["id"]) == [run_id]
         assert _registered(tmp_path / "data") == {"ultrastructure-vnc": read["model"]["onnx_sha256"]}
         _a_field_without_scale_is_filed_but_not_read(client)
-        assert _listening_beyond_loopback() == []
+        assert listening_beyond_loopback() == []
         _nothing_is_spilt(canaries, webhook, tmp_path / "data")
     _the_read_can_be_repeated_and_its_trail_is_signed_to_the_end(tmp_path / "data", read["id"], key)
 
@@ -161,14 +162,6 @@ def _classifier_pids() -> list[int]:
         for process in psutil.Process().children(recursive=True)
         if any("TileClassifier" in part for part in process.cmdline())
     ]
-
-
-def _listening_beyond_loopback() -> list[str]:
-    """Open TCP ports of this process and all that it started which other machines could reach."""
-    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    sockets = [one for process in processes for one in process.net_connections("tcp")]
-    listening = {str(one.laddr.ip) for one in sockets if one.status == psutil.CONN_LISTEN}
-    return sorted(listening - {"127.0.0.1", "::1", "::ffff:127.0.0.1"})
 
 
 def _runs_of(data_dir: Path, read_id: str) -> list[str]:
