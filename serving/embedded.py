@@ -17,7 +17,7 @@ from ultraread.models.registry import ModelFolder
 from ultraread.serving.draining import draining_of
 from ultraread.serving.insecure import refuse_insecure
 from ultraread.serving.machine import check_memory, live_versions, machine_cpus, share_of_replica
-from ultraread.serving.ray_ports import keep_token_private, refuse_without_token
+from ultraread.serving.ray_ports import keep_ports_on_loopback, keep_token_private, refuse_without_token
 from ultraread.serving.settings import Settings, prepare_folders
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def running(settings: Settings) -> Iterator[str]:
     """
     require_service()
     refuse_without_token()
+    keep_ports_on_loopback()
     refuse_insecure(settings)
     share_of_replica(settings)
     check_memory(settings)
@@ -51,8 +52,6 @@ def running(settings: Settings) -> Iterator[str]:
     models = prove_models(settings)
     prepare_environment()
     keep_token_private()
-    # Named for systems where Ray is never a cluster; off, it gives every port of every process to loopback.
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray
 
     from ultraread.serving.logs import logging_into

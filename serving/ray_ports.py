@@ -1,6 +1,7 @@
 """Ray's ports take orders from whoever shows its token, and from everybody where it wants none."""
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from ultraread.serving.setting_groups.secret_file import OTHERS, is_for_others, 
 
 MODE, TOKEN, TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 WITH_TLS = "RAY_USE_TLS"
+ONE_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Named for systems where Ray is never a cluster; 0 gives every port of every process to loopback."""
 PROBE = "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
 """Asked of Ray's head without a token: which nodes there are."""
 PROBE_S = 10.0
@@ -24,6 +27,19 @@ def refuse_without_token(environment: Mapping[str, str] = os.environ) -> None:
     stated = environment.get(TOKEN_FILE)
     if stated and is_for_others(Path(stated)):
         raise ConfigRayExposed(f"others may read the file of {TOKEN_FILE}", "chmod 600 it.")
+
+
+def keep_ports_on_loopback() -> None:
+    """Have Ray open no port to other machines; it decides that once, where it is imported.
+
+    Raises ConfigRayExposed where this process has imported it already without being told.
+    """
+    if "ray" in sys.modules and os.environ.get(ONE_MACHINE) != "0":
+        raise ConfigRayExposed(
+            "Ray was imported before the service starts: its ports would be open to other machines",
+            f"Set {ONE_MACHINE}=0 before that import.",
+        )
+    os.environ[ONE_MACHINE] = "0"
 
 
 def keep_token_private(environment: Mapping[str, str] = os.environ) -> None:

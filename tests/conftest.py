@@ -5,7 +5,8 @@ from collections import defaultdict
 
 import pytest
 
-os.environ.setdefault("RAY_AUTH_MODE", "token")  # read once, where Ray is imported first: as in the service
+# Read once, where Ray is imported first: as in the service.
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 pytest_plugins = ("object_store", "postgres", "mlflow_server")
 

@@ -58,6 +58,7 @@ def listening_beyond_loopback() -> list[str]:
     """
     processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
     own = [process for process in processes if process.name() not in {"weed", "postgres", "nginx"}]
-    sockets = [one for process in own for one in process.net_connections("tcp")]
-    listening = {str(one.laddr.ip) for one in sockets if one.status == psutil.CONN_LISTEN}
-    return sorted(listening - {LOOPBACK, "::1", f"::ffff:{LOOPBACK}"})
+    sockets = [(process.name(), one) for process in own for one in process.net_connections("tcp")]
+    listening = [(name, str(one.laddr.ip)) for name, one in sockets if one.status == psutil.CONN_LISTEN]
+    loopback = {LOOPBACK, "::1", f"::ffff:{LOOPBACK}"}
+    return sorted({f"{name} on {address}" for name, address in listening if address not in loopback})

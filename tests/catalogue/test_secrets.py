@@ -220,6 +220,17 @@ def test_a_ray_that_takes_orders_from_anybody_is_not_started(
     assert not (tmp_path / "data").exists()
 
 
+def test_a_ray_imported_with_open_ports_is_not_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
+    settings = load_settings(data_dir=tmp_path / "data")
+    with pytest.raises(ConfigRayExposed, match="imported before"), running(settings):
+        pass
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_token_of_ray_that_others_may_read_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(_world_readable(tmp_path)))
     with pytest.raises(ConfigRayExposed), running(load_settings(data_dir=tmp_path / "data")):

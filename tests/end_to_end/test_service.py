@@ -51,7 +51,8 @@ def test_one_replica_gives_the_bytes_of_a_local_read_and_files_its_run(
         blocked.rmdir()
         run_id = _waited_for(lambda: client.read(read["id"])["mlflow_run_id"])
         assert _runs_of(tmp_path / "data", read["id"]) == [run_id]
-        assert _registered(tmp_path / "data") == {"ultrastructure-vnc": read["model"]["onnx_sha256"]}
+        digests = {"ultrastructure-vnc": read["model"]["onnx_sha256"]}
+        _waited_for(lambda: _registered(tmp_path / "data") == digests)
         _a_field_without_scale_is_filed_but_not_read(client)
         assert listening_beyond_loopback() == []
         _nothing_is_spilt(canaries, webhook, tmp_path / "data")
