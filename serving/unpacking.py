@@ -17,6 +17,8 @@ from ultraread.serving.storage.durable import full_storage_coded
 PIECE_BYTES = 2**20
 LOCAL_HEADER_BYTES = 30
 """The least that stands before the bytes of a member."""
+NAME_BYTES = 255
+"""The longest name that the usual file systems keep."""
 PACKED_AS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 DAMAGE = (zipfile.BadZipFile, DeflateError, EOFError, RuntimeError, ValueError)
 """What `zipfile` raises of bytes that are no archive of results."""
@@ -100,7 +102,11 @@ def _is_plain_file(member: zipfile.ZipInfo) -> bool:
 def _stays_below(name: str, depth: int) -> bool:
     parts = name.split("/")
     strange = any(character in "\\:" or not character.isprintable() for character in name)
-    return not strange and len(parts) <= depth and not any(part in {"", ".", ".."} for part in parts)
+    return not strange and len(parts) <= depth and all(map(_is_name, parts))
+
+
+def _is_name(part: str) -> bool:
+    return part not in {"", ".", ".."} and len(part.encode(errors="replace")) <= NAME_BYTES
 
 
 def _as_any_disk_has_it(name: str) -> str:

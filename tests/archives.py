@@ -55,6 +55,7 @@ UNSAFE: dict[str, bytes] = {
     "letters of two spellings": zipped(("\u00e9", b"1"), ("e\u0301", b"2")),
     "a file as a folder": zipped(("s", b"1"), ("s/x", b"2")),
     "a folder alone": zipped(("s/", b"")),
+    "a name that is too long": zipped(("n" * 256, b"1")),
     "too deep": zipped(("/".join("abcdefghi"), b"1")),
 }
 FLAT = zipped(("slide.tif", bytes(BOMB_BYTES)))

@@ -70,8 +70,7 @@ def verify_recent(trail: Trail, most: int, elsewhere: Iterable[Checkpoint] = ())
     What was before is believed: only `verify_trail` finds what was done to that.
     """
     checkpoints = _of_site(trail, elsewhere)
-    head = trail.head()
-    upto = head.sequence if head else trail.largest()
+    upto = _end_of(trail, trail.head())
     signed = max((one.sequence for one in checkpoints), default=1)
     first = max(1, min(signed, upto), upto - most + 1)
     return _verify(trail, [one for one in checkpoints if one.sequence >= first], first=first)
@@ -82,14 +81,18 @@ def _verify(
 ) -> SiteReport:
     report = SiteReport(trail.site, first, unsealed=trail.unsealed())
     head = trail.head()
-    upto = head.sequence if head else trail.largest()
-    walk = _Walk(first, upto, {one.sequence for one in checkpoints}, _before(trail, first))
+    walk = _Walk(first, _end_of(trail, head), {one.sequence for one in checkpoints}, _before(trail, first))
     report.fault = walk.fault_in(trail)
     report.events, report.sealed = walk.last.sequence, walk.sealed
     faults = (_fault_at_the_end(trail, head, walk.last), _fault_in(checkpoints, walk, public_keys))
     report.fault = report.fault or next((fault for fault in faults if fault), None)
     _note_signatures(report, checkpoints, walk)
     return report
+
+
+def _end_of(trail: Trail, head: Head | None) -> int:
+    """Number of the last event."""
+    return head.sequence if head else trail.largest()
 
 
 def _before(trail: Trail, first: int) -> Head:

@@ -43,8 +43,8 @@ def main(descriptor: int) -> None:
 
 def _fork(control: socket.socket, birth: Birth, descriptors: list[int]) -> None:
     nursery = os.getpid()
-    of_code(tuple(birth.path))  # once, for all that are forked
     try:
+        of_code(tuple(birth.path))  # once, for all that are forked
         child = os.fork()
     except OSError:
         control.sendall(bytes([BIRTH]))

@@ -12,6 +12,7 @@ from ultraread.serving.store.engine import Store
 from ultraread.serving.store.outbox import SENDING_S
 from ultraread.serving.store.scope import site_of
 from ultraread.serving.store.tables import OutboxRow, ReadRow, ReadState
+from ultraread.serving.store.webhook_tables import WebhookRow
 
 WEBHOOK = "webhook:"
 """Before the subscription's id: a row's kind."""
@@ -73,17 +74,19 @@ def give_up(store: Store, taken: Delivery, error: str) -> None:
 def send_again(session: Session, *, webhook_id: str | None = None, read_id: str | None = None) -> int:
     """Begin anew with what was given up for reads of the session's site; return how many that were.
 
-    Of one webhook or read where it is named, else all: messages of webhooks and copies of results.
+    Of one webhook or read where it is named, else all: messages of webhooks and copies of results. A webhook
+    that is removed is told nothing.
     """
     of_site = exists().where(ReadRow.id == OutboxRow.read_id, ReadRow.site == site_of(session))
-    wanted = [OutboxRow.given_up.is_not(None), of_site]
+    removed = exists().where(OutboxRow.kind == WEBHOOK + WebhookRow.id, WebhookRow.removed.is_not(None))
+    wanted = [OutboxRow.given_up.is_not(None), of_site, ~removed]
     if webhook_id is not None:
         wanted.append(OutboxRow.kind == f"{WEBHOOK}{webhook_id}")
     if read_id is not None:
         wanted.append(OutboxRow.read_id == read_id)
     rows = session.scalars(select(OutboxRow).where(*wanted)).all()
     for row in rows:
-        row.given_up, row.attempts, row.due = None, 0, steady_now()
+        row.given_up, row.again, row.attempts, row.due = None, utc_now(), 0, steady_now()
     return len(rows)
 
 

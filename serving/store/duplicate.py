@@ -6,6 +6,7 @@ from pathlib import Path
 from sqlalchemy import (
     JSON,
     Connection,
+    Exists,
     LargeBinary,
     MetaData,
     Table,
@@ -93,8 +94,16 @@ def _copy(source: Connection, target: Connection, their: Table, our: Table) -> N
 
 def _refuse_rows(connection: Connection) -> None:
     tables = (table for name, table in _tables(connection).tables.items() if name not in FROM_MIGRATIONS)
-    if any(connection.scalar(select(exists(select(text("1")).select_from(table)))) for table in tables):
-        raise OutputExists("the database is not empty", "Restore into one that was just created.")
+    filled = [table.name for table in tables if connection.scalar(select(_has_rows(table)))]
+    if filled:
+        raise OutputExists(
+            f"the database is not empty: {', '.join(sorted(filled)[:5])}",
+            "Restore into one that was just created.",
+        )
+
+
+def _has_rows(table: Table) -> Exists:
+    return exists(select(text("1")).select_from(table))
 
 
 def _count_on(connection: Connection) -> None:

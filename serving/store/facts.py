@@ -87,15 +87,14 @@ def clock_of(session: Session) -> datetime:
 def waiting(session: Session, now: datetime) -> dict[str, Waiting]:
     """What other systems have not been told, by kind."""
     found: dict[str, Waiting] = {}
-    unsent = select(OutboxRow.kind, OutboxRow.error, ReadRow.ended).join(
-        ReadRow, ReadRow.id == OutboxRow.read_id
-    )
-    for kind, error, ended in session.execute(
+    since = func.coalesce(OutboxRow.again, ReadRow.ended)
+    unsent = select(OutboxRow.kind, OutboxRow.error, since).join(ReadRow, ReadRow.id == OutboxRow.read_id)
+    for kind, error, begun in session.execute(
         unsent.where(OutboxRow.sent.is_(None), OutboxRow.given_up.is_(None))
     ):
         shown = WEBHOOK if kind.startswith(WEBHOOK) else kind
         so_far = found.get(shown, Waiting(0, 0, 0.0))
-        age_s = (now - _moment(ended)).total_seconds() if ended else 0.0
+        age_s = (now - _moment(begun)).total_seconds() if begun else 0.0
         failed = so_far.failed + (error is not None)
         found[shown] = Waiting(so_far.count + 1, failed, max(so_far.oldest_s, age_s))
     return found

@@ -218,6 +218,8 @@ class OutboxRow(Table):
     sent: Mapped[str | None]
     given_up: Mapped[str | None]
     """When it was tried for the last time, in vain."""
+    again: Mapped[str | None]
+    """When somebody asked to have it tried anew."""
 
 
 class UploadRow(SiteOwned, Table):

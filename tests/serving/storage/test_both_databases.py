@@ -160,6 +160,6 @@ def test_nothing_is_restored_into_a_database_that_holds_anything(
 ) -> None:
     with closing(open_store(empty_url)) as store, store.writing() as session:
         session.add(ModelRow(name="of somebody else"))
-    with pytest.raises(OutputExists, match="database"):
+    with pytest.raises(OutputExists, match="not empty: "):
         restored(working, tmp_path, empty_url)
     assert list(tmp_path.iterdir()) == []

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 from filed import file_a_slide, new_read
-from sqlalchemy import select
+from sqlalchemy import select, update
 from webhook_receiver import Receiver, receiving
 
 from ultraread.serving.settings import Settings
 from ultraread.serving.store.clock import steady_now
 from ultraread.serving.store.deliveries import WEBHOOK
 from ultraread.serving.store.engine import Store, open_store
+from ultraread.serving.store.facts import clock_of, waiting
 from ultraread.serving.store.jobs import Jobs, ReadResult
-from ultraread.serving.store.tables import OutboxRow, ReadState
+from ultraread.serving.store.tables import OutboxRow, ReadRow, ReadState
 from ultraread.serving.webhooks import subscriptions
 from ultraread.serving.webhooks.secret import webhook_key
 from ultraread.serving.webhooks.sender import WebhookSender
@@ -137,9 +138,12 @@ def test_what_was_given_up_is_told_after_all_when_somebody_asks_for_it(
     receiver.answers(503)
     while sender.send_next():
         """Until it is given up."""
+    with store.writing() as session:
+        session.execute(update(ReadRow).values(ended="2026-01-01T00:00:00.000Z"))
     receiver.answers(503, 200)
     with store.of_site("main").writing() as session:
         assert subscriptions.retry(session, "an admin", webhook) == 1
+        assert waiting(session, clock_of(session))["webhook"].oldest_s < 3600, "from now on"
     assert [sender.send_next() for _ in range(3)] == [True, True, False]
     assert len({one["headers"][DELIVERY] for one in receiver.got()}) == 1
     with store.reading() as session:
@@ -159,6 +163,8 @@ def test_who_wants_no_more_is_asked_no_more(
     assert [sender.send_next(), sender.send_next()] == [True, False]
     assert len(receiver.got()) == (ending == "gone")
     assert rows(store)[0].given_up is not None
+    with store.of_site("main").writing() as session:
+        assert subscriptions.retry(session, "an admin") == (ending == "gone")
 
 
 def test_an_address_that_the_operator_no_longer_lists_is_not_asked(

@@ -16,6 +16,7 @@ def upgrade() -> None:
     op.add_column("uploads", sa.Column("sha256", sa.String(), nullable=True))
     op.add_column("uploads", sa.Column("touched", sa.String(), nullable=True))
     op.add_column("outbox", sa.Column("given_up", sa.String(), nullable=True))
+    op.add_column("outbox", sa.Column("again", sa.String(), nullable=True))
     op.create_table(
         "webhooks",
         sa.Column("site", sa.String(), nullable=False, server_default="main"),
