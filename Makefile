@@ -3,10 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Page faults are dear on virtual machines: keep freed memory while training.
 TRAINING_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
-# A file's tests run in one process, two files at once: most of them wait for others. In their order, as long
-# files come early then and beside short ones. Threads of torch that find the cores taken spin for what they
-# wait for.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Two files at once: most tests wait for others; which ones take turns says tests/conftest.py. Threads of torch
+# that find the cores taken spin for what they wait for.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 CONFIG ?= training/configs/ultrastructure-vnc.toml
 export PYTHONSAFEPATH := 1
 comma := ,

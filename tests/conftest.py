@@ -4,6 +4,7 @@ import os
 from collections import defaultdict
 
 import pytest
+from xdist.scheduler import LoadFileScheduling, LoadScopeScheduling
 
 # Read once, where Ray is imported first: as in the service.
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -11,6 +12,18 @@ os.environ |= {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0
 pytest_plugins = ("object_store", "postgres", "mlflow_server")
 
 SHOWN_FILES = 10
+STARTS_SERVICES = ("tests/chaos/", "tests/end_to_end/")
+
+
+class InTurns(LoadFileScheduling):
+    """A file's tests in one process; all that start services in one, too: two at once starve each other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "services" if nodeid.startswith(STARTS_SERVICES) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config) -> LoadScopeScheduling:
+    return InTurns(config)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from chaos import report
 from chaos.figures import Figures, begun, line
-from chaos.house import LARGE, SMALL, nursery
+from chaos.house import LARGE, SMALL, Load, nursery
 from chaos.room import ROWS, Room, Row
 from chaos.table import TABLE
 from mlflow_server import mlflow_started
@@ -38,13 +38,14 @@ def main() -> None:
     asked.add_argument("--count", type=int, help="instead of the night's count")
     told = asked.parse_args()
     names = told.rows.split(",") if told.rows else list(TABLE)
-    with _room() as room:
+    with night_room(SMALL if os.environ.get("SMALL") else LARGE) as room:
         for name in names:
             _run(room, ROWS[name], told.count or ROWS[name].night, told.seed)
 
 
 @contextmanager
-def _room() -> Iterator[Room]:
+def night_room(load: Load) -> Iterator[Room]:
+    """A room outside of the suite, with servers of its own."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True)))
         parts: dict[str, Any] = {}
@@ -59,7 +60,7 @@ def _room() -> Iterator[Room]:
             return parts[name]
 
         nurse, mlflow = stack.enter_context(nursery()), stack.enter_context(mlflow_started())
-        yield Room(folder, nurse, mlflow, SMALL if os.environ.get("SMALL") else LARGE, part)
+        yield Room(folder, nurse, mlflow, load, part)
 
 
 def _run(room: Room, row: Row, count: int, seed: int) -> None:
