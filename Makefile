@@ -24,7 +24,7 @@ demo: setup
 	$(BIN)/python examples/demo.py
 
 test: .venv/.dev lint
-	$(PYTEST) -m "not full" --cov --cov-report=term --durations=15
+	$(PYTEST) -m "not full" --durations=15
 
 test-full: .venv/.dev lint
 	$(PYTEST) --cov --cov-report=term --durations=25

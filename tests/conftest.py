@@ -4,6 +4,7 @@ import os
 from collections import defaultdict
 
 import pytest
+from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling, LoadScopeScheduling
 
 # Read once, where Ray is imported first: as in the service.
@@ -22,8 +23,8 @@ class InTurns(LoadFileScheduling):
         return "services" if nodeid.startswith(STARTS_SERVICES) else super()._split_scope(nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config) -> LoadScopeScheduling:
-    return InTurns(config)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return InTurns(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

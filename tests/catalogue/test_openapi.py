@@ -1,6 +1,7 @@
 """Whatever the OpenAPI document allows, and much that it does not: no server error, and only what it says.
 
-Half of the requests name what is really there, so that they get behind the first door.
+Half of the requests name what is really there, and half come from the owner of all roles, so that they get
+behind the first doors; the others come from somebody with one role.
 """
 
 import os
@@ -23,6 +24,7 @@ from schemathesis.specs.openapi.checks import (
 from serving_api import bearer, file_over_http, owner_token, served
 from simulated import simulated_tissue, write_tiff
 
+from ultraread.serving.access.principal import Role
 from ultraread.serving.api.app import create_api
 from ultraread.serving.settings import Settings
 
@@ -46,10 +48,10 @@ ENOUGH = {
 
 
 class Api(NamedTuple):
-    """A served application, its document, and ids of what is there."""
+    """A served application, its document, who may ask, and ids of what is there."""
 
     address: str
-    token: str
+    tokens: list[str]
     document: Any
     there: dict[str, Any]
 
@@ -69,6 +71,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
             filed = file_over_http(http, image, case_id=case)
             slide, record = filed["id"], filed["scan_record_id"]
             read = http.post("/v1/reads", json={"slide_ids": [slide], "scale": SCALE}).json()["id"]
+            tokens = [_token(http, role) for role in Role]
             model = http.get("/v1/models").json()["items"][0]
         there = {
             "case_id": case, "upload_id": upload, "slide_id": slide, "record_id": record, "read_id": read,
@@ -76,13 +79,18 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
             "alias": "champion",
         }  # fmt: skip
         document = schemathesis.openapi.from_url(f"{address}/v1/openapi.json", headers=bearer(token))
-        yield Api(address, token, document, there)
+        yield Api(address, [token] * len(tokens) + tokens, document, there)
 
 
-def _asked(api: Api, case: Case, is_there: bool) -> None:
+def _token(http: httpx.Client, role: Role) -> str:
+    token: str = http.post("/v1/tokens", json={"name": role, "roles": [role]}).json()["token"]
+    return token
+
+
+def _asked(api: Api, case: Case, is_there: bool, token: str) -> None:
     if is_there:
         case.path_parameters.update({k: v for k, v in api.there.items() if k in case.path_parameters})
-    answer = case.call(headers=bearer(api.token), timeout=30)
+    answer = case.call(headers=bearer(token), timeout=30)
     case.validate_response(answer, checks=CHECKS)
     assert answer.status_code < 500 or (answer.status_code, case.path) in MEANT, answer.content
     assert not [told for told in (b"Traceback", b"site-packages") if told in answer.content]
@@ -102,9 +110,9 @@ def _held(api: Api, requests: int) -> None:
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
-        @given(case=operation.as_strategy(), is_there=st.booleans())
-        def run(case: Case, is_there: bool) -> None:
-            _asked(api, case, is_there)
+        @given(case=operation.as_strategy(), is_there=st.booleans(), token=st.sampled_from(api.tokens))
+        def run(case: Case, is_there: bool, token: str) -> None:
+            _asked(api, case, is_there, token)
 
         try:
             run()

@@ -21,7 +21,7 @@ from real_parts import LOOPBACK, free_ports
 from ultraread.errors import UltraReadError
 from ultraread.serving.client import Client
 
-START_S = 120.0
+START_S = 300.0
 LEASE_S, HEARTBEAT_S = 3.0, 1.0
 PARTS = ("Ingress", "ServeController", "Runner", "everything")
 

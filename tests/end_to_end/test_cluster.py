@@ -36,7 +36,7 @@ READS = 20
 RANGE_TILES = 8
 SIDE_PX = 512
 NM_PER_PX = 4.6
-WAIT_S = 120.0
+WAIT_S = 300.0
 SCALE = {"nm_per_px": NM_PER_PX, "tolerance": 0.05, "reason": "simulated"}
 
 
