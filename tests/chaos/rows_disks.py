@@ -16,12 +16,13 @@ from real_parts import need
 from ultraread.errors import StorageFull
 from ultraread.serving.storage.scrub import check_database
 
-DISK_MIB = 32
+DISK_MIB = 64
+"""Room for the results of a slice, and little more."""
 FULL = (None, StorageFull.code)
 STEP_BYTES = 50_000
 
 
-@row("disk-full", "a full disk of 32 MiB: 0 to 400 KB are left", small=4, night=500, a_slice=20)
+@row("disk-full", "a full disk of 64 MiB: 0 to 400 KB are left", small=4, night=500, a_slice=10)
 def disk_full(room: Room, count: int, seed: int) -> Verdict:
     """Reads wait, none fails; the database is whole; with room again, they are done."""
     chance, verdict = seeded(seed), Verdict()
