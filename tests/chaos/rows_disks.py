@@ -1,10 +1,11 @@
 """Disks that fill up, and files that may not grow."""
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from chaos.house import seeded
@@ -75,8 +76,12 @@ def _small_disk(room: Room) -> Iterator[Path]:
 
 
 def _fill(disk: Path, leave_bytes: int) -> Path:
-    """Take all room but this."""
-    filler, free = disk / "filler", os.statvfs(disk)
+    """Take all room but this; workers take some meanwhile."""
+    filler = disk / "filler"
     with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, free.f_bavail * free.f_frsize - leave_bytes))
+        while (count := shutil.disk_usage(disk).free - leave_bytes) > 0 and not os.fstat(
+            file.fileno()
+        ).st_size:
+            with suppress(OSError):
+                os.posix_fallocate(file.fileno(), 0, count)
     return filler
