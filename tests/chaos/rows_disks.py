@@ -79,9 +79,8 @@ def _fill(disk: Path, leave_bytes: int) -> Path:
     """Take all room but this; workers take some meanwhile."""
     filler = disk / "filler"
     with filler.open("wb") as file:
-        while (count := shutil.disk_usage(disk).free - leave_bytes) > 0 and not os.fstat(
-            file.fileno()
-        ).st_size:
+        while (count := shutil.disk_usage(disk).free - leave_bytes) > 0:
             with suppress(OSError):
                 os.posix_fallocate(file.fileno(), 0, count)
+                break
     return filler
