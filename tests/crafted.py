@@ -130,7 +130,7 @@ def lzw() -> bytes:
 
 
 def jpeg2000() -> bytes:
-    return bytes(imagecodecs.jpeg2k_encode(np.zeros((8192, 8192), np.uint8), level=1, codecformat="j2k"))
+    return bytes(imagecodecs.jpeg2k_encode(np.zeros((4096, 4096), np.uint8), level=1, codecformat="j2k"))
 
 
 def png_bomb(at: Path) -> Path:

@@ -221,7 +221,7 @@ class Door:
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     folder = tmp_path_factory.mktemp("service")
     model = tiny_model(folder / "model", max_failed_fraction=0.1, bit_depths=[8, 16, 32])
-    limits = {"decode_memory_mib": 512, "decode_tile_s": 2, "decode_open_s": 4, "range_tiles": 16}
+    limits = {"decode_memory_mib": 512, "decode_tile_s": 4, "decode_open_s": 8, "range_tiles": 16}
     settings = Settings(data_dir=folder / "data", models=(str(model.path),), poll_s=0.02, **limits)
     with pytest.MonkeyPatch.context() as environment:
         taught(environment)
