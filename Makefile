@@ -1,6 +1,7 @@
 # `make setup` once (the others call it), `make demo` to see it work, `make test` to prove that it does.
 PYTHON ?= python3
 BIN := .venv/bin
+AUDIT := .venv/audit/bin
 # Page faults are dear on virtual machines: keep freed memory while training.
 TRAINING_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
 # Two files at once: most tests wait for others; which ones take turns says tests/conftest.py. Threads of torch
@@ -66,11 +67,11 @@ lock: .venv/.dev
 
 # What is in the service (CycloneDX), and which of it has a known weakness. Without an answer about every
 # package it fails: silence is no all-clear.
-audit: .venv/.dev
+audit: .venv/.audit
 	mkdir -p build/audit
-	$(BIN)/cyclonedx-py requirements requirements/serve.txt --pyproject pyproject.toml --mc-type application \
+	$(AUDIT)/cyclonedx-py requirements requirements/serve.txt --pyproject pyproject.toml --mc-type application \
 	  --output-reproducible --of JSON -o build/audit/sbom.cdx.json
-	$(BIN)/pip-audit -r requirements/serve.txt --require-hashes --disable-pip --strict --progress-spinner off \
+	$(AUDIT)/pip-audit -r requirements/serve.txt --require-hashes --disable-pip --strict --progress-spinner off \
 	  -f json -o build/audit/pip-audit.json
 
 # Every fault at a small count: `make chaos ROWS=kill-random,s3 SEED=7`; `make test` runs them all.
@@ -103,6 +104,11 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[serve,train]"
 	touch $@
 
-.venv/.dev: pyproject.toml | .venv/.train
+.venv/.audit: requirements/audit.txt | .venv/bin/python
+	$(BIN)/python -m venv .venv/audit
+	$(AUDIT)/python -m pip install --quiet --disable-pip-version-check -r requirements/audit.txt
+	touch $@
+
+.venv/.dev: pyproject.toml | .venv/.train .venv/.audit
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[serve,train,dev]"
 	touch $@

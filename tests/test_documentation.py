@@ -138,7 +138,9 @@ def _error_row(error: type[UltraReadError]) -> str:
 def _dependencies() -> Iterator[tuple[str, str]]:
     """Name (with extras) and bound of each direct dependency."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for listed in (project["dependencies"], *project["optional-dependencies"].values()):
+    looked_with = (ROOT / "requirements" / "audit.txt").read_text().splitlines()
+    apart = [line for line in looked_with if not line.startswith("#")]
+    for listed in (project["dependencies"], *project["optional-dependencies"].values(), apart):
         for requirement in listed:
             name = re.match(r"[A-Za-z0-9._-]+(?:\[[^\]]+\])?", requirement)
             assert name is not None

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -70,12 +71,18 @@ def test_pip_refuses_a_file_with_another_digest(tmp_path: Path, flipped: bool, i
 
 def test_the_bill_of_materials_lists_what_the_lock_holds(tmp_path: Path) -> None:
     told = tmp_path / "sbom.json"
-    make = [Path(sys.executable).with_name("cyclonedx-py"), "requirements", LOCK, "--of", "JSON", "-o", told]
+    lister = Path(sys.prefix) / "audit" / "bin" / "cyclonedx-py"
+    make = [lister, "requirements", LOCK, "--of", "JSON", "-o", told]
     subprocess.run(make, check=True, capture_output=True)
     components = json.loads(told.read_text())["components"]
     assert {canonicalize_name(one["name"]): one["version"] for one in components} == {
         name: version for name, (version, _) in _locked().items()
     }
+
+
+def test_what_slows_every_process_of_ray_is_not_beside_it() -> None:
+    """Its import builds a parser, and jsonschema, which Ray imports, imports it where it is there."""
+    assert find_spec("rfc3987_syntax") is None, "make clean, or pip uninstall rfc3987-syntax"
 
 
 def _wheel(folder: Path) -> Path:
