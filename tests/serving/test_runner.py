@@ -186,9 +186,9 @@ def test_a_runner_that_lost_its_lease_writes_nothing(house: House, tmp_path: Pat
 
     def overtaken(tasks: Iterable[RangeTask]) -> Iterator[RangeScores]:
         for task in tasks:
-            _let_the_lease_end(house, read_id)
-            other = house.jobs.claim("another runner")
-            assert other is None or other.epoch > 1
+            while house.read(read_id).owner != "another runner":  # its heartbeat may be the faster one
+                _let_the_lease_end(house, read_id)
+                house.jobs.claim("another runner")
             yield house.scorer(task)
 
     house.runner(overtaken).run_next()
