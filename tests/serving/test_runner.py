@@ -174,7 +174,7 @@ def test_a_second_runner_goes_on_from_the_checkpoints_of_one_that_died(house: Ho
     with pytest.raises(KeyboardInterrupt):
         house.runner(die_after_two).run_next()
     assert house.read(read_id).state == "running"
-    _let_the_lease_end(house, read_id)
+    end_lease(house.store, read_id)
     assert house.runner(count).run_next()
     assert house.read(read_id).state == "succeeded"
     assert sorted(scored) == [0, 1, 2, 3], "no range was scored twice"
@@ -187,7 +187,7 @@ def test_a_runner_that_lost_its_lease_writes_nothing(house: House, tmp_path: Pat
     def overtaken(tasks: Iterable[RangeTask]) -> Iterator[RangeScores]:
         for task in tasks:
             while house.read(read_id).owner != "another runner":  # its heartbeat may be the faster one
-                _let_the_lease_end(house, read_id)
+                end_lease(house.store, read_id)
                 house.jobs.claim("another runner")
             yield house.scorer(task)
 
@@ -324,7 +324,3 @@ def _stopping_after(house: House, ranges: int) -> Score:
 def _damaged(path: Path) -> Path:
     """A slide of which half the stored tiles are cut off."""
     return cut_off(write_tiff(path, simulated_tissue(1024, 1024)), keep=0.5)
-
-
-def _let_the_lease_end(house: House, read_id: str) -> None:
-    end_lease(house.store, read_id)
