@@ -161,7 +161,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(method: str, tmp_path: Path
         told = _answered(raw)
         assert "408" in told.splitlines()[0]
         assert "upload_timeout" in told
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         lives(http)
 
 
@@ -251,7 +251,7 @@ def _opens(http: httpx.Client, events: str) -> bool:
 
 @contextmanager
 def _connected(http: httpx.Client) -> Iterator[socket.socket]:
-    with socket.create_connection((http.base_url.host, http.base_url.port or 80), timeout=10) as raw:
+    with socket.create_connection((http.base_url.host, http.base_url.port or 80), timeout=30) as raw:
         yield raw
 
 

@@ -330,4 +330,4 @@ def test_giant_dimensions_are_refused_from_the_header_alone(tmp_path: Path) -> N
         decoding.open(address_of(path))
     taken = time.monotonic() - started
     decoding.close()
-    assert taken < 2, "2 s on a machine where other tests run; 200 ms on a quiet one"
+    assert taken < 5, "5 s on a machine where other tests run; 200 ms on a quiet one"

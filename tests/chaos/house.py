@@ -277,13 +277,25 @@ class House:
     def events(self) -> list[Event]:
         return events_in(Path(self.spec.journal))
 
-    def wait(self, done: Callable[[], Any], seconds: float = WAIT_S, what: str = "") -> Any:  # noqa: ANN401
-        """Wait until something is so, longer on a busy machine; say what was waited for in vain."""
+    def wait(
+        self,
+        done: Callable[[], Any],
+        seconds: float = WAIT_S,
+        what: str = "",
+        moved: Callable[[], object] = lambda: None,
+    ) -> Any:  # noqa: ANN401
+        """Wait until something is so, longer on a busy machine, and on while `moved` changes meanwhile.
+
+        Says what was waited for in vain.
+        """
         busy = os.getloadavg()[0] / (os.cpu_count() or 1)
-        until = time.monotonic() + seconds * max(1.0, busy)
+        patience_s, seen = seconds * max(1.0, busy), moved()
+        until = time.monotonic() + patience_s
         while not (found := done()):
             if time.monotonic() > until:
-                raise AssertionError(f"waited {seconds:g} s in vain for {what or done}: {self.state()}")
+                if (last := moved()) == seen:
+                    raise AssertionError(f"waited {seconds:g} s in vain for {what or done}: {self.state()}")
+                seen, until = last, time.monotonic() + patience_s
             time.sleep(0.02)
         return found
 
@@ -291,8 +303,14 @@ class House:
         """Wait until every read has ended and MLflow knows of each."""
         from ultraread.serving.store import outbox
 
-        self.wait(lambda: not self.open_reads(), seconds, "the end of all reads")
-        self.wait(lambda: not outbox.pending(self.store), seconds, "an empty outbox")
+        def waiting() -> int:
+            return len(outbox.pending(self.store))
+
+        self.wait(lambda: not self.open_reads(), seconds, "the end of all reads", self._progress)
+        self.wait(lambda: not waiting(), seconds, "an empty outbox", waiting)
+
+    def _progress(self) -> object:
+        return [(row.id, row.ranges_done) for row in self.open_reads()]
 
     def state(self) -> str:
         states = [(row.id[-4:], row.state, row.attempts, row.epoch) for row in self.open_reads()]

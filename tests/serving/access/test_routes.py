@@ -124,9 +124,8 @@ def test_a_revoked_token_is_out_within_two_seconds(both: TwoSites) -> None:
     assert listed["last_used"] is not None
     assert "token" not in listed
     both.http.delete(f"/v1/tokens/{made['id']}", headers=headers)
-    began = time.monotonic()
-    assert eventually(lambda: both.ask(slides, made["token"]).status_code == 401)
-    assert time.monotonic() - began < 2
+    time.sleep(2)
+    assert both.ask(slides, made["token"]).status_code == 401
 
 
 def test_a_route_without_a_row_keeps_the_service_from_starting() -> None:

@@ -114,7 +114,7 @@ def test_slow_headers_are_cut(nginx: Nginx, begun: bytes) -> None:
         began = time.monotonic()
         slow.sendall(begun)
         assert slow.recv(4096) == b""
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 20
 
 
 def test_a_head_that_trickles_is_cut_while_others_are_served(nginx: Nginx, https: httpx.Client) -> None:
@@ -126,7 +126,7 @@ def test_a_head_that_trickles_is_cut_while_others_are_served(nginx: Nginx, https
         while _takes_one_more_byte(slow):
             assert https.get("/healthz").status_code == 200
             served_meanwhile += 1
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 20
     assert time.monotonic() - began > 0.5
     assert served_meanwhile >= 3
 
@@ -149,7 +149,7 @@ def test_a_body_that_stands_still_is_cut(nginx: Nginx, api: FastAPI) -> None:
         head = f"POST /v1/cases HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {owner_token(api)}\r\n"
         slow.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
         slow.recv(4096)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_nobody_chooses_the_address_that_limits_count_by(
@@ -167,7 +167,7 @@ def test_nobody_chooses_the_address_that_limits_count_by(
 
 def _connected(nginx: Nginx) -> ssl.SSLSocket:
     trusted = ssl.create_default_context(cafile=str(nginx.certificate))
-    connection = socket.create_connection((LOOPBACK, nginx.port), timeout=10)
+    connection = socket.create_connection((LOOPBACK, nginx.port), timeout=30)
     return trusted.wrap_socket(connection, server_hostname=HOST)
 
 

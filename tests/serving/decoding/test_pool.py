@@ -41,7 +41,7 @@ from ultraread.serving.decoding.messages import Box
 from ultraread.serving.decoding.pool import DecodingPool
 from ultraread.serving.decoding.shared_memory import SharedMemory
 
-LIMITS = DecodeLimits(memory_bytes=2**28, open_s=20, tile_s=0.5, processes=2, deaths=1)
+LIMITS = DecodeLimits(memory_bytes=2**28, open_s=20, tile_s=2.0, processes=2, deaths=1)
 BOX = BoxPx(0, 0, 64, 64)
 
 
@@ -144,7 +144,7 @@ def test_a_hanging_slide_is_given_up_after_as_many_deaths_as_are_allowed(
     path = write_harmful(tmp_path / "slide.tif", "hang", places=((10, 10),))
     with closing(DecodingPool(LIMITS)) as pool, pool.open(address_of(path)) as slide:
         for _ in range(LIMITS.deaths + 1):
-            with pytest.raises(DecodeTimeout, match=r"0\.5 s"):
+            with pytest.raises(DecodeTimeout, match="2 s"):
                 slide.read_box(0, 0, BOX)
         started = time.monotonic()
         with pytest.raises(DecodeTimeout):
@@ -204,7 +204,7 @@ def test_a_thread_that_asks_while_the_slide_is_closed_starts_no_other_process(
         asking = threads.submit(slide.ask, Box(0, 0, BOX))
         time.sleep(0.2)
         slide.close()
-        assert asking.exception(timeout=5) is not None
+        assert asking.exception(timeout=15) is not None
         with pytest.raises(ValueError, match="closed slide"):
             slide.ask(Box(0, 0, BOX))
         assert _descendants() - before <= {each.pid for each in psutil.Process().children()}
@@ -218,7 +218,7 @@ def test_the_nursery_may_die_too(tmp_path: Path) -> None:
             -1:
         ]
         nursery.kill()
-        psutil.wait_procs([nursery], timeout=5)
+        psutil.wait_procs([nursery], timeout=30)
         assert pool.call(os.getpid) > 0
 
 
@@ -248,7 +248,7 @@ def test_no_decoding_process_survives_its_service(tmp_path: Path) -> None:
     service.send_signal(signal.SIGKILL)
     service.wait()
     service.stdout.close()
-    _, alive = psutil.wait_procs(below, timeout=5)
+    _, alive = psutil.wait_procs(below, timeout=30)
     assert alive == []
 
 

@@ -20,7 +20,7 @@ from ultraread.serving.decoding.pool import DecodingPool
 from ultraread.serving.read_slide import PreparedSlide, ReadRequest, prepare_slide
 from ultraread.serving.score_tiles import FAILED, RangeScorer, RangeScores, RangeTask
 
-LIMITS = DecodeLimits(memory_bytes=2**28, tile_s=0.4, deaths=2)
+LIMITS = DecodeLimits(memory_bytes=2**28, tile_s=2.0, deaths=2)
 CODES = {"hang": "slide_decode_timeout", "abort": "slide_decode_crash", "fill": "slide_decode_crash"}
 EVERYWHERE = tuple((x, y) for x in range(32, 256, 64) for y in range(32, 256, 64))
 REQUEST = ReadRequest(stated_scale=operator_scale(4.6, "a test"), contrast_confirmed="a test", range_tiles=16)
