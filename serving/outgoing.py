@@ -11,7 +11,7 @@ from ultraread.serving.store.uploads import open_uploads
 from ultraread.serving.webhooks.sender import webhook_sender
 
 WEBHOOK_SENDERS = 4
-"""A receiver that does not answer holds one of them up for ten seconds."""
+"""A receiver that does not answer holds one of them up for ten seconds, one that drips for thirty."""
 EXPIRY_S = 600.0
 
 Step = Callable[[], bool]

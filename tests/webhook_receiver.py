@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any
 
 @dataclass(slots=True)
 class Receiver:
-    """Where it listens; `answers`: statuses in order, the last one for ever; "hang" answers nothing."""
+    """Where it listens; `answers`: statuses in order, the last one for ever; "hang" answers nothing, "drip" a
+    byte now and then, for ever."""
 
     folder: Path
     port: int = 0
@@ -70,11 +71,21 @@ class _Handler(BaseHTTPRequestHandler):
         if status == "hang":
             time.sleep(60)
             return
+        if status == "drip":
+            self._drip()
+            return
         self.send_response(status)
         if 300 <= status < 400:
             self.send_header("Location", f"http://{self.headers['Host']}/elsewhere")
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def _drip(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        with suppress(OSError):
+            while True:
+                self.wfile.write(b"a")
+                time.sleep(0.1)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name is the library's
         """Nothing on stderr."""

@@ -15,6 +15,7 @@ from ultraread.serving.access.people import (
     NAME,
     Vouched,
     add_user,
+    is_of_another_site,
     is_of_the_service,
     set_roles,
     user_of,
@@ -73,16 +74,15 @@ def take(session: Session, state: str) -> KeptLogin:
 def logged_in(store: Store, settings: AccessSettings, claims: Claims) -> Principal:
     """The user of the claims, with the roles of today. `store` is the service's own.
 
-    Raises AuthForbidden where they are no user and may not become one, or are of another site than before.
+    Raises AuthForbidden where they are no user and may not become one, or are a user of another site,
+    who has to be removed there first.
     """
     vouched = Vouched(str(claims["iss"]), str(claims["sub"]))
     site, roles = _site(settings, claims), _roles(settings, claims)
-    with store.reading() as session:
-        there = None if settings.oidc_site_claim else user_of(session, vouched)
-    with store.of_site(there.site if there else site or MAIN_SITE).writing() as session:
+    if site is None:
+        raise AuthForbidden(NO_USER)
+    with store.of_site(_site_of(store, settings, vouched, site)).writing() as session:
         row = user_of(session, vouched) or _added(session, settings, vouched, claims, site, roles)
-        if settings.oidc_site_claim is not None and row.site != site:
-            raise AuthForbidden(NO_USER)
         if settings.oidc_roles_claim is not None and row.roles != roles:
             set_roles(session, row, roles, BY)
         session.flush()
@@ -92,15 +92,26 @@ def logged_in(store: Store, settings: AccessSettings, claims: Claims) -> Princip
     return principal
 
 
+def _site_of(store: Store, settings: AccessSettings, vouched: Vouched, site: str) -> str:
+    """The claimed one, or where claims name none the user's own. Raises AuthForbidden as `logged_in` does."""
+    with store.reading() as session:
+        if settings.oidc_site_claim is None:
+            there = user_of(session, vouched)
+            return there.site if there else site
+        if is_of_another_site(session, vouched, site):
+            raise AuthForbidden(NO_USER)
+    return site
+
+
 def _added(
     session: Session,
     settings: AccessSettings,
     vouched: Vouched,
     claims: Claims,
-    site: str | None,
+    site: str,
     roles: Sequence[Role],
 ) -> UserRow:
-    if not settings.oidc_new_users or site is None or session.get(SiteRow, site) is None:
+    if not settings.oidc_new_users or session.get(SiteRow, site) is None:
         raise AuthForbidden(NO_USER)
     name = _name(session, settings, vouched, claims)
     return add_user(session, name, roles, BY, vouched)

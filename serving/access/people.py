@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from ultraread.errors import NotFound, PreconditionFailed, RequestInvalid
@@ -90,8 +90,17 @@ def users(session: Session) -> Sequence[UserRow]:
 
 def user_of(session: Session, vouched: Vouched) -> UserRow | None:
     """Of the session's site, or of any where it is the service's own: the one that was added first counts."""
-    is_theirs = (UserRow.issuer == vouched.issuer) & (UserRow.subject == vouched.subject)
-    return session.scalar(select(UserRow).where(is_theirs).order_by(UserRow.id).limit(1))
+    return session.scalar(select(UserRow).where(_is_of(vouched)).order_by(UserRow.id).limit(1))
+
+
+def is_of_another_site(session: Session, vouched: Vouched, site: str) -> bool:
+    """Whether they are a user of another site, not removed; `session` is the service's own."""
+    there = select(UserRow.id).where(_is_of(vouched), UserRow.removed.is_(None), UserRow.site != site)
+    return session.scalar(there.limit(1)) is not None
+
+
+def _is_of(vouched: Vouched) -> ColumnElement[bool]:
+    return (UserRow.issuer == vouched.issuer) & (UserRow.subject == vouched.subject)
 
 
 def user_named(session: Session, name: str) -> UserRow:

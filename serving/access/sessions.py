@@ -80,15 +80,14 @@ def look(session: Session, key: str, rules: SessionRules) -> Look:
     return Look(dataclasses.replace(who, session=key), row.seen <= is_old)
 
 
-def is_still_in(session: Session, who: Principal) -> bool:
+def is_still_in(session: Session, who: Principal, rules: SessionRules) -> bool:
     """Whether who was let in a while ago would be let in now, as the same."""
     if who.session is None:
         return who.token_id is not None and principal_of(session, who.token_id) == who
     try:
-        row, now = _standing(session, who.session)
-    except AuthInvalid:
+        return look(session, who.session, rules).principal == who
+    except (AuthInvalid, SessionLocked):
         return False
-    return not row.locked and dataclasses.replace(now, session=who.session) == who
 
 
 def note_use(session: Session, key: str) -> None:

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from ultraread.errors import UltraReadError
 from ultraread.serving.access.principal import Principal
 from ultraread.serving.api.bodies import Read, read_shown
+from ultraread.serving.api.session import rules_of
 from ultraread.serving.draining import draining_of
 from ultraread.serving.limits.answers import EVENT_STREAM
 from ultraread.serving.limits.standing import no_more_let_in
@@ -176,7 +177,7 @@ class ReadWatch:
 
     def _let_in_no_more(self, principals: list[Principal]) -> set[Principal]:
         with self._store.reading() as session:
-            return no_more_let_in(session, principals)
+            return no_more_let_in(session, principals, rules_of(self._settings))
 
 
 class EventStream(StreamingResponse):

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from ultraread.datasets.geometry import SizePx, whole
 from ultraread.datasets.identity.found import Identity
 from ultraread.datasets.scale import ScaleOrigin, StatedScale, choose_scale
-from ultraread.errors import IdentityPresent, NotFound, ReadRefused, SlideNotFound
+from ultraread.errors import IdentityPresent, NotFound, ReadRefused, SlideNotFound, StorageExpired
 from ultraread.serving.api.service import InService, Service
 from ultraread.serving.store.records import find
 from ultraread.serving.store.stored import refuse_expired
@@ -181,15 +181,15 @@ def _for_pages(request: Request) -> dict[str, str]:
 
 
 def _slide(service: Service, viewer: Viewer, slide_id: str) -> SlideRow:
-    """The slide's row. Raises NotFound, and closes the files of a slide that is gone.
+    """The slide's row. Raises NotFound; StorageExpired, and closes the files of a slide that is gone.
 
     Raises IdentityPresent for a slide of before pixels were searched: nobody knows what to paint over.
     """
     try:
         with service.store.reading() as session:
-            refuse_expired(session, StoredKind.SLIDE, slide_id)
             slide = find(session, SlideRow, slide_id)
-    except NotFound:
+            refuse_expired(session, StoredKind.SLIDE, slide_id)
+    except StorageExpired:
         viewer.forget(slide_id)
         raise
     if slide.identity is None:

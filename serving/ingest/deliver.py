@@ -14,6 +14,7 @@ from ultraread.serving.storage.house import House, files_of
 from ultraread.serving.storage.places import target_at
 from ultraread.serving.storage.target import StoredName, Target, digest_at
 from ultraread.serving.store import deliveries
+from ultraread.serving.store.clock import doubled_s
 from ultraread.serving.store.deliveries import Delivery
 from ultraread.serving.store.engine import Store
 from ultraread.serving.store.tables import CopyPlace, StoredKind, StoredRow
@@ -71,7 +72,7 @@ class ResultCopier:
         if isinstance(failure, StorageExpired):
             deliveries.give_up(self.store, taken, failure.code)
             return
-        wait_s = min(LONGEST_WAIT_S, self.first_wait_s * 2 ** (taken.attempt - 1))
+        wait_s = doubled_s(taken.attempt, self.first_wait_s, LONGEST_WAIT_S)
         deliveries.mark_failed(self.store, taken, failure.code, wait_s)
 
 

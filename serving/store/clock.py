@@ -16,6 +16,8 @@ from sqlalchemy.sql.functions import FunctionElement
 
 LONG_AGO = "1970-01-01T00:00:00.000Z"
 """Before any time of either clock: a lease that is over, a wait that has ended."""
+MOST_DOUBLINGS = 60
+"""Without an end, an outage of weeks would leave the range of numbers."""
 STEADY_FUNCTION = "steady_utc"
 """The SQL function that `boot_clock` adds to SQLite: seconds from now to text."""
 
@@ -50,6 +52,11 @@ def utc_now() -> utc_in:
 def steady_now() -> steady_in:
     """Now, by the clock of leases."""
     return steady_in(0)
+
+
+def doubled_s(attempt: int, first_s: float, longest_s: float) -> float:
+    """Seconds to wait after so many attempts: `first_s`, then twice as long each time, up to `longest_s`."""
+    return min(longest_s, first_s * 2.0 ** min(attempt - 1, MOST_DOUBLINGS))
 
 
 @compiles(utc_in, "sqlite")

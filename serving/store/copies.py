@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Insert, Update, and_, delete, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from ultraread.serving.store.clock import steady_in, steady_now, utc_in, utc_now
+from ultraread.serving.store.clock import doubled_s, steady_in, steady_now, utc_in, utc_now
 from ultraread.serving.store.engine import Store
 from ultraread.serving.store.tables import CopyPlace, CopyRow, CopyState, Json, StoredRow
 
 TAKEN_S = 3600.0
 """Seconds that a copier has before another one takes the copy."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 3600.0
-MOST_DOUBLINGS = 10
-"""More than lead to the longest wait; without an end, an outage of weeks would leave the range of numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ def mark(session: Session, copy: Copy, state: CopyState, damaged: Sequence[Json]
 
 def mark_failed(store: Store, copy: Copy, error_code: str) -> None:
     """The copy could not be made: it waits twice as long each time."""
-    wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(copy.row.attempts - 1, MOST_DOUBLINGS))
+    wait_s = doubled_s(copy.row.attempts, FIRST_WAIT_S, LONGEST_WAIT_S)
     with store.writing() as session:
         session.execute(_row_of(copy).values(error=error_code, due=steady_in(wait_s)))
 

@@ -62,13 +62,13 @@ def mark_sent(store: Store, taken: Delivery) -> None:
 def mark_failed(store: Store, taken: Delivery, error: str, wait_s: float) -> None:
     """Try again after `wait_s`."""
     with store.writing() as session:
-        session.execute(_row_of(taken).values(error=error, due=steady_in(wait_s)))
+        session.execute(_unsent(taken).values(error=error, due=steady_in(wait_s)))
 
 
 def give_up(store: Store, taken: Delivery, error: str) -> None:
     """Try it no more; the row stays for `queue_days`, to be seen and sent again."""
     with store.writing() as session:
-        session.execute(_row_of(taken).values(error=error, given_up=utc_now()))
+        session.execute(_unsent(taken).values(error=error, given_up=utc_now()))
 
 
 def send_again(session: Session, *, webhook_id: str | None = None, read_id: str | None = None) -> int:
@@ -108,6 +108,11 @@ def want_result_copies(store: Store, days: int) -> int:
         found = session.scalars(unknown).all()
         session.add_all(OutboxRow(read_id=each, kind=RESULT_COPY, body={}) for each in found)
         return len(found)
+
+
+def _unsent(taken: Delivery) -> Update:
+    """Who was overtaken changes nothing in what another one has sent by now."""
+    return _row_of(taken).where(OutboxRow.sent.is_(None))
 
 
 def _row_of(taken: Delivery) -> Update:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Update, select, update
 from sqlalchemy.orm import Session
 
-from ultraread.serving.store.clock import steady_in, steady_now, utc_now
+from ultraread.serving.store.clock import doubled_s, steady_in, steady_now, utc_now
 from ultraread.serving.store.engine import Store
 from ultraread.serving.store.tables import OutboxRow, ReadRow, ScanRecordRow
 
@@ -77,7 +77,7 @@ def mark_sent(store: Store, taken: PendingRun, run_id: str) -> None:
 
 def mark_failed(store: Store, taken: PendingRun, error: str, first_wait_s: float) -> None:
     """Keep the row with its error; wait twice as long each time, up to LONGEST_WAIT_S."""
-    wait_s = min(LONGEST_WAIT_S, first_wait_s * 2 ** (taken.attempt - 1))
+    wait_s = doubled_s(taken.attempt, first_wait_s, LONGEST_WAIT_S)
     with store.writing() as session:
         session.execute(_row_of(taken).values(error=error, due=steady_in(wait_s)))
 

@@ -2,7 +2,10 @@
 
 import logging
 import random
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import httpx
@@ -11,6 +14,7 @@ from ultraread.errors import UltraReadError
 from ultraread.serving.limits.urls import UrlGuard, guarded_client
 from ultraread.serving.settings import Settings
 from ultraread.serving.store import deliveries
+from ultraread.serving.store.clock import doubled_s
 from ultraread.serving.store.deliveries import Delivery
 from ultraread.serving.store.engine import Store
 from ultraread.serving.store.tables import StoredKind, StoredRow
@@ -21,8 +25,8 @@ from ultraread.serving.webhooks.signature import DELIVERY, SIGNATURE, signature
 
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 3600.0
-ANSWER_S = 10.0
-"""Seconds that a receiver may be silent for."""
+ANSWER_S, EXCHANGE_S = 10.0, 30.0
+"""Seconds that a receiver may be silent for, and that it may take in all, less than SENDING_S."""
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +48,7 @@ class WebhookSender:
     key: WebhookKey
     first_wait_s: float = FIRST_WAIT_S
     answer_s: float = ANSWER_S
+    exchange_s: float = EXCHANGE_S
     chance: random.Random = field(default_factory=random.SystemRandom)
 
     def send_next(self) -> bool:
@@ -85,6 +90,7 @@ class WebhookSender:
         try:
             with (
                 guarded_client(guard_of(self.settings, webhook.url), self.answer_s) as client,
+                _closed_after(client, self.exchange_s),
                 client.stream("POST", webhook.url, content=body, headers=headers) as answer,
             ):
                 status = answer.status_code
@@ -100,13 +106,25 @@ class WebhookSender:
         if failure.is_final or taken.attempt >= self.settings.webhook_attempts:
             deliveries.give_up(self.store, taken, str(failure))
         else:
-            wait_s = min(LONGEST_WAIT_S, self.first_wait_s * 2 ** (taken.attempt - 1))
+            wait_s = doubled_s(taken.attempt, self.first_wait_s, LONGEST_WAIT_S)
             deliveries.mark_failed(self.store, taken, str(failure), wait_s * self.chance.uniform(0.5, 1.5))
 
 
 def webhook_sender(settings: Settings, store: Store) -> WebhookSender:
     """Raises ConfigInsecure where there is no key to sign with."""
     return WebhookSender(store, settings, webhook_key(settings))
+
+
+@contextmanager
+def _closed_after(client: httpx.Client, seconds: float) -> Iterator[None]:
+    """Close its connections in the middle of an exchange that goes on drop by drop; reading then fails."""
+    timer = threading.Timer(seconds, client.close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def guard_of(settings: Settings, url: str) -> UrlGuard:

@@ -102,6 +102,19 @@ def test_an_e_mail_address_or_the_service_s_own_is_no_name_for_the_audit_trail(
     assert "@" not in http.get("/v1/audit").text
 
 
+def test_who_changes_the_site_is_no_user_there_until_removed_here(
+    provider: ProviderProcess, http: httpx.Client
+) -> None:
+    assert log_in(provider, http, "m.over", roles=["admin"]).status_code == 303
+    (user,) = [one for one in http.get("/v1/users").json()["items"] if one["name"] == "m.over"]
+    for site, status in (("main", 403), ("north", 303)):
+        assert log_in(provider, http, "m.over", roles=["admin"], site=site).status_code == status
+    csrf = {"X-CSRF-Token": http.get("/v1/session").json()["csrf_token"]}
+    removed = http.delete(f"/v1/users/{user['id']}", headers=csrf)
+    assert removed.status_code == 200, removed.text
+    assert log_in(provider, http, "m.over", site="main").status_code == 303
+
+
 @pytest.mark.parametrize("site", ["atlantis", None, ["north", "main"], {"north": 1}])
 def test_somebody_of_no_site_is_let_into_none(
     provider: ProviderProcess, http: httpx.Client, site: object

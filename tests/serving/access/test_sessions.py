@@ -8,12 +8,18 @@ from pathlib import Path
 import httpx
 import pytest
 from serving_api import bearer, owner_token, served
+from sqlalchemy import update
 
+from ultraread.serving.access import sessions
 from ultraread.serving.access.people import add_user
 from ultraread.serving.access.principal import Role, Scope
+from ultraread.serving.access.sessions import SessionRules
 from ultraread.serving.access.tokens import NewToken, issue, revoke
 from ultraread.serving.api.app import create_api
+from ultraread.serving.limits.standing import no_more_let_in
 from ultraread.serving.settings import Settings
+from ultraread.serving.store.access_tables import BrowserSessionRow
+from ultraread.serving.store.clock import utc_in
 from ultraread.serving.store.engine import Store
 
 IDLE_S = 2.0
@@ -139,6 +145,17 @@ def test_a_session_that_nobody_sits_at_is_locked_until_the_same_person_is_back(b
     browser.http.cookies.clear()
     browser.http.cookies.update(locked)
     assert browser.code() == "auth_invalid", "the former cookie is over"
+
+
+def test_who_follows_a_read_from_where_nobody_sits_is_let_in_no_more(browser: Browser) -> None:
+    browser.begin()
+    key, rules = sessions.key_of(browser.http.cookies["ultraread"]), SessionRules(IDLE_S, 3600)
+    mine = update(BrowserSessionRow).where(BrowserSessionRow.id_hash == key)
+    with browser.store.writing() as session:
+        who = sessions.look(session, key, rules).principal
+        assert no_more_let_in(session, [who], rules) == set()
+        session.execute(mine.values(seen=utc_in(-IDLE_S - 1)))
+        assert no_more_let_in(session, [who], rules) == {who}
 
 
 def test_who_works_is_not_locked_out(browser: Browser) -> None:

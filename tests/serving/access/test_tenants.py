@@ -4,6 +4,7 @@ import json
 import statistics
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ import pytest
 from calibrations import RECORD
 from serving_api import bearer, file_over_http
 from simulated import simulated_tissue, write_tiff
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from two_sites import UNKNOWN, TwoSites, filled, operations, two_sites
 
 from ultraread.serving.access.routes import TABLE, Operation
 from ultraread.serving.store.access_tables import UserRow
+from ultraread.serving.store.engine import Store
 from ultraread.serving.store.ids import new_id
 from ultraread.serving.store.jobs import ReadResult
-from ultraread.serving.store.tables import CaseRow, ReadState
+from ultraread.serving.store.tables import CaseRow, ReadState, StoredRow
 
 NORTON = {"name": "norton", "roles": ["auditor"], "issuer": "i", "subject": "s"}
 TOKEN = {"name": "northern", "roles": ["auditor"]}
@@ -115,6 +117,30 @@ def test_an_id_of_the_other_site_is_an_id_of_nothing(filed: North) -> None:
         nobodys = _ask(filed.main, one, {})
         assert _plain(theirs, filed.ids) == _plain(nobodys, {}), one
         assert theirs.status_code == 404, (one, theirs.text)
+
+
+def test_what_expired_at_the_other_site_is_nothing_either(filed: North) -> None:
+    asked = [one for one in _with_ids(filed.both) if one.method == "GET"]
+    with _expired(filed) as gone:
+        for one in asked:
+            theirs, nobodys = _ask(filed.main, one, filed.ids), _ask(filed.main, one, {})
+            assert _plain(theirs, filed.ids) == _plain(nobodys, {}), one
+        told = {_ask(filed.north, one, filed.ids).json().get("code") for one in asked if "image" in one.path}
+    assert gone == 2, "a slide and a result"
+    assert "storage_expired" in told, "and to the site itself they are what they are"
+
+
+@contextmanager
+def _expired(filed: North) -> Iterator[int]:
+    """As the retention rule leaves what the site filed."""
+    mine = StoredRow.id.in_([filed.ids["slide"], filed.ids["read"]])
+    store: Store = filed.both.app.state.service.store
+    tombstone = {"who": "a rule", "why": "its time was over", "at": "2026-01-01T00:00:00.000Z"}
+    with store.writing() as session:
+        gone = session.execute(update(StoredRow).where(mine).values(expired=tombstone)).rowcount
+    yield gone
+    with store.writing() as session:
+        session.execute(update(StoredRow).where(mine).values(expired=None))
 
 
 def test_to_the_site_itself_they_are_there(filed: North) -> None:

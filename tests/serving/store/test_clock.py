@@ -13,7 +13,7 @@ from real_parts import need, program
 from sqlalchemy import select, text, update
 
 from ultraread.serving.store import outbox
-from ultraread.serving.store.clock import steady_in, steady_now, utc_in, utc_now
+from ultraread.serving.store.clock import doubled_s, steady_in, steady_now, utc_in, utc_now
 from ultraread.serving.store.engine import Store, open_store
 from ultraread.serving.store.job_tables import BootRow
 from ultraread.serving.store.jobs import Jobs, ReadResult
@@ -114,3 +114,7 @@ def _claimed_elsewhere(url: str, faketime: Path, step: int) -> str:
     command = [str(faketime), "-f", f"{step:+d}s", sys.executable, "-c", PROBE, url]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return ended.stdout.strip()
+
+
+def test_waits_double_up_to_the_longest_however_often_it_was_tried() -> None:
+    assert [doubled_s(attempt, 5, 60) for attempt in (1, 2, 4, 5, 100_000)] == [5, 10, 40, 60, 60]

@@ -1,7 +1,7 @@
 """Rows of the outbox for webhooks and copied results."""
 
 from filed import file_a_slide, new_read
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from ultraread.errors import InputChanged
 from ultraread.serving.store import deliveries, outbox
@@ -9,7 +9,7 @@ from ultraread.serving.store.audit import AuditLog
 from ultraread.serving.store.clock import utc_in
 from ultraread.serving.store.engine import Store
 from ultraread.serving.store.jobs import Jobs, ReadResult
-from ultraread.serving.store.tables import ReadRow, ReadState
+from ultraread.serving.store.tables import OutboxRow, ReadRow, ReadState
 from ultraread.serving.webhooks import subscriptions
 
 
@@ -94,3 +94,18 @@ def test_another_site_s_webhook_is_nobody_s(store: Store) -> None:
         subscriptions.add(session, "w-1", "https://lis.example", False, "an admin")
     with store.of_site("south").reading() as session:
         assert subscriptions.standing(session) == []
+
+
+def test_who_was_overtaken_changes_nothing_in_what_another_one_has_sent(jobs: Jobs) -> None:
+    with jobs.store.of_site("main").writing() as session:
+        subscriptions.add(session, "w-1", "https://lis.example", False, "an admin")
+    ended_read(jobs)
+    taken = deliveries.take(jobs.store, deliveries.of_webhooks())
+    assert taken is not None
+    deliveries.mark_sent(jobs.store, taken)
+    deliveries.mark_failed(jobs.store, taken, "ReadTimeout", 0)
+    deliveries.give_up(jobs.store, taken, "ReadTimeout")
+    with jobs.store.reading() as session:
+        (row,) = session.scalars(select(OutboxRow).where(OutboxRow.kind == taken.kind))
+    assert (row.error, row.given_up) == (None, None)
+    assert row.sent is not None

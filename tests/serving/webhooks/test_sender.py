@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,18 @@ def test_failures_are_tried_again_until_it_is_taken(
     assert errors == ["status 500", "status 302", "ReadTimeout", None]
     got = receiver.got()
     assert len({one["body"] for one in got}) == len({one["headers"][DELIVERY] for one in got}) == 1
+    assert rows(store)[0].sent is not None
+
+
+def test_an_answer_that_comes_drop_by_drop_holds_a_sender_for_so_long_and_no_longer(
+    store: Store, sender: WebhookSender, receiver: Receiver
+) -> None:
+    subscribe(store, receiver.url)
+    end_a_read(store)
+    receiver.answers("drip", 200)
+    assert replace(sender, exchange_s=1.0).send_next()
+    assert (rows(store)[0].error, rows(store)[0].sent) == ("ReadError", None)
+    assert sender.send_next()
     assert rows(store)[0].sent is not None
 
 
