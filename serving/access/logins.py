@@ -15,9 +15,9 @@ from ultraread.serving.access.people import (
     NAME,
     Vouched,
     add_user,
-    is_of_another_site,
     is_of_the_service,
     set_roles,
+    sites_of,
     user_of,
 )
 from ultraread.serving.access.principal import Principal, Role
@@ -74,8 +74,8 @@ def take(session: Session, state: str) -> KeptLogin:
 def logged_in(store: Store, settings: AccessSettings, claims: Claims) -> Principal:
     """The user of the claims, with the roles of today. `store` is the service's own.
 
-    Raises AuthForbidden where they are no user and may not become one, or are a user of another site,
-    who has to be removed there first.
+    Raises AuthForbidden where they are no user and may not become one, or are a user of other sites alone,
+    who has to be removed or added by an administrator.
     """
     vouched = Vouched(str(claims["iss"]), str(claims["sub"]))
     site, roles = _site(settings, claims), _roles(settings, claims)
@@ -98,7 +98,7 @@ def _site_of(store: Store, settings: AccessSettings, vouched: Vouched, site: str
         if settings.oidc_site_claim is None:
             there = user_of(session, vouched)
             return there.site if there else site
-        if is_of_another_site(session, vouched, site):
+        if site not in (sites_of(session, vouched) or {site}):
             raise AuthForbidden(NO_USER)
     return site
 

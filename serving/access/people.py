@@ -93,10 +93,9 @@ def user_of(session: Session, vouched: Vouched) -> UserRow | None:
     return session.scalar(select(UserRow).where(_is_of(vouched)).order_by(UserRow.id).limit(1))
 
 
-def is_of_another_site(session: Session, vouched: Vouched, site: str) -> bool:
-    """Whether they are a user of another site, not removed; `session` is the service's own."""
-    there = select(UserRow.id).where(_is_of(vouched), UserRow.removed.is_(None), UserRow.site != site)
-    return session.scalar(there.limit(1)) is not None
+def sites_of(session: Session, vouched: Vouched) -> set[str]:
+    """Where they are a user that was not removed; `session` is the service's own."""
+    return set(session.scalars(select(UserRow.site).where(_is_of(vouched), UserRow.removed.is_(None))))
 
 
 def _is_of(vouched: Vouched) -> ColumnElement[bool]:
