@@ -7,7 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ultraread.errors import AuthForbidden, AuthInvalid, AuthRequired
+from ultraread.errors import AuthCsrf, AuthForbidden, AuthInvalid, AuthRequired
 from ultraread.serving.access.principal import PRINCIPAL, Principal
 from ultraread.serving.access.routes import TABLE, Operation, RouteTable
 from ultraread.serving.api.gate import asked_in
@@ -16,7 +16,8 @@ from ultraread.serving.audit.views import VIEWS, View, Viewings
 from ultraread.serving.store.engine import Store
 
 NOT_MODIFIED = 304
-NO_ROUTE = "no route"
+REFUSALS = {401, 403}
+NO_ROUTE, NO_CODE = "no route", "none"
 
 
 class Trail:
@@ -35,8 +36,8 @@ class Trail:
         answer = _Answer(self, scope, send)
         try:
             await self._app(scope, receive, answer)
-        except (AuthRequired, AuthInvalid, AuthForbidden) as refused:
-            await self._refuse(scope, refused.code)
+        except (AuthRequired, AuthInvalid, AuthForbidden, AuthCsrf) as refused:
+            await self.refuse(scope, refused.code)
             raise
         if answer.failure is not None:
             raise answer.failure
@@ -62,7 +63,8 @@ class Trail:
             detail = {"ids": _ids_in(body)} if view.is_list else {"route": operation.path}
             await run_in_threadpool(self._viewings.note, principal, view, subject, detail)
 
-    async def _refuse(self, scope: Scope, code: str) -> None:
+    async def refuse(self, scope: Scope, code: str) -> None:
+        """Note that somebody was."""
         rows = self._table.rows_of(scope["method"], scope["path"])
         route = rows[0][0].path if rows else NO_ROUTE
         principal = scope.get(PRINCIPAL)
@@ -76,7 +78,7 @@ class _Answer:
     def __init__(self, trail: Trail, scope: Scope, send: Send) -> None:
         self._trail, self._scope, self._send = trail, scope, send
         self._held: list[Message] = []
-        self._holds = False
+        self._holds = self._refuses = False
         self.failure: Exception | None = None
         """Raised by the middleware itself: an error inside of `send` would look like the route's."""
 
@@ -84,7 +86,10 @@ class _Answer:
         if self.failure:
             return
         if message["type"] == "http.response.start":
-            self._holds = self._is_shown(message["status"])
+            self._holds, self._refuses = self._is_shown(message["status"]), message["status"] in REFUSALS
+        elif self._refuses:
+            self._refuses = False
+            await self._trail.refuse(self._scope, _code_in(message.get("body", b"")))
         if not self._holds:
             await self._send(message)
             return
@@ -110,6 +115,13 @@ class _Answer:
         return (200 <= status < 300 or status == NOT_MODIFIED) and self._trail.view_of(
             self._scope
         ) is not None
+
+
+def _code_in(problem: bytes) -> str:
+    try:
+        return str(json.loads(problem)["code"])
+    except (ValueError, KeyError, TypeError):
+        return NO_CODE
 
 
 def _ids_in(body: bytes) -> list[Any]:

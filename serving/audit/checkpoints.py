@@ -1,5 +1,6 @@
 """Signs where each site's chain stands, now and then, into a table and into a file beside the database."""
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -103,12 +104,13 @@ def seal_all(store: Store) -> None:
 
 
 def append_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
-    """One line of JSON at the end of the file, on the disk before this returns."""
+    """One line of JSON at the end of the file, on the disk before this returns; replicas take turns."""
     with full_storage_coded("a checkpoint of the audit trail"):
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with open(descriptor, "w") as lines:
-            lines.write(json.dumps(checkpoint.as_json()) + "\n")
-            lines.flush()
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        with open(descriptor, "r+b", buffering=0) as lines:
+            fcntl.flock(lines, fcntl.LOCK_EX)
+            lines.truncate(lines.readall().rfind(b"\n") + 1)  # what a crash cut would spoil the next line
+            lines.write(json.dumps(checkpoint.as_json()).encode() + b"\n")
             os.fsync(lines.fileno())
 
 

@@ -1,4 +1,4 @@
-"""Accesses that were refused, in the audit trail: each kind once a minute, with the number of the others."""
+"""Accesses that were refused, in the audit trail: each kind once a minute, then the number of the others."""
 
 import logging
 import threading
@@ -41,9 +41,12 @@ class Refusals:
 
     def note(self, refusal: Refusal) -> None:
         """Add an event, or count one: a flood of requests must not become one of events. Raises nothing."""
-        others = self._counted(refusal)
-        if others is None:
-            return
+        with self._lock:
+            due = [*self._over(), *self._counted(refusal)]
+        for each, others in due:
+            self._append(each, others)
+
+    def _append(self, refusal: Refusal, others: int) -> None:
         detail = {"method": refusal.method, "code": refusal.code, "others_before": others}
         try:
             with self.store.writing() as session:
@@ -51,13 +54,17 @@ class Refusals:
         except UltraReadError as failure:
             log.error("a refused access is in no trail: %s (%s)", refusal, failure.code)
 
-    def _counted(self, refusal: Refusal) -> int | None:
-        """How many of the same kind were only counted since the last event; None for one that is, too."""
-        with self._lock:
-            if time.monotonic() < self._until.get(refusal, 0.0):
-                self._others[refusal] = self._others.get(refusal, 0) + 1
-                return None
-            self._until[refusal] = time.monotonic() + EVERY_S
-            while len(self._until) > REMEMBERED:
-                self._others.pop(self._until.popitem(last=False)[0], None)
-            return self._others.pop(refusal, 0)
+    def _over(self) -> list[tuple[Refusal, int]]:
+        """Of kinds whose minute is over, the last one that was only counted, with the number before it."""
+        over = [one for one in self._others if self._until.get(one, 0.0) <= time.monotonic()]
+        return [(one, self._others.pop(one) - 1) for one in over]
+
+    def _counted(self, refusal: Refusal) -> list[tuple[Refusal, int]]:
+        """This one, where it is the first of its kind within the minute; else it is only counted."""
+        if time.monotonic() < self._until.get(refusal, 0.0):
+            self._others[refusal] = self._others.get(refusal, 0) + 1
+            return []
+        self._until[refusal] = time.monotonic() + EVERY_S
+        while len(self._until) > REMEMBERED:
+            self._until.popitem(last=False)
+        return [(refusal, 0)]

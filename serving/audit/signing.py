@@ -41,7 +41,7 @@ class Checkpoint:
         try:
             key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.public_key))
             key.verify(bytes.fromhex(self.signature), self._signed())
-        except (ValueError, InvalidSignature):
+        except (ValueError, TypeError, InvalidSignature):
             return False
         return True
 

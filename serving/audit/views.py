@@ -3,6 +3,7 @@
 Every GET of the table of routes is in VIEWS or in SHOW_NO_PATIENT: a route in neither fails the tests.
 """
 
+import datetime as dt
 import threading
 import time
 from collections import OrderedDict
@@ -16,7 +17,7 @@ from sqlalchemy.orm import Session
 from ultraread.serving.access.principal import Principal
 from ultraread.serving.access.routes import Operation
 from ultraread.serving.store.audit import AuditLog
-from ultraread.serving.store.clock import utc_in
+from ultraread.serving.store.clock import utc_in, utc_now
 from ultraread.serving.store.engine import Store
 from ultraread.serving.store.tables import AuditRow
 
@@ -118,20 +119,26 @@ class Viewings:
     def note(self, principal: Principal, view: View, subject: str, detail: Mapping[str, Any]) -> None:
         """Add the event, on the disk before this returns. Raises Unavailable, StorageFull."""
         with self.store.of_site(principal.site).writing() as session:
-            if not (view.is_hourly and _was_noted(session, principal, view, subject)):
+            ago_s = _noted_ago_s(session, principal, view, subject) if view.is_hourly else None
+            if ago_s is None:
                 AuditLog(session, principal.site).append(principal.who, view.what, subject, detail)
         if view.is_hourly:
             with self._lock:
-                self._noted[_key(principal, view, subject)] = time.monotonic() + HOUR_S
+                self._noted[_key(principal, view, subject)] = time.monotonic() + HOUR_S - (ago_s or 0.0)
                 while len(self._noted) > REMEMBERED:
                     self._noted.popitem(last=False)
 
 
-def _was_noted(session: Session, principal: Principal, view: View, subject: str) -> bool:
-    """By this process or by another replica."""
+def _noted_ago_s(session: Session, principal: Principal, view: View, subject: str) -> float | None:
+    """How many seconds ago this process or another replica noted it; None where that is over an hour."""
     same = (AuditRow.who == principal.who, AuditRow.what == view.what, AuditRow.subject == subject)
-    mine = select(AuditRow.sequence).where(AuditRow.site == principal.site, *same)
-    return session.scalar(mine.where(AuditRow.at >= utc_in(-HOUR_S)).limit(1)) is not None
+    mine = select(AuditRow.at, utc_now()).where(AuditRow.site == principal.site, *same)
+    found = session.execute(mine.where(AuditRow.at >= utc_in(-HOUR_S)).order_by(AuditRow.at.desc()).limit(1))
+    noted = found.first()
+    if noted is None:
+        return None
+    then, now = (dt.datetime.fromisoformat(at) for at in noted)
+    return (now - then).total_seconds()
 
 
 def _key(principal: Principal, view: View, subject: str) -> tuple[str, ...]:

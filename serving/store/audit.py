@@ -67,13 +67,13 @@ class AuditLog:
     ) -> Sequence[AuditRow]:
         """Events in the order of the site's chain, from the one that follows number `after`.
 
-        `since` is ISO 8601 in UTC, as events have it: text order is time order.
+        `since` is ISO 8601 in UTC, as events have it, or the beginning of that: text order is time order.
         """
         query = select(AuditRow).where(AuditRow.site == self._site, AuditRow.site_sequence > after)
         same = {AuditRow.subject: subject, AuditRow.who: who, AuditRow.what: what}
         query = query.where(*(column == value for column, value in same.items() if value is not None))
         if since is not None:
-            query = query.where(AuditRow.at >= since)
+            query = query.where(AuditRow.at >= since.removesuffix("Z"))
         return self.session.scalars(query.order_by(AuditRow.site_sequence).limit(limit)).all()
 
     @property

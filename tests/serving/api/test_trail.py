@@ -1,6 +1,9 @@
 """Whoever is shown patient data, or is refused, is in the audit trail of the site."""
 
+import time
+from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +12,20 @@ import pytest
 from fastapi import FastAPI
 from serving_api import FileSlide, asked, served
 from simulated import simulated_tissue, write_tiff
-from sqlalchemy import text
+from sqlalchemy import text, update
 
+from ultraread.serving.access.principal import Principal, Role
 from ultraread.serving.access.routes import TABLE
 from ultraread.serving.api.app import create_api
 from ultraread.serving.audit.export import open_export
+from ultraread.serving.audit.refusals import Refusal, Refusals
 from ultraread.serving.audit.verify import verify_trail
-from ultraread.serving.audit.views import SHOW_NO_PATIENT, VIEWS
+from ultraread.serving.audit.views import SHOW_NO_PATIENT, VIEWS, Viewings
 from ultraread.serving.settings import Settings
+from ultraread.serving.store.audit import AuditLog
+from ultraread.serving.store.clock import utc_in
+from ultraread.serving.store.engine import Store, open_store
+from ultraread.serving.store.tables import AuditRow
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +38,12 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
 def http(api: FastAPI) -> Iterator[httpx.Client]:
     with served(api) as address, asked(address) as client:
         yield client
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(open_store(f"sqlite:///{tmp_path}/ultraread.db")) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -96,6 +111,43 @@ def test_a_refused_access_is_in_the_trail_and_a_flood_of_them_is_not(http: httpx
         "/v1/slides/{slide_id}",
         "auth_invalid",
     )
+
+
+def test_who_is_refused_by_a_route_itself_is_in_the_trail_too(http: httpx.Client) -> None:
+    forged = {"Authorization": "Bearer ur_forged"}
+    assert http.post("/v1/session", headers=forged).json()["code"] == "auth_invalid"
+    refused = http.get("/v1/audit", params={"what": "access_refused"}).json()["items"]
+    (event,) = [one for one in refused if one["subject"] == "/v1/session"]
+    assert (event["who"], event["detail"]["code"], event["detail"]["method"]) == (
+        "nobody", "auth_invalid", "POST",
+    )  # fmt: skip
+
+
+def test_those_of_a_flood_are_counted_by_whatever_is_refused_next(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals, flood = Refusals(store), Refusal("/v1/flood", "GET", "auth_invalid")
+    for _ in range(5):
+        refusals.note(flood)
+    monkeypatch.setattr(refusals, "_until", OrderedDict())
+    refusals.note(Refusal("/v1/other", "GET", "auth_invalid"))
+    with store.reading() as session:
+        told = AuditLog(session, "main").list(limit=1000, subject="/v1/flood")
+    assert [one.detail["others_before"] for one in told] == [0, 3]
+
+
+def test_a_viewing_that_another_replica_noted_is_believed_until_its_hour_is_over(store: Store) -> None:
+    view = next(one for one in VIEWS.values() if one.is_hourly)
+    who = Principal("v.iewer", "main", frozenset(Role))
+    first, second = Viewings(store), Viewings(store)
+    first.note(who, view, "s-1", {})
+    with store.writing() as session:
+        session.execute(text("DROP TRIGGER audit_events_refuse_update"))
+        session.execute(update(AuditRow).where(AuditRow.subject == "s-1").values(at=utc_in(-3598)))
+    second.note(who, view, "s-1", {})
+    assert second.is_noted(who, view, "s-1")
+    time.sleep(2.1)
+    assert not second.is_noted(who, view, "s-1")
 
 
 def test_what_the_trail_cannot_take_is_not_shown(

@@ -295,3 +295,24 @@ def _hash_of(data: bytes) -> str:
         return Event.from_json(json.loads(data)).hash
     except (ValueError, KeyError, TypeError, AttributeError):
         return ""
+
+
+def test_a_line_that_a_crash_cut_spoils_no_checkpoint_after_it(
+    trail: Store, site: str, checkpointer: Checkpointer
+) -> None:
+    checkpointer.sign_all()
+    whole = checkpointer.file.read_bytes()
+    checkpointer.file.write_bytes(whole + whole[:20])
+    tell(trail, site, 2)
+    checkpointer.sign_all()
+    assert checkpointer.file.read_bytes().startswith(whole)
+    signed = [one.sequence for one in checkpoints_in(checkpointer.file) if one.site == site]
+    assert signed == [EVENTS, EVENTS + 2]
+
+
+def test_events_since_a_minute_or_second_are_those_from_its_beginning_on(trail: Store, site: str) -> None:
+    with trail.reading() as session:
+        log = AuditLog(session, site)
+        (first,) = log.list(limit=1)
+        for since in (first.at[:16] + "Z", first.at[:19] + "Z", first.at[:19], first.at):
+            assert log.list(since=since)[0].sequence == first.sequence, since
