@@ -67,5 +67,7 @@ def _in_words(event: dict[str, Any]) -> str:
             return f"filed {event['key'][:12]}: slide {event['slide_id']}, read {read}"
         case "refused":
             return f"refused {event['key'][:12]}: {event['code']}"
+        case "moved":
+            return f"moved {event['key'][:12]}: an earlier watch had begun to"
         case _:
             return f"waiting {event['again_in_s']:g} s: {event['code']}"

@@ -59,12 +59,20 @@ class Journal:
         self.note(key, known)
         self._moved(key, known)
 
-    def finish_moves(self) -> None:
-        """What a watch that died had begun to move."""
-        for file in sorted(self._state.glob("*.json")):
-            known = self.of(file.stem)
-            if "move" in known:
-                self._moved(file.stem, known)
+    def unfinished(self) -> list[str]:
+        """Keys of what a watch that died had begun to move."""
+        keys = (file.stem for file in sorted(self._state.glob("*.json")))
+        return [key for key in keys if "move" in self.of(key)]
+
+    def moving(self, key: str) -> set[str]:
+        """Names that are moved, or still to be."""
+        return {name for name, _ in self.of(key).get("move", {}).get("names", [])}
+
+    def finish_move(self, key: str) -> None:
+        """Go on with a move that was begun. Raises OSError where something cannot be moved now."""
+        known = self.of(key)
+        if "move" in known:
+            self._moved(key, known)
 
     def _moved(self, key: str, known: Json) -> None:
         move = known.pop("move")

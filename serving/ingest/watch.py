@@ -68,7 +68,9 @@ class Watch:
     with_marker: bool = False
     _settling: Settling = field(init=False)
     _waiting: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """By name: when to try again, and how long was waited last."""
+    """By name or key: when to try again, and how long was waited last."""
+    _moving: dict[str, Json] = field(default_factory=dict)
+    """By key, moves that did not end: what is told when they do."""
 
     def __post_init__(self) -> None:
         self._settling = Settling(self.settle_s)
@@ -76,7 +78,7 @@ class Watch:
     def run(self, *, once: bool = False) -> None:
         """Look again and again; `once`: until nothing is left. Raises Unavailable where another watches."""
         with self._journal.held():
-            self._journal.finish_moves()
+            self._moving = {key: {"event": "moved", "key": key} for key in self._journal.unfinished()}
             while self.look() or not once:
                 time.sleep(min(LOOK_S, self.settle_s / 4 or 0.01))
 
@@ -84,14 +86,30 @@ class Watch:
         """File what has settled; return how many units were there before."""
         now = time.monotonic()
         try:
+            moving = self._finish_moves(now)
             units = units_of(self.folder, with_marker=self.with_marker)
         except OSError as failure:
             self.tell({"event": "waiting", "code": _coded(failure).code, "again_in_s": LOOK_S})
             return 1
         for unit in self._settling.settled(units, now):
-            if self._waiting.get(unit.name, (0.0, 0.0))[0] <= now:
+            if self._is_due(unit.name, now) and not moving & set(unit.names):
                 self._try(unit)
         return len(units)
+
+    def _finish_moves(self, now: float) -> set[str]:
+        """Names that are still to be moved: what is left of a series is no slide of its own."""
+        for key in [each for each in self._moving if self._is_due(each, now)]:
+            try:
+                self._journal.finish_move(key)
+            except OSError as failure:
+                self._put_off(key, _coded(failure))
+            else:
+                self.tell(self._moving.pop(key))
+                self._waiting.pop(key, None)
+        return {name for key in self._moving for name in self._journal.moving(key)}
+
+    def _is_due(self, name: str, now: float) -> bool:
+        return self._waiting.get(name, (0.0, 0.0))[0] <= now
 
     @property
     def _journal(self) -> Journal:
@@ -105,16 +123,16 @@ class Watch:
         except UltraReadError as failure:
             if isinstance(failure, OURS):
                 raise
-            self._put_off(unit, failure)
+            self._put_off(unit.name, failure)
         except OSError as failure:
-            self._put_off(unit, _coded(failure))
+            self._put_off(unit.name, _coded(failure))
         else:
             self._waiting.pop(unit.name, None)
 
-    def _put_off(self, unit: Unit, failure: UltraReadError) -> None:
-        last_s = self._waiting.get(unit.name, (0.0, LOOK_S / 2))[1]
+    def _put_off(self, name: str, failure: UltraReadError) -> None:
+        last_s = self._waiting.get(name, (0.0, LOOK_S / 2))[1]
         wait_s = min(LONGEST_WAIT_S, 2 * last_s)
-        self._waiting[unit.name] = time.monotonic() + wait_s, wait_s
+        self._waiting[name] = time.monotonic() + wait_s, wait_s
         self.tell({"event": "waiting", "code": failure.code, "again_in_s": wait_s})
 
     def _file(self, unit: Unit) -> None:
@@ -136,13 +154,24 @@ class Watch:
             self._refuse(key, unit, unfit.error)
             return
         told = {name: known.get(name) for name in ("slide_id", "scan_record_id", "read_id", "read_refused")}
-        self._journal.move(key, unit, FILED, {"key": key, **told})
-        self.tell({"event": FILED, "key": key, **told})
+        self._move(key, unit, FILED, told, told)
 
     def _refuse(self, key: str, unit: Unit, refused: UltraReadError) -> None:
         told = {"code": refused.code, "what": refused.what, "remedy": refused.remedy}
-        self._journal.move(key, unit, REFUSED, {"key": key, **told})
-        self.tell({"event": REFUSED, "key": key, "code": refused.code})
+        self._move(key, unit, REFUSED, told, {"code": refused.code})
+
+    def _move(self, key: str, unit: Unit, place: str, note: Json, told: Json) -> None:
+        """What cannot be moved now is moved later, and is no slide until then. OSError before that."""
+        event = {"event": place, "key": key, **told}
+        try:
+            self._journal.move(key, unit, place, {"key": key, **note})
+        except OSError as failure:
+            if not self._journal.moving(key):
+                raise
+            self._moving[key] = event
+            self._put_off(key, _coded(failure))
+        else:
+            self.tell(event)
 
     def _digests(self, unit: Unit) -> list[str]:
         if not unit.sent:

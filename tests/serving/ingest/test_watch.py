@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from real_parts import need
 from serving_api import asked, served
 from simulated import simulated_tissue, write_tiff
 
@@ -19,6 +21,7 @@ from ultraread.errors import Unavailable
 from ultraread.serving.api.app import create_api
 from ultraread.serving.client import Client
 from ultraread.serving.ingest.journal import Journal
+from ultraread.serving.ingest.regular import stamp_of
 from ultraread.serving.ingest.watch import Wanted, Watch
 from ultraread.serving.settings import Settings
 
@@ -86,6 +89,46 @@ def test_the_same_slide_dropped_again_is_not_filed_again(
         ids |= {one["slide_id"] for one in watched(tmp_path, address)}
     assert (len(ids), len(http.get("/v1/slides").json()["items"])) == (1, before + 1)
     assert len(list((tmp_path / "filed").rglob("again.tif"))) == 2
+
+
+def test_what_is_left_of_a_series_that_is_half_moved_is_no_slide(tmp_path: Path, address: str) -> None:
+    """A file that a mount lies on cannot be renamed: as one that a scanner holds on a network drive."""
+    need("the right to mount", os.geteuid() == 0)
+    (tmp_path / "x.emi").write_text("what belongs to it")
+    held = tmp_path / "x_1.ser"
+    held.write_text("no image")
+    need("the right to mount", subprocess.run(["mount", "--bind", held, held], check=False).returncode == 0)
+    told: list[dict[str, Any]] = []
+    with Client(address) as client, Journal(tmp_path).held():
+        watch = Watch(tmp_path, client, Wanted(address), told.append, settle_s=0.05)
+        try:
+            _looked(watch, lambda: len(told) >= 2)
+        finally:
+            subprocess.run(["umount", held], check=True)
+        assert {one["event"] for one in told} == {"waiting"}
+        assert sorted(path.name for path in (tmp_path / "refused").iterdir()) == ["x.emi", "x.emi.json"]
+        _looked(watch, lambda: told[-1]["event"] == "refused")
+    assert sorted(path.name for path in (tmp_path / "refused").iterdir()) == [
+        "x.emi", "x.emi.json", "x_1.ser",
+    ]  # fmt: skip
+
+
+def test_a_move_that_an_earlier_watch_had_begun_is_ended(tmp_path: Path, address: str) -> None:
+    with Journal(tmp_path).held():
+        stamp = asdict(stamp_of(os.lstat(tissue(tmp_path / "late.tif", 5))))
+        (tmp_path / "filed").mkdir()
+        Journal(tmp_path).note("k", {"move": {"to": "filed", "names": [["late.tif", stamp]]}})
+    assert [one["event"] for one in watched(tmp_path, address)] == ["moved"]
+    assert (tmp_path / "filed" / "late.tif").is_file()
+
+
+def _looked(watch: Watch, until: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        watch.look()
+        if until():
+            return
+        time.sleep(0.05)
+    raise AssertionError("looked in vain")
 
 
 def test_one_folder_has_one_watch(tmp_path: Path, address: str) -> None:
