@@ -28,16 +28,31 @@ OFF = frozenset({"", "0", "false", "no"})
 
 
 def refuse_insecure(settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
-    """Raise ConfigInsecure for secrets that others may read or guess, and for what is only for debugging."""
+    """Raise ConfigInsecure for secrets that others may read or guess, open results, and debugging."""
     for file in secret_files(settings):
         if is_for_others(file):
             raise ConfigInsecure(f"others may read {file}", "chmod 600 it.")
     for name, secret in _stated_secrets(settings, environment):
         if secret.lower() in KNOWN_SECRETS:
             raise ConfigInsecure(f"the secret of {name} is one that everybody tries", "Make a random one.")
+    _refuse_open_results(settings)
     for variable, why in DEBUGGING.items():
         if _is_on(variable, environment.get(variable, "")):
             raise ConfigInsecure(f"{variable} is set: {why}", "Unset it.")
+
+
+def _refuse_open_results(settings: Settings) -> None:
+    delivered = settings.deliver_url
+    if delivered and any(_is_within(delivered, place) for place in settings.ingest_urls):
+        raise ConfigInsecure(
+            "deliver_url lies below a place of ingest_urls: results of all sites could be fetched as slides",
+            "Deliver to another place.",
+        )
+
+
+def _is_within(url: str, place: str) -> bool:
+    """Below it, for some site."""
+    return f"{url.rstrip('/')}/".startswith(f"{place.partition('{site}')[0].rstrip('/')}/")
 
 
 def _is_on(variable: str, value: str) -> bool:

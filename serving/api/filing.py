@@ -30,13 +30,13 @@ from ultraread.errors import (
 )
 from ultraread.serving.api import bodies
 from ultraread.serving.api.service import Service
-from ultraread.serving.ingest.fetch import drop_all, fetch_slide
+from ultraread.serving.ingest.fetch import drop_all, fetch_slide, places_of
 from ultraread.serving.storage.mending import mend
 from ultraread.serving.storage.slide_store import stored_names
 from ultraread.serving.store.looks import as_rows
 from ultraread.serving.store.records import NewSlide, file_slide, find, record_in_case
 from ultraread.serving.store.stored import keep
-from ultraread.serving.store.tables import CaseRow, ScanRecordRow, StoredKind, UploadRow
+from ultraread.serving.store.tables import MAIN_SITE, CaseRow, ScanRecordRow, StoredKind, UploadRow
 
 
 def file_stated(service: Service, stated: bodies.NewSlide, slide_id: str) -> ScanRecordRow:
@@ -45,7 +45,8 @@ def file_stated(service: Service, stated: bodies.NewSlide, slide_id: str) -> Sca
         return file_uploads(service, stated, slide_id)
     _refuse_unknown_case(service, stated.case_id)
     _policy(service, stated)
-    fetched = fetch_slide(service.uploads, stated.url, service.settings.ingest_urls)
+    places = places_of(service.store.site or MAIN_SITE, service.settings.ingest_urls)
+    fetched = fetch_slide(service.uploads, stated.url, places)
     try:
         return file_uploads(service, stated.model_copy(update={"upload_ids": fetched}), slide_id)
     finally:

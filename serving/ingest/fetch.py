@@ -12,9 +12,11 @@ from ultraread.datasets.stored_file import REMOTE, remote_files
 from ultraread.errors import SlideChanged, SlideNotFound, StorageUnreachable, UltraReadError, UrlNotAllowed
 from ultraread.serving.limits.urls import allowed_s3
 from ultraread.serving.store.ids import new_id
+from ultraread.serving.store.tables import MAIN_SITE
 from ultraread.serving.store.uploads import Part, Uploads
 
 PIECE_BYTES = 8 * 2**20
+SITE = "{site}"
 PRECONDITION_FAILED = 412
 
 
@@ -49,13 +51,22 @@ def fetch_slide(uploads: Uploads, url: str, prefixes: Sequence[str]) -> list[str
     address = address_of(allowed_s3(url.rstrip("/"), prefixes))
     fetched: list[str] = []
     try:
+        copied = []
         for file in address.files:
             fetched.append(new_id())
-            _fetch(uploads, fetched[-1], file, prefixes)
+            copied.append(_fetch(uploads, fetched[-1], file, prefixes))
+        if [_found(file.location) for file in address.files] != copied:
+            raise SlideChanged("an object changed while it was copied")
     except BaseException:
         drop_all(uploads, fetched)
         raise
     return fetched
+
+
+def places_of(site: str, listed: Sequence[str]) -> list[str]:
+    """Of the listed prefixes those that are for this site: with its name, or for `main` without any."""
+    mine = [place for place in listed if SITE in place or site == MAIN_SITE]
+    return [place.replace(SITE, site) for place in mine]
 
 
 def drop_all(uploads: Uploads, upload_ids: Sequence[str]) -> None:
@@ -67,7 +78,8 @@ def drop_all(uploads: Uploads, upload_ids: Sequence[str]) -> None:
             continue
 
 
-def _fetch(uploads: Uploads, upload_id: str, file: FileAddress, prefixes: Sequence[str]) -> None:
+def _fetch(uploads: Uploads, upload_id: str, file: FileAddress, prefixes: Sequence[str]) -> _Object:
+    """Return it as it was copied."""
     found = _found(allowed_s3(file.location, prefixes))
     uploads.open(upload_id, _inside(file.name), found.size)
     digest = hashlib.sha256()
@@ -78,8 +90,7 @@ def _fetch(uploads: Uploads, upload_id: str, file: FileAddress, prefixes: Sequen
             staged.write(piece)
             staged.flush()
             uploads.put(upload_id, Part(start, found.size, len(piece), staged), last)
-    if _found(file.location) != found:
-        raise SlideChanged("an object changed while it was copied")
+    return found
 
 
 def _inside(name: str) -> str:
@@ -102,10 +113,17 @@ async def _range(of: _Object, start: int, end: int) -> bytes:
         "get_object", Bucket=of.bucket, Key=of.key, Range=f"bytes={start}-{end - 1}", IfMatch=of.etag
     )
     async with answer["Body"] as body:
-        piece: bytes = await body.read()
+        piece = await _at_most(body, end - start + 1)  # a store without ranges sends all there is
     if str(answer["ETag"]) != of.etag:  # from a store that takes no conditions
         raise SlideChanged("an object changed while it was copied")
     return piece
+
+
+async def _at_most(body: Any, count: int) -> bytes:  # noqa: ANN401
+    piece = bytearray()
+    while len(piece) < count and (more := await body.read(count - len(piece))):
+        piece += more
+    return bytes(piece)
 
 
 def _waited(files: Any, coroutine: Any) -> Any:  # noqa: ANN401  # fsspec is published without types

@@ -24,8 +24,9 @@ class UploadingSettings(BaseModel):
     )
     ingest_urls: tuple[str, ...] = Field(
         default=(),
-        description="s3://bucket/prefix addresses below which slides may be fetched (`url` in "
-        "POST /v1/slides); without any, none.",
+        description="s3://bucket/prefix addresses below which slides may be fetched (`url` in POST "
+        "/v1/slides), with {site} where the name of the site has to stand; one without it is for site main "
+        "alone. Without any, none.",
     )
     deliver_url: str | None = Field(
         default=None,

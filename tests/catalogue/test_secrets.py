@@ -154,6 +154,14 @@ UNSAFE: dict[str, Any] = {
         "database_url": "postgresql+psycopg://u:change%2Dme@127.0.0.1:9/reads"
     },
     "a database without password": {"database_url": "postgresql://u:@127.0.0.1:9/reads"},
+    "results of all sites where one may fetch slides": {
+        "ingest_urls": ["s3://scans/in"],
+        "deliver_url": "s3://scans/in/results",
+    },
+    "results of all sites where each may fetch slides": {
+        "ingest_urls": ["s3://scans/{site}/in"],
+        "deliver_url": "s3://scans/results/",
+    },
     "a login with a secret that everybody tries": {**LOGIN, "oidc_client_secret": "Secret"},
 }
 ENVIRONMENTS = {

@@ -17,7 +17,7 @@ from ultraread.errors import SlideChanged, SlideNotFound, UrlNotAllowed
 from ultraread.serving.api.app import create_api
 from ultraread.serving.ingest import fetch as fetching
 from ultraread.serving.ingest.deliver import MANIFEST, ResultCopier
-from ultraread.serving.ingest.fetch import fetch_slide
+from ultraread.serving.ingest.fetch import fetch_slide, places_of
 from ultraread.serving.settings import Settings, prepare_folders
 from ultraread.serving.store.engine import Store, open_store
 from ultraread.serving.store.jobs import Jobs, ReadResult
@@ -114,6 +114,33 @@ def test_an_object_that_changes_meanwhile_is_refused_and_nothing_is_left(
     with pytest.raises(SlideChanged):
         fetch_slide(uploads, key, [f"{bucket}/in"])
     assert list(uploads.folder.iterdir()) == []
+
+
+def test_an_object_that_changes_while_another_one_of_its_slide_is_copied_is_refused(
+    uploads: Uploads, object_store: ObjectStore, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, put, copied = object_store.files(), Uploads.put, []
+    for name in ("f1.tif", "f2.tif"):
+        files.pipe_file(f"{bucket}/in/folder/{name}", bytes(3000))
+
+    def put_and_change(self: Uploads, *args: object) -> object:
+        copied.append(args)
+        if len(copied) == 2:
+            files.pipe_file(f"{bucket}/in/folder/f1.tif", b"x" * 3000)
+        return put(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Uploads, "put", put_and_change)
+    with pytest.raises(SlideChanged):
+        fetch_slide(uploads, f"{bucket}/in/folder", [f"{bucket}/in"])
+    assert list(uploads.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("site", "places"),
+    [("main", ["s3://a/in", "s3://a/main/in"]), ("north", ["s3://a/north/in"])],
+)
+def test_each_site_has_places_of_its_own(site: str, places: list[str]) -> None:
+    assert places_of(site, ["s3://a/in", "s3://a/{site}/in"]) == places
 
 
 def test_submit_files_what_lies_below_a_listed_place_and_nothing_else(
