@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
@@ -107,11 +108,20 @@ def append_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
     """One line of JSON at the end of the file, on the disk before this returns; replicas take turns."""
     with full_storage_coded("a checkpoint of the audit trail"):
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        with open(descriptor, "r+b", buffering=0) as lines:
+        with open(descriptor, "r+b") as lines:
             fcntl.flock(lines, fcntl.LOCK_EX)
-            lines.truncate(lines.readall().rfind(b"\n") + 1)  # what a crash cut would spoil the next line
+            _drop_cut_line(lines)
             lines.write(json.dumps(checkpoint.as_json()).encode() + b"\n")
+            lines.flush()
             os.fsync(lines.fileno())
+
+
+def _drop_cut_line(lines: BinaryIO) -> None:
+    """What a crash left of a line would spoil the next one. A whole file is not cut: it may only grow."""
+    there = lines.read()
+    whole = there.rfind(b"\n") + 1
+    if whole < len(there):
+        lines.truncate(whole)
 
 
 def checkpoints_in(file: Path) -> Iterator[Checkpoint]:

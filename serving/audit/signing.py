@@ -50,8 +50,14 @@ class Checkpoint:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Self:
-        """Raises KeyError where a field is missing."""
-        return cls(**{name: body[name] for name in cls.__slots__})
+        """Raises KeyError where a field is missing, TypeError where the number is none.
+
+        What is no text, as only tampering leaves it, becomes text that nobody signed.
+        """
+        if not isinstance(body["sequence"], int):
+            raise TypeError("sequence")
+        texts = {name: str(body[name]) for name in cls.__slots__ if name != "sequence"}
+        return cls(sequence=body["sequence"], **texts)
 
     def _signed(self) -> bytes:
         told: dict[str, Any] = {
