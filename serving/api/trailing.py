@@ -1,6 +1,7 @@
 """Around the gate: whoever is shown patient data, or is refused, is noted in the audit trail."""
 
 import json
+from functools import partial
 from typing import Any
 
 from fastapi.concurrency import run_in_threadpool
@@ -31,7 +32,7 @@ class Trail:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._app(scope, partial(self._received, receive), send)
             return
         answer = _Answer(self, scope, send)
         try:
@@ -41,6 +42,13 @@ class Trail:
             raise
         if answer.failure is not None:
             raise answer.failure
+
+    async def _received(self, receive: Receive) -> Message:
+        """At the stop of the service, while the store is still open, what was only counted is written."""
+        message = await receive()
+        if message["type"] == "lifespan.shutdown":
+            await run_in_threadpool(self._refusals.close)
+        return message
 
     def view_of(self, scope: Scope) -> tuple[Principal, View, str, Operation] | None:
         """Who sees what of whom, where an answer to this request shows patient data."""

@@ -46,6 +46,14 @@ class Refusals:
         for each, others in due:
             self._append(each, others)
 
+    def close(self) -> None:
+        """Write what was only counted so far. Raises nothing."""
+        with self._lock:
+            self._until.clear()
+            due = self._over()
+        for each, others in due:
+            self._append(each, others)
+
     def _append(self, refusal: Refusal, others: int) -> None:
         detail = {"method": refusal.method, "code": refusal.code, "others_before": others}
         try:

@@ -5,18 +5,20 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from serving_api import FileSlide, asked, served
+from serving_api import FileSlide, asked, bearer, served
 from simulated import simulated_tissue, write_tiff
 from sqlalchemy import text, update
 
 from ultraread.serving.access.principal import Principal, Role
 from ultraread.serving.access.routes import TABLE
 from ultraread.serving.api.app import create_api
+from ultraread.serving.audit import views
 from ultraread.serving.audit.export import open_export
 from ultraread.serving.audit.refusals import Refusal, Refusals
 from ultraread.serving.audit.verify import verify_trail
@@ -113,14 +115,31 @@ def test_a_refused_access_is_in_the_trail_and_a_flood_of_them_is_not(http: httpx
     )
 
 
-def test_who_is_refused_by_a_route_itself_is_in_the_trail_too(http: httpx.Client) -> None:
-    forged = {"Authorization": "Bearer ur_forged"}
-    assert http.post("/v1/session", headers=forged).json()["code"] == "auth_invalid"
-    refused = http.get("/v1/audit", params={"what": "access_refused"}).json()["items"]
-    (event,) = [one for one in refused if one["subject"] == "/v1/session"]
-    assert (event["who"], event["detail"]["code"], event["detail"]["method"]) == (
-        "nobody", "auth_invalid", "POST",
-    )  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "code"),
+    [
+        ("POST", "/v1/session", bearer("ur_forged"), "auth_invalid"),
+        ("POST", "/v1/session/unlock", bearer("ur_forged"), "auth_invalid"),
+        ("POST", "/logout", {"Cookie": "ultraread=x"}, "auth_csrf"),
+        ("GET", "/login/callback", {}, "auth_invalid"),
+    ],
+)
+def test_who_is_refused_by_a_route_itself_is_in_the_trail_once(
+    http: httpx.Client, method: str, path: str, headers: dict[str, str], code: str
+) -> None:
+    assert httpx.request(method, f"{http.base_url}{path}", headers=headers).json()["code"] == code
+    refused = http.get("/v1/audit", params={"what": "access_refused", "subject": path}).json()["items"]
+    assert [(one["who"], one["detail"]) for one in refused] == [
+        ("nobody", {"method": method, "code": code, "others_before": 0})
+    ]
+
+
+def test_a_change_without_the_token_of_the_session_is_in_the_trail(http: httpx.Client) -> None:
+    with httpx.Client(base_url=http.base_url) as browser:
+        browser.post("/v1/session", headers={"Authorization": http.headers["Authorization"]})
+        assert browser.post("/v1/cases").json()["code"] == "auth_csrf"
+    refused = http.get("/v1/audit", params={"what": "access_refused", "subject": "/v1/cases"}).json()["items"]
+    assert [one["detail"]["code"] for one in refused] == ["auth_csrf"]
 
 
 def test_those_of_a_flood_are_counted_by_whatever_is_refused_next(
@@ -136,18 +155,35 @@ def test_those_of_a_flood_are_counted_by_whatever_is_refused_next(
     assert [one.detail["others_before"] for one in told] == [0, 3]
 
 
-def test_a_viewing_that_another_replica_noted_is_believed_until_its_hour_is_over(store: Store) -> None:
+def test_those_of_a_flood_are_in_the_trail_when_the_service_has_stopped(tmp_path: Path) -> None:
+    api = create_api(Settings(data_dir=tmp_path / "ultraread"))
+    with served(api) as address, asked(address) as http:
+        for _ in range(5):
+            assert http.get("/v1/slides", headers=bearer("no")).status_code == 401
+    with (
+        closing(open_store(f"sqlite:///{api.state.service.settings.database_file}")) as store,
+        store.reading() as session,
+    ):
+        told = AuditLog(session, "main").list(what="access_refused")
+        assert [one.detail["others_before"] for one in told] == [0, 3]
+
+
+def test_a_viewing_that_another_replica_noted_is_believed_until_its_hour_is_over(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     view = next(one for one in VIEWS.values() if one.is_hourly)
     who = Principal("v.iewer", "main", frozenset(Role))
     first, second = Viewings(store), Viewings(store)
     first.note(who, view, "s-1", {})
     with store.writing() as session:
         session.execute(text("DROP TRIGGER audit_events_refuse_update"))
-        session.execute(update(AuditRow).where(AuditRow.subject == "s-1").values(at=utc_in(-3598)))
+        session.execute(update(AuditRow).where(AuditRow.subject == "s-1").values(at=utc_in(-1800)))
     second.note(who, view, "s-1", {})
     assert second.is_noted(who, view, "s-1")
-    time.sleep(2.1)
+    monkeypatch.setattr(views, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 1801))
     assert not second.is_noted(who, view, "s-1")
+    with store.reading() as session:
+        assert len(AuditLog(session, "main").list(subject="s-1")) == 1
 
 
 def test_what_the_trail_cannot_take_is_not_shown(
