@@ -19,12 +19,11 @@ from object_store import ObjectStore
 from PIL import Image
 from serving_api import asked, file_over_http, served
 from simulated import damage_stored_tiles, simulated_semithin, simulated_tissue, write_semithin, write_tiff
-from sqlalchemy import delete
 
 from ultraread.serving.api.app import create_api
 from ultraread.serving.settings import Settings
 from ultraread.serving.store.records import find
-from ultraread.serving.store.tables import ScanRecordRow, SlideRow
+from ultraread.serving.store.tables import SlideRow, StoredKind, StoredRow
 from ultraread.serving.viewing.slots import RenderingSlots
 
 TISSUE = simulated_tissue(600, 400)
@@ -230,7 +229,7 @@ def test_too_many_pictures_at_once_are_asked_to_come_again(
     assert http.get(address).status_code == 200
 
 
-def test_a_slide_that_is_gone_is_not_found_and_not_held_open(
+def test_a_slide_that_was_removed_is_not_shown_from_memory_and_not_held_open(
     http: httpx.Client, api: FastAPI, tmp_path: Path
 ) -> None:
     slide = str(file_over_http(http, write_tiff(tmp_path / "gone.tif", TISSUE))["id"])
@@ -239,9 +238,9 @@ def test_a_slide_that_is_gone_is_not_found_and_not_held_open(
     slides = api.state.viewer._slides
     there = len(slides)
     with api.state.service.store.writing() as session:
-        session.execute(delete(ScanRecordRow).where(ScanRecordRow.slide_id == slide))
-        session.execute(delete(SlideRow).where(SlideRow.id == slide))
-    assert http.get(address).json()["code"] == "not_found"
+        kept = session.get_one(StoredRow, (StoredKind.SLIDE.value, slide))
+        kept.expired = {"at": "2026-01-01", "why": "its time was over"}
+    assert http.get(address).json()["code"] == "storage_expired"
     assert len(slides) == there - 1
 
 
