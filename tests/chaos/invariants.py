@@ -5,6 +5,7 @@ I3 its bytes are a clean run's; I4 every tile counts once, and no more ranges we
 can explain; I5 MLflow shows exactly one run; I6 the trail holds one request and one end, and verifies.
 """
 
+import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -21,7 +22,8 @@ from sqlalchemy import select
 from ultraread.serving.queue_upkeep import clear_leftovers
 from ultraread.serving.store.tables import AuditRow, ReadRow, ReadState, StoredKind, StoredRow
 
-Digests = Mapping[str, str]
+Oracle = Mapping[str, Path]
+"""Digest of a slide to the result of a clean run."""
 
 
 @dataclass(slots=True)
@@ -64,8 +66,8 @@ class Verdict:
         self.back_s += other.back_s
 
 
-def check(house: House, oracle: Mapping[str, Digests], mlflow: MlflowServer | None) -> Verdict:
-    """Judge a house that has settled; `oracle`: slide digest to file name to digest, of a clean run.
+def check(house: House, oracle: Oracle, mlflow: MlflowServer | None) -> Verdict:
+    """Judge a house that has settled.
 
     Before, it is cleared up as the service does once an hour: who dies between the end of a read and that
     leaves unpublished results of earlier owners, of which nobody is told.
@@ -101,7 +103,7 @@ def _check_end(verdict: Verdict, row: ReadRow, ends: Ends) -> None:
         (verdict.lose if state.has_result or ends == SUCCEEDS else verdict.err)(row.id, told)
 
 
-def _check_results(verdict: Verdict, house: House, row: ReadRow, oracle: Mapping[str, Digests]) -> None:
+def _check_results(verdict: Verdict, house: House, row: ReadRow, oracle: Oracle) -> None:
     folders = house.result_dirs(row.id)
     if not ReadState(row.state).has_result:
         if folders:
@@ -122,15 +124,33 @@ def _check_results(verdict: Verdict, house: House, row: ReadRow, oracle: Mapping
     _check_bytes(verdict, row, kept[0], oracle)
 
 
-def _check_bytes(verdict: Verdict, row: ReadRow, folder: Path, oracle: Mapping[str, Digests]) -> None:
+def _check_bytes(verdict: Verdict, row: ReadRow, folder: Path, oracle: Oracle) -> None:
     """I3, and the part of I4 that the result itself tells."""
-    found, clean = digests_of(folder), oracle[row.slide_sha256s[0]]
+    clean_folder = oracle[row.slide_sha256s[0]]
+    found, clean = digests_of(folder), digests_of(clean_folder)
     if found != clean:
         differing = sorted(name for name in found.keys() | clean.keys() if found.get(name) != clean.get(name))
-        verdict.err(row.id, f"not the bytes of a clean run: {', '.join(differing)}")
+        told = f"{', '.join(differing)}; {_apart(folder, clean_folder)}; attempt {row.attempts}"
+        verdict.err(row.id, f"not the bytes of a clean run: {told}")
     coverage = json.loads((folder / row.slide_ids[0] / "findings.json").read_text())["coverage"]
     if coverage["tiles_planned"] != row.tiles_total:
         verdict.err(row.id, f"{coverage} for {row.tiles_total} tiles")
+
+
+def _apart(folder: Path, clean_folder: Path) -> str:
+    """How far the tiles' scores lie from a clean run's: by rounding, or by what was read."""
+    found, clean = _tiles(folder), _tiles(clean_folder)
+    if found.keys() != clean.keys():
+        return f"{len(found.keys() ^ clean.keys())} tiles only in one of both tables"
+    steps = {box: max(abs(a - b) for a, b in zip(found[box], clean[box], strict=True)) for box in found}
+    return f"{sum(step > 0 for step in steps.values())} tiles differ, by up to {max(steps.values()):.2g}"
+
+
+def _tiles(folder: Path) -> dict[tuple[str, ...], tuple[float, ...]]:
+    """Where each tile of the table lies, to its scores."""
+    (table,) = folder.rglob("tiles.csv")
+    with table.open(newline="") as lines:
+        return {tuple(row[:4]): tuple(map(float, row[4:])) for row in list(csv.reader(lines))[1:]}
 
 
 def _check_trail(verdict: Verdict, house: House) -> None:

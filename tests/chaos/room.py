@@ -1,15 +1,15 @@
 """What every row of the chaos table is given, and what a row is."""
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from chaos.house import House, Load, Nursery, digests_of, house
-from chaos.invariants import Digests, Verdict, check
+from chaos.house import House, Load, Nursery, house
+from chaos.invariants import Oracle, Verdict, check
 from mlflow_server import MlflowServer
 
 Part = Callable[[str], Any]
@@ -25,7 +25,7 @@ class Room:
     mlflow: MlflowServer
     load: Load
     part: Part
-    oracle: dict[str, Digests] = field(default_factory=dict)
+    oracle: dict[str, Path] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
     is_first: bool = False
     """Whether this is the first slice of a night: its first outage is a long one."""
@@ -43,23 +43,20 @@ class Room:
         """Hold a settled house against the clean run."""
         return check(house, self.clean(), self.mlflow)
 
-    def clean(self) -> Mapping[str, Digests]:
-        """Digests of the results of an undisturbed run, by the digest of the slide."""
+    def clean(self) -> Oracle:
+        """The results of an undisturbed run."""
         with self.lock:
             if not self.oracle:
                 self.oracle = self._clean()
         return self.oracle
 
-    def _clean(self) -> dict[str, Digests]:
+    def _clean(self) -> dict[str, Path]:
         with self.house(load=replace(self.load, tile_s=0.0)) as quiet:
             quiet.start()
             reads = [quiet.ask(number) for number in range(len(quiet.slides))]
             quiet.settle()
             quiet.stop()
-            return {
-                quiet.read(read_id).slide_sha256s[0]: digests_of(quiet.result_dirs(read_id)[0])
-                for read_id in reads
-            }
+            return {quiet.read(read_id).slide_sha256s[0]: quiet.result_dirs(read_id)[0] for read_id in reads}
 
 
 Run = Callable[[Room, int, int], Verdict]
