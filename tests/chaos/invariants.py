@@ -143,7 +143,9 @@ def _apart(folder: Path, clean_folder: Path) -> str:
     if found.keys() != clean.keys():
         return f"{len(found.keys() ^ clean.keys())} tiles only in one of both tables"
     steps = {box: max(abs(a - b) for a, b in zip(found[box], clean[box], strict=True)) for box in found}
-    return f"{sum(step > 0 for step in steps.values())} tiles differ, by up to {max(steps.values()):.2g}"
+    same = "the same window" if _windows(folder) == _windows(clean_folder) else "another window"
+    differ = sum(step > 0 for step in steps.values())
+    return f"{differ} tiles differ, by up to {max(steps.values()):.2g}, {same}"
 
 
 def _tiles(folder: Path) -> dict[tuple[str, ...], tuple[float, ...]]:
@@ -151,6 +153,13 @@ def _tiles(folder: Path) -> dict[tuple[str, ...], tuple[float, ...]]:
     (table,) = folder.rglob("tiles.csv")
     with table.open(newline="") as lines:
         return {tuple(row[:4]): tuple(map(float, row[4:])) for row in list(csv.reader(lines))[1:]}
+
+
+def _windows(folder: Path) -> list[dict[str, float]]:
+    """What the pixels were normalised by."""
+    (provenance,) = folder.rglob("provenance.json")
+    windows: list[dict[str, float]] = json.loads(provenance.read_text())["windows"]
+    return windows
 
 
 def _check_trail(verdict: Verdict, house: House) -> None:
