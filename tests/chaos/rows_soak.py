@@ -24,28 +24,32 @@ SETTLES = 0.4
 
 @dataclass(slots=True)
 class Veteran:
-    """The one worker that nothing befalls: its memory (bytes) and open files over time (s)."""
+    """The one worker that nothing befalls: its memory (bytes) and open files over time (s).
+
+    Memory is what is its own (RssAnon): pages of libraries, which are mapped when first used, are no growth.
+    """
 
     process: psutil.Process
     began_s: float = field(default_factory=time.monotonic)
     at_s: list[float] = field(default_factory=list)
-    rss: list[int] = field(default_factory=list)
+    own: list[int] = field(default_factory=list)
     files: list[int] = field(default_factory=list)
 
     def look(self) -> None:
         self.at_s.append(time.monotonic() - self.began_s)
-        self.rss.append(self.process.memory_info().rss)
+        memory = self.process.memory_info()
+        self.own.append(memory.rss - memory.shared)
         self.files.append(self.process.num_fds())
 
     def complaints(self) -> list[str]:
         """What grew. Memory is judged where there is an hour to judge."""
         first = int(len(self.at_s) * SETTLES)
-        at_s, rss, files = self.at_s[first:], self.rss[first:], self.files[first:]
+        at_s, own, files = self.at_s[first:], self.own[first:], self.files[first:]
         if len(at_s) < 4:
             return []
-        slope = statistics.linear_regression(at_s, rss).slope * 3600 / 1e6
+        slope = statistics.linear_regression(at_s, own).slope * 3600 / 1e6
         growth = statistics.median(files[-len(files) // 3 :]) - statistics.median(files[: len(files) // 3])
-        print(f"veteran: {rss[-1] / 1e6:.0f} MB, {slope:+.1f} MB an hour, {files[-1]} open files")
+        print(f"veteran: {own[-1] / 1e6:.0f} MB, {slope:+.1f} MB an hour, {files[-1]} open files")
         told = [f"open files grew by {growth:g}"] if growth > 4 else []
         is_long = at_s[-1] - at_s[0] > 50 * MINUTE_S
         return told + ([f"memory grew by {slope:.1f} MB an hour"] if is_long and slope > MB_AN_HOUR else [])
