@@ -48,9 +48,20 @@ def page(kept: list[dict[str, Any]]) -> str:
     order = list(TABLE)
     rows = sorted(kept, key=lambda told: order.index(told["row"]) if told["row"] in order else len(order))
     lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS)), *(_line(_cells(told)) for told in rows)]
-    broken = [f"- {told['row']}, seed {told['seed']}: {each}" for told in rows for each in told["broken"]]
+    broken = [
+        f"- {told['row']}, seed {told['seed']}, commit {told['commit']}: {each}{_held_since(told, rows)}"
+        for told in rows
+        for each in told["broken"]
+    ]
     more = ["", "What did not hold:", "", *broken] if broken else []
     return HEAD + "\n".join([*lines, *more]) + "\n"
+
+
+def _held_since(told: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Where the same row held at as many faults later on."""
+    later = [each for each in rows[rows.index(told) + 1 :] if each["row"] == told["row"]]
+    held = [each["commit"] for each in later if not each["broken"] and each["count"] >= told["count"]]
+    return f" (held at {held[-1]})" if held else ""
 
 
 def _cells(told: dict[str, Any]) -> list[str]:
