@@ -61,6 +61,14 @@ def test_every_command_exists(page: Path) -> None:
     assert unknown == []
 
 
+@page
+def test_every_request_of_an_example_shows_a_token_that_the_example_says_where_to_find(page: Path) -> None:
+    text = page.read_text()
+    requests = re.findall(r"\bcurl (?:.*\\\n)*.*", "\n".join(CODE_BLOCK.findall(text)))
+    assert [one for one in requests if '-H "$AUTH"' not in one] == []
+    assert not requests or 'AUTH="Authorization: Bearer $' in text
+
+
 @pytest.mark.parametrize("family", [InputRefused, ModelRefused, ReadFailed])
 def test_the_reading_guide_lists_every_refusal_in_its_own_words(family: type[UltraReadError]) -> None:
     guide = (GUIDES / "read.md").read_text()

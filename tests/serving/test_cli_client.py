@@ -1,8 +1,12 @@
 """submit, status, fetch and cancel against a real server whose runner works in a thread of this process."""
 
+import os
+import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -22,6 +26,8 @@ from ultraread.serving.runner import ReadRunner
 from ultraread.serving.score_tiles import RangeScorer
 from ultraread.serving.settings import Settings
 
+SERVING_GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "serve.md"
+HTTP_EXAMPLE = re.compile(r"^## Use it over HTTP$.*?^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 STATED = ("--nm-per-px", 4.6, "--reason", "simulated")
 
 
@@ -35,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Server"]:
     served_model = ServedModel(model, lambda tasks: map(scorer, tasks))
     runner = ReadRunner(settings, app.state.service.jobs, lambda *_: served_model, conclude_read, "tests")
     with served(app) as url:
-        running = Server(url, runner)
+        running = Server(url, settings.data_dir, runner)
         running.start()
         yield running
         running.stop()
@@ -43,10 +49,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Server"]:
 
 
 class Server:
-    """The server's address, and its runner, which can be paused."""
+    """The server's address and data folder, and its runner, which can be paused."""
 
-    def __init__(self, url: str, runner: ReadRunner) -> None:
-        self.url = url
+    def __init__(self, url: str, data_dir: Path, runner: ReadRunner) -> None:
+        self.url, self.data_dir = url, data_dir
         self._runner = runner
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -102,6 +108,20 @@ def test_a_case_is_submitted_followed_asked_for_and_fetched(
     assert ultraread("verify", tmp_path / "out").status == 0
     again = ultraread("fetch", read["id"], "--out", tmp_path / "out", "--url", server.url)
     assert (again.status, again.err[:20]) == (3, "error[output_exists]")
+
+
+def test_the_lines_of_the_serving_guide_work_as_they_stand(server: Server, tmp_path: Path) -> None:
+    write_tiff(tmp_path / "field.tif", simulated_tissue(256, 192, seed=2))
+    data_dir = tmp_path / ".local" / "share" / "ultraread"
+    data_dir.parent.mkdir(parents=True)
+    data_dir.symlink_to(server.data_dir)
+    lines = HTTP_EXAMPLE.search(SERVING_GUIDE.read_text())
+    assert lines is not None
+    script = lines.group(1).replace("http://127.0.0.1:8000", server.url)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, env=environment, check=True)
+    with ZipFile(tmp_path / "results.zip") as results:
+        assert any(name.endswith("/findings.json") for name in results.namelist())
 
 
 def test_a_read_that_would_be_too_late_is_refused(server: Server, field: Path) -> None:
