@@ -1,8 +1,10 @@
 """Which files together are one slide: one file, an EMI with its SER files, or the files of a folder."""
 
+import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -20,12 +22,14 @@ NO_IMAGES = {".csv", ".db", ".htm", ".html", ".ini", ".json", ".md", ".txt", ".x
 class FileAddress:
     """One file: its name inside the slide, which may identify a patient, and where it lies.
 
-    With `blocks`, what is fetched of it is held against them before anybody decodes it.
+    With `blocks`, what is fetched of it is held against them before anybody decodes it. `written_ns` is when
+    a file of this machine was last written to (ns since 1970), where somebody looked: see `as_written`.
     """
 
     name: str
     location: str
     blocks: BlockDigests | None = field(default=None, repr=False)
+    written_ns: int | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,22 @@ class SlideAddress:
     @property
     def stem(self) -> str:
         return PurePosixPath(self.name).stem
+
+
+def as_written(address: SlideAddress) -> SlideAddress:
+    """The address with the time at which each file of this machine was last written to.
+
+    Digests tell what files are now. What changed and was put back, by hand or from a second copy, has another
+    time; files without one lie in an object store, or are gone.
+    """
+    files = (replace(file, written_ns=_written_ns(file.location)) for file in address.files)
+    return replace(address, files=tuple(files))
+
+
+def _written_ns(location: str) -> int | None:
+    with suppress(OSError):
+        return None if is_remote(location) else os.stat(location).st_mtime_ns
+    return None
 
 
 class SlidePlace(Protocol):

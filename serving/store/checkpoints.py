@@ -48,5 +48,5 @@ def digests_of(session: Session, read_id: str) -> Mapping[str, RangeDigests]:
 
 
 def forget_ranges(session: Session, read_id: str) -> None:
-    """The read has ended: nobody goes on from them."""
+    """Nobody goes on from them: the read has ended, or its files were written to."""
     session.execute(delete(ReadRangeRow).where(ReadRangeRow.read_id == read_id))

@@ -19,6 +19,7 @@ from ultraread.errors import (
     ReadDeadlinePassed,
     UltraReadError,
 )
+from ultraread.serving.binding import Binding, differ_in_time_only
 from ultraread.serving.metrics import READS_ENDED
 from ultraread.serving.store import checkpoints, outbox, shadows
 from ultraread.serving.store.audit import AuditLog
@@ -148,16 +149,19 @@ class Jobs:
                 _end_with_error(session, row, who, self._why_hopeless(row))
             return [row.id for row in rows]
 
-    def bind(self, claim: ClaimedRead, binding: Json) -> None:
-        """Note what checkpoints are made from: digests of slides and model, parameters of the plan.
+    def bind(self, claim: ClaimedRead, binding: Binding) -> None:
+        """Note what checkpoints of each slide are made from: digests of slide and model, parameters of the plan.
 
-        Raises InputChanged where an earlier attempt worked on something else; never mix the two.
+        Raises InputChanged where an earlier attempt worked on something else; never mix the two. Where files
+        were only written to since, as when a second copy mended them, what was scored before is forgotten.
         """
         with self.store.writing(alone=False) as session:
             row = self._fenced(session, claim)
-            if row.binding not in (None, binding):
-                raise InputChanged("slide, model or plan is not what the read began with")
-            row.binding = binding
+            if row.binding is not None and row.binding != binding:
+                if not differ_in_time_only(row.binding, binding):
+                    raise InputChanged("slide, model or plan is not what the read began with")
+                checkpoints.forget_ranges(session, row.id)
+            row.binding = dict(binding)
 
     def beat(self, claim: ClaimedRead, progress: Progress | None = None) -> bool:
         """Prolong the lease and note progress. True where a person asked to cancel.

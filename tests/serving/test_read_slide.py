@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from addresses import file_of
-from simulated import simulated_tissue, write_tiff
+from simulated import flip_bit, simulated_tissue, write_tiff
 from tiny_model import STEEPNESS, STRIDE_PX, tiny_model
 
 from ultraread.datasets.geometry import BoxPx
 from ultraread.datasets.open_slide import open_slide
 from ultraread.datasets.slide_address import FileAddress, SlideAddress, address_of
+from ultraread.datasets.slide_digest import digest_slide
 from ultraread.errors import BitDepthMismatch, InputChanged, SlideNotFound
 from ultraread.models.card import ImageMeanStd
 from ultraread.models.classifier import OnnxClassifier
@@ -154,6 +155,19 @@ def test_a_file_that_changes_while_it_is_read_gives_no_result(prepared: Prepared
     write_tiff(file_of(prepared), simulated_tissue(300, 200, seed=2), 4.6)
     with pytest.raises(InputChanged, match="changed while it was read"):
         confirm_digest(prepared)
+
+
+def test_a_file_that_changes_and_is_put_back_while_it_is_read_gives_no_result(
+    prepared: PreparedSlide, model: ModelFolder
+) -> None:
+    flip_bit(file_of(prepared), -100)
+    flip_bit(file_of(prepared), -100)
+    assert digest_slide(prepared.address).sha256 == prepared.digest.sha256
+    with pytest.raises(InputChanged, match="changed while it was read"):
+        confirm_digest(prepared)
+    again = prepare_slide(prepared.address, model, SMALL_RANGES)
+    confirm_digest(again)
+    assert binding(again) != binding(prepared), "what was scored meanwhile is not used again"
 
 
 def test_each_tile_gets_the_scores_of_its_own_pixels(tmp_path: Path, model: ModelFolder) -> None:

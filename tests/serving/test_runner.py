@@ -75,6 +75,25 @@ def test_a_slide_that_changed_after_filing_gives_no_result(house: House, tmp_pat
     assert (read.state, read.error_code) == ("failed", "read_input_changed")
 
 
+def test_a_damaged_slide_that_was_put_back_is_opened_anew(house: House, tmp_path: Path) -> None:
+    """A scorer keeps the slide of its last range open: here the damaged file, which has no name any more."""
+    path = write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256))
+    slide, other = house.file(path), house.file(path)
+    (kept,) = (house.settings.slides_dir / slide).iterdir()
+    whole = path.read_bytes()
+    kept.write_bytes(whole[:20_000] + bytes(4_000) + whole[24_000:])
+    damaged = house.request(slide)
+    house.runner().run_next()
+    path.replace(kept)
+    reads = {slide: house.request(slide), other: house.request(other)}
+    for _ in reads:
+        house.runner().run_next()
+    assert house.read(damaged).error_code == "read_input_changed"
+    folders = [house.settings.result_dir(read_id, epoch=1) / name for name, read_id in reads.items()]
+    first, second = ((folder / "tiles.csv").read_text() for folder in folders)
+    assert first == second
+
+
 def test_a_slide_of_several_files_is_read_and_watched_over_all_of_them(house: House, tmp_path: Path) -> None:
     beside = write_tiff(tmp_path / "beside.tif", simulated_tissue(256, 256, seed=1))
     slide = house.file(write_tiff(tmp_path / "field.tif", simulated_tissue(256, 256)), beside)

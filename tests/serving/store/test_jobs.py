@@ -90,7 +90,7 @@ def test_a_read_ends_once(jobs: Jobs) -> None:
     "write",
     [
         lambda jobs, claim: jobs.beat(claim, Progress(10, 10, 1)),
-        lambda jobs, claim: jobs.bind(claim, {"plan": "another"}),
+        lambda jobs, claim: jobs.bind(claim, {"one": {"plan": "another"}}),
         lambda jobs, claim: jobs.finish(claim, ReadState.SUCCEEDED, RESULT),
         lambda jobs, claim: jobs.fail(claim, SlideTruncated("cut")),
         lambda jobs, claim: jobs.checkpointed(claim, "slide", 0, 0, A_DIGEST, 4, Progress(10, 10, 1)),
@@ -207,12 +207,27 @@ def test_a_failed_read_tells_code_and_remedy(jobs: Jobs) -> None:
 
 def test_checkpoints_of_another_plan_are_never_mixed_in(jobs: Jobs) -> None:
     read_id = enqueued(jobs)
-    jobs.bind(claimed(jobs), {"slide": "a", "tile_px": 256})
+    jobs.bind(claimed(jobs), {"one": {"slide": "a", "tile_px": 256}})
     end_lease(jobs.store, read_id)
     resumed = claimed(jobs)
-    jobs.bind(resumed, {"tile_px": 256, "slide": "a"})
+    jobs.bind(resumed, {"one": {"tile_px": 256, "slide": "a"}})
     with pytest.raises(InputChanged):
-        jobs.bind(resumed, {"slide": "b", "tile_px": 256})
+        jobs.bind(resumed, {"one": {"slide": "b", "tile_px": 256}})
+
+
+def test_checkpoints_of_files_that_were_written_to_since_are_forgotten(jobs: Jobs) -> None:
+    read_id = enqueued(jobs)
+    first = claimed(jobs)
+    jobs.bind(first, {"one": {"slide": "a", "written": "then"}})
+    jobs.checkpointed(first, "one", 0, 0, A_DIGEST, 4, Progress(8, 4, 1))
+    end_lease(jobs.store, read_id)
+    resumed = claimed(jobs)
+    jobs.bind(resumed, {"one": {"slide": "a", "written": "then"}})
+    assert jobs.checkpoints_of(resumed) == {"one": {(0, 0): A_DIGEST}}
+    jobs.bind(resumed, {"one": {"slide": "a", "written": "now"}})
+    assert jobs.checkpoints_of(resumed) == {}
+    with pytest.raises(InputChanged):
+        jobs.bind(resumed, {"one": {"slide": "b", "written": "now"}})
 
 
 def test_the_same_id_is_enqueued_once(jobs: Jobs) -> None:
