@@ -23,6 +23,7 @@ from ultraread.errors import (
     error_of_code,
 )
 from ultraread.serving.access.own_token import token_for
+from ultraread.serving.out_folder import refuse_unwritable
 from ultraread.serving.send_file import send_file
 from ultraread.serving.storage.durable import full_storage_coded
 from ultraread.serving.unpacking import limited, unpack
@@ -202,9 +203,10 @@ class Client:
     def fetch(self, read_id: str, out: Path) -> list[Path]:
         """Put the read's result folders into `out`; return them.
 
-        Raises OutputExists, ArchiveUnsafeMember, ArchiveBomb, IntegrityFailed, StorageFull; nothing is left
-        in `out` then.
+        Raises OutputExists, Unavailable, ArchiveUnsafeMember, ArchiveBomb, IntegrityFailed, StorageFull;
+        nothing is left in `out` then.
         """
+        refuse_unwritable(out)
         with tempfile.TemporaryFile() as archive:
             self._download(f"/v1/reads/{read_id}/bundle.zip", archive)
             return _unpacked(archive, out)

@@ -1,7 +1,6 @@
 """Read slides in this process, one folder a slide; what is interrupted goes on with `resume`."""
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -22,10 +21,10 @@ from ultraread.errors import (
     StorageFull,
     TooManyFailedTiles,
     UltraReadError,
-    Unavailable,
 )
 from ultraread.models.registry import ModelFolder
 from ultraread.serving.findings import CaseFindings, canonical_bytes
+from ultraread.serving.out_folder import refuse_unwritable
 from ultraread.serving.provenance import Stopwatch
 from ultraread.serving.read_slide import (
     PreparedSlide,
@@ -89,9 +88,10 @@ class LocalReader:
     def read(self, slides: Sequence[SlidePlace]) -> Iterator[SlideOutcome]:
         """Yield each slide's outcome as it ends: one bad slide never ends a batch.
 
-        Raises Unavailable where `out` cannot be written to. It is made when something is written into it.
+        Raises Unavailable and StorageFull where `out` cannot be written to. It is made when something is
+        written into it.
         """
-        _refuse_unwritable(self.out)
+        refuse_unwritable(self.out)
         was_there = self.out.exists()
         tiles: dict[str, int] = {}
         for slide, named in zip(slides, name_slides(slides, self.identity, self.open_one), strict=True):
@@ -231,15 +231,6 @@ def _found_again(prepared: PreparedSlide, store: RangeStore, final: Path, worksp
         clear(workspace)
         raise InputChanged(f"{final} is of another slide, model or settings", "Choose another --out.")
     return concluded
-
-
-def _refuse_unwritable(folder: Path) -> None:
-    """Raise Unavailable unless results can be written there; nothing is made by asking."""
-    there = next(place for place in (folder, *folder.absolute().parents) if os.path.exists(place))
-    if there == folder and not os.access(folder, os.W_OK):
-        raise Unavailable(f"{folder} cannot be written to", "Choose another --out.")
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise Unavailable(f"{folder} cannot be made", "Choose another --out.")
 
 
 def _drop_if_empty(folder: Path) -> None:

@@ -11,6 +11,10 @@ from simulated import simulated_tissue, write_tiff
 from tiny_model import write_tiny_model
 
 from ultraread.datasets.calibration import COLUMNS
+from ultraread.errors import DataDirInUse
+from ultraread.serving.alone import alone
+from ultraread.serving.draining import draining_of
+from ultraread.serving.settings import Settings
 
 NM_PER_PX = 4.6
 
@@ -71,9 +75,12 @@ def test_results_that_cannot_be_written_end_the_batch_before_a_slide_is_opened(
 ) -> None:
     slide = write_tiff(tmp_path / "field.tif", simulated_tissue(128, 128), NM_PER_PX)
     file = Path(shutil.copy(slide, tmp_path / "a-file"))
-    for out in (file, file / "below"):
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for out in (file, file / "below", Path("/proc/x"), tmp_path / "dangling", tmp_path / ("x" * 300)):
         ended = ultraread("read", slide, "--out", out, "--model", model)
-        assert (ended.status, "cannot be made. Choose another --out." in ended.err) == (6, True)
+        told = f"error[service_unavailable]: --out {out} cannot be written to ("
+        assert (ended.status, ended.err[: len(told)]) == (6, told)
+        assert ended.err.endswith("). Choose another --out.\n")
 
 
 def test_a_taken_port_is_told_before_anything_is_made(tmp_path: Path) -> None:
@@ -84,6 +91,17 @@ def test_a_taken_port_is_told_before_anything_is_made(tmp_path: Path) -> None:
         ended = ultraread("serve", "--port", port, "--data-dir", tmp_path / "data")
     assert (ended.status, f"port {port} is taken" in ended.err) == (6, True)
     assert not (tmp_path / "data").exists()
+
+
+def test_a_second_service_in_a_data_folder_is_refused_before_it_touches_anything(tmp_path: Path) -> None:
+    in_use = DataDirInUse("by this test")
+    with alone(tmp_path / "service.lock", in_use):
+        with pytest.raises(DataDirInUse, match="by this test"), alone(tmp_path / "service.lock", in_use):
+            pass
+        ended = ultraread("serve", "--port", 0, "--data-dir", tmp_path)
+    assert (ended.status, "error[data_dir_in_use]" in ended.err) == (6, True)
+    assert not (tmp_path / "ultraread.db").exists()
+    assert not draining_of(Settings(data_dir=tmp_path)).is_on
 
 
 def test_a_settings_file_that_is_not_there_is_told_as_that(tmp_path: Path) -> None:

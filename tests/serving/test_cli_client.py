@@ -108,6 +108,10 @@ def test_a_case_is_submitted_followed_asked_for_and_fetched(
     assert ultraread("verify", tmp_path / "out").status == 0
     again = ultraread("fetch", read["id"], "--out", tmp_path / "out", "--url", server.url)
     assert (again.status, again.err[:20]) == (3, "error[output_exists]")
+    for out in (field, Path("/proc/x")):
+        refused = ultraread("fetch", read["id"], "--out", out, "--url", server.url)
+        told = f"error[service_unavailable]: --out {out} cannot be written to ("
+        assert (refused.status, refused.err[: len(told)]) == (6, told)
 
 
 def test_the_lines_of_the_serving_guide_work_as_they_stand(server: Server, tmp_path: Path) -> None:
