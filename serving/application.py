@@ -276,7 +276,10 @@ class ReplicaScorer:
 
 
 class _Work:
-    """Steps of a deployment, each called again and again in a thread of its own until the service drains."""
+    """Steps of a deployment, each called again and again in a thread of its own.
+
+    While the service drains, `stop` is set and no step begins; what was cut short ends with the next start.
+    """
 
     def __init__(
         self,
@@ -288,7 +291,9 @@ class _Work:
         self.stop = stop or threading.Event()
         self._grace_s, self._draining = settings.grace_s, draining_of(settings)
         self._presence, self._threads = presence.begin(), list[threading.Thread]()
-        threading.Thread(target=self._look, name="draining", daemon=True).start()
+        self._over = threading.Event()
+        self._looking = threading.Thread(target=self._look, name="draining", daemon=True)
+        self._looking.start()
         self.also(steps, settings.poll_s)
 
     def also(self, steps: Iterable[Callable[[], bool]], wait_s: float) -> None:
@@ -300,6 +305,8 @@ class _Work:
 
     def end(self) -> None:
         """Begin no step any more, and wait for those that run, up to the service's grace."""
+        self._over.set()
+        self._looking.join()
         self.stop.set()
         until = time.monotonic() + self._grace_s
         for thread in self._threads:
@@ -307,20 +314,21 @@ class _Work:
         self._presence.leave()
 
     def _look(self) -> None:
-        while not self.stop.wait(LOOK_S):
-            if self._draining.is_on:
-                self.stop.set()
+        while not self._over.wait(LOOK_S):
+            (self.stop.set if self._draining.is_on else self.stop.clear)()
 
     def _repeat(self, step: Callable[[], bool], wait_s: float) -> None:
-        while not self.stop.is_set():
-            try:
-                busy = step()
-            except Exception:  # an outage of store or MLflow: look again later
-                log.exception("will try again")
-                self.stop.wait(WAIT_AFTER_OUTAGE_S)
-                continue
-            if not busy:
-                self.stop.wait(wait_s)
+        while not self._over.is_set():
+            self._over.wait(LOOK_S if self.stop.is_set() else _once(step, wait_s))
+
+
+def _once(step: Callable[[], bool], wait_s: float) -> float:
+    """Call it; return the seconds until the next call."""
+    try:
+        return 0.0 if step() else wait_s
+    except Exception:  # an outage of store or MLflow: look again later
+        log.exception("will try again")
+        return WAIT_AFTER_OUTAGE_S
 
 
 def build(settings: Settings) -> serve.Application:

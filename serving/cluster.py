@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from ultraread.errors import ConfigIncomplete, RequestInvalid, Unavailable
 from ultraread.serving.embedded import (
     APPLICATION,
+    alone_in_data_dir,
     deploy,
     drain,
     environment_of_workers,
@@ -16,7 +17,7 @@ from ultraread.serving.embedded import (
 )
 from ultraread.serving.insecure import refuse_insecure
 from ultraread.serving.ray_ports import refuse_open_cluster, refuse_without_token
-from ultraread.serving.settings import Settings, prepare_folders
+from ultraread.serving.settings import Settings
 from ultraread.serving.shared_folder import refuse_unless_shared
 
 log = logging.getLogger(__name__)
@@ -48,15 +49,14 @@ def refuse_incomplete(settings: Settings) -> None:
 def deploy_on_cluster(settings: Settings) -> str:
     """Deploy, or renew what is deployed, and leave it running; return where every node answers.
 
-    Raises ConfigIncomplete, ConfigInsecure, DataDirNotShared, ModelRefused, Unavailable.
+    Raises ConfigIncomplete, ConfigInsecure, DataDirInUse, DataDirNotShared, ModelRefused, Unavailable.
     """
     refuse_incomplete(settings)
     require_service()
     refuse_insecure(settings)
     refuse_without_token()
     refuse_open_cluster(settings.ray_address or "")
-    prepare_folders(settings)
-    with _connected(settings):
+    with alone_in_data_dir(settings), _connected(settings):
         nodes = refuse_unless_shared(settings)
         log.info("%d nodes share the data folder", nodes)
         http = {"host": settings.host, "port": settings.port}

@@ -7,13 +7,14 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from ultraread.errors import ExtraMissing, IntegrityFailed, ModelRefused, Unavailable
+from ultraread.errors import DataDirInUse, ExtraMissing, IntegrityFailed, ModelRefused, Unavailable
 from ultraread.models.registry import ModelFolder
+from ultraread.serving.alone import alone
 from ultraread.serving.draining import draining_of
 from ultraread.serving.insecure import refuse_insecure
 from ultraread.serving.machine import check_memory, live_versions, machine_cpus, share_of_replica
@@ -31,6 +32,8 @@ SERVICE = ("ray", "fastapi", "sqlalchemy", "alembic", "mlflow")
 RAY_TRIES = 3
 RAY_IS_SLOW = "timed out during startup"
 ASK_AGAIN_S = 5
+LOCK = "service.lock"
+"""In the data folder: held while a service works there."""
 OBJECT_STORE_BYTES = 200 * 2**20
 """Scores of a few ranges travel through it; pixels never do."""
 
@@ -39,7 +42,8 @@ OBJECT_STORE_BYTES = 200 * 2**20
 def running(settings: Settings) -> Iterator[str]:
     """Start Ray and the application, yield its URL, stop both.
 
-    Raises ConfigInsecure, MachineTooSmall, ModelRefused, ExtraMissing or Unavailable before anything starts.
+    Raises ConfigInsecure, MachineTooSmall, DataDirInUse, ModelRefused, ExtraMissing or Unavailable before
+    anything starts.
     """
     require_service()
     refuse_without_token()
@@ -49,6 +53,18 @@ def running(settings: Settings) -> Iterator[str]:
     check_memory(settings)
     port = settings.port or _free_port(settings.host)
     _refuse_taken_port(settings.host, port)
+    with alone_in_data_dir(settings), _running_alone(settings, port) as url:
+        yield url
+
+
+def alone_in_data_dir(settings: Settings) -> AbstractContextManager[None]:
+    """Two services would stop each other. Raises DataDirInUse."""
+    prepare_folders(settings)
+    return alone(settings.data_dir / LOCK, DataDirInUse("another service works in this data folder"))
+
+
+@contextmanager
+def _running_alone(settings: Settings, port: int) -> Iterator[str]:
     models = prove_models(settings)
     prepare_environment()
     keep_token_private()
@@ -212,7 +228,6 @@ def prove_models(settings: Settings) -> list[ModelFolder]:
     from ultraread.serving.model_registry import open_registry, serve_models
     from ultraread.serving.store.engine import open_store
 
-    prepare_folders(settings)
     signer_of(settings)
     store = open_store(settings.database_address)
     try:
@@ -263,4 +278,5 @@ def _refuse_taken_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as failure:
-            raise Unavailable(f"port {port} is taken", "Choose another with --port.") from failure
+            remedy = "Use the service that listens there, or choose another with --port."
+            raise Unavailable(f"port {port} is taken", remedy) from failure

@@ -1,6 +1,5 @@
 """What a watch has done so far, in the folder itself: who starts after a crash does nothing twice."""
 
-import fcntl
 import json
 import os
 import secrets
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ultraread.errors import Unavailable
+from ultraread.serving.alone import alone
 from ultraread.serving.ingest.regular import FileMoved, Stamp, open_folder, stamp_of
 from ultraread.serving.ingest.watched import DONE, STATE, Unit
 from ultraread.serving.storage.durable import fsync
@@ -28,13 +28,10 @@ class Journal:
     def held(self) -> Iterator[None]:
         """Make the folder of state, and hold it alone. Raises Unavailable where another watch does."""
         self._state.mkdir(mode=0o700, exist_ok=True)
-        with (self._state / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Unavailable(
-                    "another `ultraread watch` watches this folder", "Stop that one, or leave it to it."
-                ) from None
+        another = Unavailable(
+            "another `ultraread watch` watches this folder", "Stop that one, or leave it to it."
+        )
+        with alone(self._state / "lock", another):
             yield
 
     def of(self, key: str) -> Json:

@@ -150,7 +150,7 @@ class Jobs:
             return [row.id for row in rows]
 
     def bind(self, claim: ClaimedRead, binding: Binding) -> None:
-        """Note what checkpoints of each slide are made from: digests of slide and model, parameters of the plan.
+        """Note what checkpoints of each slide are made from: digests of slide and model, and the plan.
 
         Raises InputChanged where an earlier attempt worked on something else; never mix the two. Where files
         were only written to since, as when a second copy mended them, what was scored before is forgotten.

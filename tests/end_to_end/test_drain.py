@@ -21,9 +21,14 @@ from serving_api import bearer
 from simulated import simulated_tissue, write_tiff
 from tiny_model import write_tiny_model
 
+from ultraread.serving.draining import draining_of
+from ultraread.serving.settings import Settings
+
 RANGE_TILES = 8
 SIDE_PX = 2048
 LEASE_S = 60
+SEEN_S = 1.0
+"""In which a drain is seen by every process."""
 GRACE_S = 20
 COUNTED = 'ultraread_reads_ended_total{code="",state="succeeded"}'
 PART_BYTES, PIECE_BYTES, PAUSE_S = 40_000, 10_000, 0.2
@@ -102,6 +107,8 @@ def test_a_stop_hands_the_read_back_and_the_next_start_goes_on_at_once(config: P
         _wait(lambda: http.get(f"/v1/reads/{read_id}").json()["state"] == "succeeded")
         resumed_s = time.monotonic() - began
         _wait(lambda: COUNTED in http.get("/metrics").text)
+        _refused_beside(config)
+        _go_on_after_a_drain_that_was_cut_short(service, http, slide)
     assert resumed_s < LEASE_S / 2, "the lease was not waited for"
     assert before >= 2
     print(f"{upload.taken} bytes were taken, then {upload.refused}")
@@ -140,6 +147,24 @@ class Upload:
             "Content-Length": str(len(part)),
         }
         return http.put(f"/v1/uploads/{self.id}", content=_slowly(part, pause_s), headers=headers)
+
+
+def _refused_beside(config: Path) -> None:
+    """A second service that stopped would stop the first."""
+    words = (ULTRAREAD, "serve", "--config", config, "--port", "0")
+    second = subprocess.run(words, capture_output=True, text=True, timeout=START_S, check=False)
+    assert (second.returncode, "error[data_dir_in_use]" in second.stderr) == (6, True)
+
+
+def _go_on_after_a_drain_that_was_cut_short(service: Running, http: httpx.Client, slide: Path) -> None:
+    draining = draining_of(Settings(data_dir=service.data_dir))
+    draining.begin()
+    _wait(lambda: http.get("/readyz").json()["status"] == "draining")
+    read_id = _requested(http, slide)
+    time.sleep(SEEN_S)
+    assert http.get(f"/v1/reads/{read_id}").json()["state"] == "queued"
+    draining.end()
+    _wait(lambda: http.get(f"/v1/reads/{read_id}").json()["state"] == "succeeded")
 
 
 def _slowly(part: bytes, pause_s: float) -> Iterator[bytes]:

@@ -119,6 +119,13 @@ class DataDirNotShared(Unavailable):
     remedy = "Mount one shared file system at data_dir on every node, for the user that Ray runs as."
 
 
+class DataDirInUse(Unavailable):
+    """Another service works in this data_dir."""
+
+    code = "data_dir_in_use"
+    remedy = "Stop that one, or choose another folder with --data-dir."
+
+
 class SchemaTooNew(Unavailable):
     """The database was migrated to tables that this version cannot work with."""
 
