@@ -10,6 +10,7 @@ import typer
 
 from ultraread.errors import RequestInvalid
 from ultraread.serving import cli_options as options
+from ultraread.serving.cli_storage import WHO, Config, DataDir, opened
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -17,12 +18,8 @@ if TYPE_CHECKING:
     from ultraread.serving.access.principal import Role, Scope
     from ultraread.serving.store.access_tables import TokenRow, UserRow
 
-WHO = "local"
-"""Whoever may write to the data folder."""
 MAIN = "main"
 
-Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")]
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Data folder that is meant.")]
 Site = Annotated[str, typer.Option("--site", help="The site that is meant.")]
 Roles = Annotated[
     list[str],
@@ -37,7 +34,9 @@ sites = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Sites: wh
 
 @tokens.command("create")
 def create_token(
-    name: Annotated[str, typer.Argument(help="What it is for; stands in the audit trail as token:NAME.")],
+    name: Annotated[
+        str, typer.Argument(help="What it is for; stands in the audit trail as token:NAME:PREFIX.")
+    ],
     role: Roles,
     site: Site = MAIN,
     user: Annotated[
@@ -47,7 +46,7 @@ def create_token(
         list[str] | None, typer.Option("--scope", help="read, write or metrics; without one, all.")
     ] = None,
     days: Annotated[
-        float | None, typer.Option("--days", min=0, help="For how long; without it, until it is revoked.")
+        float | None, typer.Option("--days", help="For how long; without it, until it is revoked.")
     ] = None,
     config: Config = None,
     data_dir: DataDir = None,
@@ -211,18 +210,11 @@ def list_sites(config: Config = None, data_dir: DataDir = None, as_json: options
 
 @contextmanager
 def _changing(config: Path | None, data_dir: Path | None, site: str | None) -> "Iterator[Session]":
-    """One transaction in the store of the settings; without a site, of all."""
-    from ultraread.serving.settings import load_settings, prepare_folders
-    from ultraread.serving.store.engine import open_store
-
-    settings = load_settings(config, data_dir=data_dir)
-    prepare_folders(settings)
-    store = open_store(settings.database_address)
-    try:
-        with (store if site is None else store.of_site(site)).writing() as session:
+    """One transaction in the store of the settings; without a site, of all. Raises NotFound."""
+    with opened(config, data_dir) as house:
+        store = house.store if site is None else house.store.of_site(site)
+        with store.writing() as session:
             yield session
-    finally:
-        store.close()
 
 
 def _roles(names: Sequence[str]) -> "list[Role]":

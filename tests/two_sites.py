@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 from fastapi import FastAPI
 from serving_api import bearer, served
+from sqlalchemy import select
 
 from ultraread.serving.access.people import add_site
 from ultraread.serving.access.principal import Role, Scope
@@ -16,6 +17,7 @@ from ultraread.serving.access.routes import Operation
 from ultraread.serving.access.tokens import NewToken, issue, revoke
 from ultraread.serving.api.app import create_api
 from ultraread.serving.settings import Settings
+from ultraread.serving.store.clock import utc_now
 from ultraread.serving.store.engine import Store
 
 SITES = ("main", "north")
@@ -57,9 +59,11 @@ class TwoSites:
             return issue(session, NewToken(f"t{number}", frozenset(roles), scopes), "test").token
 
     def over(self, site: str) -> str:
-        """One that was over when it was made."""
+        """One that was over as soon as it was made."""
         with self.store.of_site(site).writing() as session:
-            return issue(session, NewToken("over", frozenset(Role), days=-1), "test").token
+            made = issue(session, NewToken("over", frozenset(Role)), "test")
+            made.row.expires = session.scalar(select(utc_now()))
+            return made.token
 
     def revoked(self, site: str) -> str:
         """One that was good once."""

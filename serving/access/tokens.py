@@ -1,6 +1,6 @@
 """Tokens: made, listed, revoked, and who stands behind one."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import select, update
@@ -18,6 +18,7 @@ from ultraread.serving.store.records import find
 from ultraread.serving.store.scope import site_of
 
 DAY_S = 86_400.0
+MOST_DAYS = 3650
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,9 @@ def issue(session: Session, wanted: NewToken, who: str, token_id: str | None = N
     refuse_name(NAME, wanted.name, "token")
     if session.get(SiteRow, site_of(session)) is None:
         raise RequestInvalid(f"there is no site {site_of(session)}", "See `ultraread sites ls`.")
+    _refuse_days(wanted.days)
     user = None if wanted.user is None else user_named(session, wanted.user)
+    _refuse_more_than(user, wanted.roles)
     made = new_secret()
     row = TokenRow(
         id=token_id or new_id(),
@@ -92,7 +95,7 @@ def principal_of(session: Session, token_id: str) -> Principal | None:
     if row is None or row.revoked is not None or _is_over(session, row.expires):
         return None
     of_token = Principal(
-        who=f"token:{row.name}",
+        who=f"token:{row.name}:{row.prefix}",
         site=row.site,
         roles=frozenset(map(Role, row.roles)),
         scopes=frozenset(map(Scope, row.scopes)),
@@ -120,6 +123,21 @@ def note_use(session: Session, token_id: str, unless_within_s: float) -> None:
     session.execute(
         update(TokenRow).where(TokenRow.id == token_id, used_long_ago).values(last_used=utc_now())
     )
+
+
+def _refuse_days(days: float | None) -> None:
+    if days is not None and not 0 < days <= MOST_DAYS:
+        told = f"a token of {days:g} days is over at once, or is never looked at again"
+        raise RequestInvalid(told, f"State more than 0 and at most {MOST_DAYS} days, or none.")
+
+
+def _refuse_more_than(user: UserRow | None, roles: Collection[Role]) -> None:
+    """A role that the user does not have would begin to count unseen when they get it."""
+    if user is not None and (more := sorted({*roles} - {*map(Role, user.roles)})):
+        raise RequestInvalid(
+            f"user {user.name} has no role {', '.join(more)}",
+            "Leave it out, or give it to the user first: `ultraread users set-roles`.",
+        )
 
 
 def _is_over(session: Session, expires: str | None) -> bool:

@@ -19,8 +19,6 @@ from ultraread.serving.store.access_tables import TokenRow, UserRow
 from ultraread.serving.store.idempotency import Answer
 from ultraread.serving.store.records import find, page
 
-MOST_DAYS = 3650
-
 Name = Annotated[str, Field(pattern=f"^{people.NAME}$")]
 IN_ORDER = PlainSerializer(sorted, list[str])
 """The order of a set differs from process to process: a repeated request would look like another one."""
@@ -29,13 +27,13 @@ Scopes = Annotated[frozenset[Scope], Field(min_length=1), IN_ORDER]
 
 
 class NewToken(Body):
-    """What a token is for; with `user`, never more than that user's roles at the time of use."""
+    """What a token is for; with `user`, of their roles alone, and never more than those when it is used."""
 
     name: Name
     roles: Roles
     scopes: Scopes = frozenset(Scope)
     user: Name | None = None
-    days: Annotated[float, Field(gt=0, le=MOST_DAYS)] | None = None
+    days: Annotated[float, Field(gt=0, le=tokens.MOST_DAYS)] | None = None
 
 
 class Token(Shown):
