@@ -10,13 +10,13 @@ from ultraread.datasets.open_slide import OpenSlide, open_slide
 from ultraread.datasets.slide_digest import FileDigest, SlideDigest
 from ultraread.errors import UltraReadError, Unavailable
 from ultraread.models.promotion import Alias
-from ultraread.models.registry import ModelFolder
 from ultraread.serving.discordance import Pair, discordance
-from ultraread.serving.findings import SlideFindings
+from ultraread.serving.findings import SlideFindings, digest_of
 from ultraread.serving.live_models import ServedModel
 from ultraread.serving.read_slide import (
     PreparedSlide,
     ReadRequest,
+    binding,
     confirm_digest,
     prepare_slide,
     score_slide,
@@ -107,7 +107,7 @@ class ShadowRunner:
         self, slide: SlideRow, read: ReadRow, served: ServedModel, request: ReadRequest
     ) -> SlideFindings:
         prepared = self._prepared(slide, served, request)
-        ranges = RangeStore(self._work(read.id) / _plan(served.model, request) / slide.id)
+        ranges = RangeStore(self._work(read.id) / _folder_of(prepared) / slide.id)
         score_slide(prepared, ranges, served.score_ranges, lambda _tiles: self._give_way())
         confirm_digest(prepared)
         return concluded_before(prepared, ranges).findings
@@ -146,9 +146,9 @@ class ShadowRunner:
         return self.settings.shadows_dir / read_id
 
 
-def _plan(model: ModelFolder, request: ReadRequest) -> str:
-    """The folder of checkpoints that may go together: never those of another version, twin or range size."""
-    return f"{model.card.version}-{model.onnx_sha256[:8]}-{request.range_tiles}"
+def _folder_of(prepared: PreparedSlide) -> str:
+    """The name of the folder of checkpoints that may go together."""
+    return digest_of(binding(prepared))[:16]
 
 
 def _told(
