@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-from authlib.integrations.base_client import OAuthError
-from authlib.integrations.httpx_client import OAuth2Client
+from authlib.oauth2.base import OAuth2Error
+from authlib.oauth2.client import OAuth2Client
 from joserfc.jwk import KeySet
 
 from ultraread.errors import AuthInvalid, Unavailable
@@ -45,41 +45,46 @@ class Provider:
     def address(self, login: NewLogin, redirect_uri: str, max_age_s: int) -> str:
         """Where the browser goes; whoever proved who they are longer ago than `max_age_s` does so again."""
         asked = {"max_age": str(max_age_s)} | ({"prompt": "login"} if max_age_s == 0 else {})
-        with self._client(redirect_uri) as client:
-            url, _ = client.create_authorization_url(
-                self._endpoint("authorization_endpoint"),
-                state=login.state,
-                code_verifier=login.verifier,
-                nonce=login.nonce,
-                **asked,
-            )
+        url, _ = self._client(None, redirect_uri).create_authorization_url(
+            self._endpoint("authorization_endpoint"),
+            state=login.state,
+            code_verifier=login.verifier,
+            nonce=login.nonce,
+            **asked,
+        )
         return str(url)
 
     def claims(self, login: NewLogin, answered: Answered, redirect_uri: str, max_age_s: int) -> Claims:
         """What the provider vouches for. Raises AuthInvalid, Unavailable."""
         self._refuse_other_issuer(answered.issuer)
-        with self._client(redirect_uri) as client:
-            token = self._fetched(client, login, answered.code)
+        with httpx.Client(timeout=TIMEOUT_S) as http:
+            token = self._fetched(self._client(http, redirect_uri), login, answered.code)
             claims = self._id_tokens.checked(str(token.get("id_token", "")), login, max_age_s)
-            return {**self._user_info(client, str(claims["sub"])), **claims}
+            http.headers["Authorization"] = f"Bearer {token.get('access_token')}"
+            return {**self._user_info(http, str(claims["sub"])), **claims}
 
-    def _client(self, redirect_uri: str) -> Any:  # noqa: ANN401  # its bases have no types
+    def _client(self, http: httpx.Client | None, redirect_uri: str) -> Any:  # noqa: ANN401  # it has no types
         return OAuth2Client(
+            http,
             client_id=self._client_id,
-            client_secret=self._secret,
-            token_endpoint_auth_method="client_secret_basic" if self._secret else "none",
             scope=self._scope,
             redirect_uri=redirect_uri,
             code_challenge_method="S256",
-            timeout=TIMEOUT_S,
         )
 
     def _fetched(self, client: Any, login: NewLogin, code: str) -> dict[str, Any]:  # noqa: ANN401
+        """With the client's secret, or with its id alone."""
+        proof = httpx.BasicAuth(self._client_id, self._secret) if self._secret else httpx.Auth()
+        public = {} if self._secret else {"client_id": self._client_id}
         try:
             token: dict[str, Any] = client.fetch_token(
-                self._endpoint("token_endpoint"), code=code, code_verifier=login.verifier
+                self._endpoint("token_endpoint"),
+                code=code,
+                code_verifier=login.verifier,
+                auth=proof,
+                **public,
             )
-        except OAuthError as refused:
+        except OAuth2Error as refused:
             raise AuthInvalid(REFUSED) from refused
         except (httpx.HTTPError, ValueError) as failure:
             raise _away() from failure
@@ -95,12 +100,12 @@ class Provider:
                 self._keys_at = time.monotonic()
             return self._keys
 
-    def _user_info(self, client: Any, subject: str) -> dict[str, Any]:  # noqa: ANN401
+    def _user_info(self, http: httpx.Client, subject: str) -> dict[str, Any]:
         """More about the same person, where the provider offers it. Raises AuthInvalid."""
         if "userinfo_endpoint" not in self._description():
             return {}
         try:
-            answer = client.get(self._endpoint("userinfo_endpoint")).raise_for_status()
+            answer = http.get(self._endpoint("userinfo_endpoint")).raise_for_status()
             info: dict[str, Any] = answer.json()
         except (httpx.HTTPError, ValueError) as failure:
             raise _away() from failure

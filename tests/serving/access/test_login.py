@@ -1,6 +1,8 @@
 """Logging in with a real provider: who gets in, with which roles, and what is refused."""
 
 import base64
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -197,6 +199,13 @@ def test_the_browser_goes_where_it_was_sent_and_nowhere_outside(
 def test_a_provider_that_is_away_is_told_as_such(tmp_path: Path) -> None:
     with service(tmp_path, "http://127.0.0.1:9") as http:
         assert http.get("/login").json()["code"] == "service_unavailable"
+
+
+def test_nothing_that_is_deprecated_is_imported_where_the_service_is_installed_alone() -> None:
+    """Without httpx2, which comes with what trains models."""
+    start = "import sys; sys.modules['httpx2'] = None; import ultraread.serving.access.oidc"
+    told = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, check=True)
+    assert told.stderr == ""
 
 
 def test_without_a_provider_there_is_no_login(tmp_path: Path) -> None:
