@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TextIO
 
 import structlog
@@ -109,7 +110,15 @@ def wordless(error: BaseException | None, later: tuple[BaseException, ...] = ())
     before = wordless(error.__cause__ or error.__context__, (*later, error))
     told = f" [errno {error.errno}]" if isinstance(error, OSError) else ""
     told = f" [{error.code}]" if isinstance(error, UltraReadError) else told
-    return before + "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__name__}{told}\n"
+    return f"{before}{_steps(error.__traceback__)}{type(error).__name__}{told}\n"
+
+
+def _steps(trace: TracebackType | None) -> str:
+    """By module, since where the code lies is in no line either."""
+    return "".join(
+        f"  {frame.f_globals.get('__name__')}, line {line}, in {frame.f_code.co_name}\n"
+        for frame, line in traceback.walk_tb(trace)
+    )
 
 
 class SharedFile(WatchedFileHandler):

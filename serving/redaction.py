@@ -27,6 +27,8 @@ _NAMES = (
 """Paths, names of slide files, and names of people as DICOM writes them (DOE^JANE).
 
 Each takes time in proportion to the text: a library may log what somebody sent."""
+_TOKEN = re.compile(r"token:[\w.-]{1,64}:[0-9a-z]{8}", re.ASCII)
+"""What the trail calls a token: its name and its prefix, neither of which lets anybody in."""
 _KEPT = frozenset({"exception", "route", "time", "logger", "level", "deployment", "request_id", "read_id"})
 """Made by the service itself, from nothing that a caller chose."""
 
@@ -36,9 +38,13 @@ def without_secrets(_logger: Any, _name: str, fields: MutableMapping[str, Any]) 
     for name, value in fields.items():
         if SECRET_FIELDS.search(name):
             fields[name] = "[secret]"
-        elif isinstance(value, str) and name not in _KEPT:
+        elif isinstance(value, str) and name not in _KEPT and not _is_token(name, value):
             fields[name] = redacted(value)
     return fields
+
+
+def _is_token(name: str, value: str) -> bool:
+    return name == "who" and _TOKEN.fullmatch(value) is not None
 
 
 def redacted(text: str) -> str:

@@ -108,6 +108,11 @@ def test_no_secret_and_no_patient_gets_into_a_line(log: logging.Logger, plan: Lo
     assert _lines(plan)[0]["event"].startswith("it said ")
 
 
+def test_who_asked_with_a_token_is_told_by_its_name(log: logging.Logger, plan: LogPlan) -> None:
+    log.info("request", extra={"who": "token:scanner-2:0a1b2c3d", "route": "/v1/reads"})
+    assert _lines(plan)[0]["who"] == "token:scanner-2:0a1b2c3d"
+
+
 def test_exceptions_are_told_without_their_words(log: logging.Logger, plan: LogPlan) -> None:
     try:
         try:
@@ -119,7 +124,8 @@ def test_exceptions_are_told_without_their_words(log: logging.Logger, plan: LogP
     (line,) = _lines(plan)
     assert line["exception"].endswith("StorageFull [storage_full]")
     assert "ValueError" in line["exception"]
-    assert "test_logs.py" in line["exception"]
+    assert "test_logs, line " in line["exception"]
+    assert "/" not in line["exception"], "paths of the installation are paths, too"
     assert [canary for canary in CANARIES if canary in plan.file.read_text()] == []
 
 
