@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from ultraread.datasets.block_digests import BlockDigests
+from ultraread.datasets.file_stamp import Stamp, stamp_of
 from ultraread.datasets.stored_file import REMOTE, is_remote, remote_files
 from ultraread.errors import SlideNotFound, SlideTypeMismatch, StorageUnreachable
 
@@ -22,14 +23,14 @@ NO_IMAGES = {".csv", ".db", ".htm", ".html", ".ini", ".json", ".md", ".txt", ".x
 class FileAddress:
     """One file: its name inside the slide, which may identify a patient, and where it lies.
 
-    With `blocks`, what is fetched of it is held against them before anybody decodes it. `written_ns` is when
-    a file of this machine was last written to (ns since 1970), where somebody looked: see `as_written`.
+    With `blocks`, what is fetched of it is held against them before anybody decodes it. For `stamp`, see
+    `stamped`.
     """
 
     name: str
     location: str
     blocks: BlockDigests | None = field(default=None, repr=False)
-    written_ns: int | None = field(default=None, repr=False)
+    stamp: Stamp | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +45,19 @@ class SlideAddress:
         return PurePosixPath(self.name).stem
 
 
-def as_written(address: SlideAddress) -> SlideAddress:
-    """The address with the time at which each file of this machine was last written to.
+def stamped(address: SlideAddress) -> SlideAddress:
+    """The address with the stamp of each file of this machine.
 
     Digests tell what files are now. What changed and was put back, by hand or from a second copy, has another
-    time; files without one lie in an object store, or are gone.
+    stamp; files without one lie in an object store, or are gone.
     """
-    files = (replace(file, written_ns=_written_ns(file.location)) for file in address.files)
+    files = (replace(file, stamp=_stamp_at(file.location)) for file in address.files)
     return replace(address, files=tuple(files))
 
 
-def _written_ns(location: str) -> int | None:
+def _stamp_at(location: str) -> Stamp | None:
     with suppress(OSError):
-        return None if is_remote(location) else os.stat(location).st_mtime_ns
+        return None if is_remote(location) else stamp_of(os.stat(location))
     return None
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -26,7 +26,7 @@ from ultraread.datasets.quality.assess import ImageQuality
 from ultraread.datasets.quality.contrast import SAMPLE_TILES, contrast_of
 from ultraread.datasets.scale import StatedScale
 from ultraread.datasets.slide import Slide
-from ultraread.datasets.slide_address import SlideAddress, as_written
+from ultraread.datasets.slide_address import SlideAddress, stamped
 from ultraread.datasets.slide_digest import SlideDigest, digest_in_blocks, digest_slide
 from ultraread.datasets.stored_file import is_remote
 from ultraread.datasets.tile_plan import TilePlan
@@ -35,7 +35,7 @@ from ultraread.errors import InputChanged, NegativeImage, TooManyFailedTiles
 from ultraread.models.card import FullRange, ModelCard
 from ultraread.models.preprocess import Window, full_range_window, measure_window
 from ultraread.models.registry import ModelFolder
-from ultraread.serving.binding import WRITTEN
+from ultraread.serving.binding import STAMPS
 from ultraread.serving.score_tiles import (
     KeepRange,
     RangeSink,
@@ -116,7 +116,7 @@ def prepare_slide(
     at filing, or the policy under which it is looked for here. `looks` were made at filing, one an
     image; without them they are made here, and `start_looking` is told of it.
     """
-    address = as_written(address)
+    address = stamped(address)
     if filed is None and any(is_remote(file.location) for file in address.files):
         with open_one(address):
             pass  # what is no image is refused before all of it is fetched
@@ -138,10 +138,10 @@ def prepare_slide(
 
 def binding(prepared: PreparedSlide) -> dict[str, Any]:
     """What checkpoints are bound to; of a slide that was damaged and put back meanwhile, no range is kept."""
-    written = json.dumps([file.written_ns for file in prepared.address.files])
+    stamps = json.dumps([file.stamp and astuple(file.stamp) for file in prepared.address.files])
     return {
         "slide_sha256": prepared.digest.sha256,
-        WRITTEN: hashlib.sha256(written.encode()).hexdigest(),
+        STAMPS: hashlib.sha256(stamps.encode()).hexdigest(),
         "onnx_sha256": prepared.model.onnx_sha256,
         "card_sha256": prepared.model.card_sha256,
         "images": [{**asdict(image.plan), **asdict(image.window)} for image in prepared.images],
@@ -196,7 +196,7 @@ def tally_image(
 def confirm_digest(prepared: PreparedSlide) -> None:
     """Raise InputChanged if the slide is another, or was another meanwhile: nothing is published then."""
     is_another = digest_slide(prepared.address).sha256 != prepared.digest.sha256
-    if is_another or as_written(prepared.address) != prepared.address:
+    if is_another or stamped(prepared.address) != prepared.address:
         raise InputChanged("the slide changed while it was read")
 
 

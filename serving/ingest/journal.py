@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ultraread.datasets.file_stamp import Stamp, stamp_of
 from ultraread.errors import Unavailable
 from ultraread.serving.alone import alone
-from ultraread.serving.ingest.regular import FileMoved, Stamp, open_folder, stamp_of
+from ultraread.serving.ingest.regular import FileMoved, open_folder
 from ultraread.serving.ingest.watched import DONE, STATE, Unit
 from ultraread.serving.storage.durable import fsync
 

@@ -5,22 +5,13 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from ultraread.datasets.file_stamp import Stamp, stamp_of
 from ultraread.errors import SlideNotRegular
 
 _NO_FILE = {errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.EMLINK}
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What of a file changes when another one takes its name, or when it is written to."""
-
-    inode: int
-    bytes: int
-    mtime_ns: int
 
 
 class FileMoved(Exception):
@@ -49,10 +40,6 @@ def refuse_irregular(found: os.stat_result) -> None:
         raise SlideNotRegular("it is no regular file")
     if found.st_nlink > 1:
         raise SlideNotRegular("the file has a second name elsewhere")
-
-
-def stamp_of(found: os.stat_result) -> Stamp:
-    return Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def open_folder(path: Path) -> int:

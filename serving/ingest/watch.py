@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ultraread.datasets.digest import sha256_of_stream
+from ultraread.datasets.file_stamp import Stamp
 from ultraread.datasets.slide_digest import sha256_of_files
 from ultraread.errors import (
     AuthForbidden,
@@ -33,7 +34,7 @@ from ultraread.errors import (
 )
 from ultraread.serving.client import Client
 from ultraread.serving.ingest.journal import Journal
-from ultraread.serving.ingest.regular import FileMoved, Stamp, opened
+from ultraread.serving.ingest.regular import FileMoved, opened
 from ultraread.serving.ingest.watched import FILED, REFUSED, Settling, Unit, units_of
 from ultraread.serving.send_file import CONNECTIONS, at_once, send_file
 from ultraread.serving.storage.durable import is_full

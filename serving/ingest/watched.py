@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from ultraread.datasets.file_stamp import Stamp, stamp_of
 from ultraread.datasets.slide_address import NO_IMAGES, ZARR_METADATA, natural_order, series_of
 from ultraread.errors import SlideNotRegular
-from ultraread.serving.ingest.regular import Stamp, refuse_irregular, stamp_of
+from ultraread.serving.ingest.regular import refuse_irregular
 
 FILED, REFUSED, STATE = "filed", "refused", ".ultraread"
 DONE = ".done"

@@ -19,7 +19,7 @@ from ultraread.errors import (
     ReadDeadlinePassed,
     UltraReadError,
 )
-from ultraread.serving.binding import Binding, differ_in_time_only
+from ultraread.serving.binding import Binding, differ_in_stamps_only
 from ultraread.serving.metrics import READS_ENDED
 from ultraread.serving.store import checkpoints, outbox, shadows
 from ultraread.serving.store.audit import AuditLog
@@ -158,7 +158,7 @@ class Jobs:
         with self.store.writing(alone=False) as session:
             row = self._fenced(session, claim)
             if row.binding is not None and row.binding != binding:
-                if not differ_in_time_only(row.binding, binding):
+                if not differ_in_stamps_only(row.binding, binding):
                     raise InputChanged("slide, model or plan is not what the read began with")
                 checkpoints.forget_ranges(session, row.id)
             row.binding = dict(binding)

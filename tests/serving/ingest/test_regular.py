@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ultraread.datasets.file_stamp import stamp_of
 from ultraread.errors import SlideNotRegular
-from ultraread.serving.ingest.regular import FileMoved, opened, stamp_of
+from ultraread.serving.ingest.regular import FileMoved, opened
 from ultraread.serving.ingest.watched import Settling, units_of
 
 

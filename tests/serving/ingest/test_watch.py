@@ -17,11 +17,11 @@ from real_parts import need
 from serving_api import asked, served
 from simulated import simulated_tissue, write_tiff
 
+from ultraread.datasets.file_stamp import stamp_of
 from ultraread.errors import Unavailable
 from ultraread.serving.api.app import create_api
 from ultraread.serving.client import Client
 from ultraread.serving.ingest.journal import Journal
-from ultraread.serving.ingest.regular import stamp_of
 from ultraread.serving.ingest.watch import Wanted, Watch
 from ultraread.serving.settings import Settings
 

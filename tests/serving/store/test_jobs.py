@@ -218,16 +218,16 @@ def test_checkpoints_of_another_plan_are_never_mixed_in(jobs: Jobs) -> None:
 def test_checkpoints_of_files_that_were_written_to_since_are_forgotten(jobs: Jobs) -> None:
     read_id = enqueued(jobs)
     first = claimed(jobs)
-    jobs.bind(first, {"one": {"slide": "a", "written": "then"}})
+    jobs.bind(first, {"one": {"slide": "a", "stamps_sha256": "then"}})
     jobs.checkpointed(first, "one", 0, 0, A_DIGEST, 4, Progress(8, 4, 1))
     end_lease(jobs.store, read_id)
     resumed = claimed(jobs)
-    jobs.bind(resumed, {"one": {"slide": "a", "written": "then"}})
+    jobs.bind(resumed, {"one": {"slide": "a", "stamps_sha256": "then"}})
     assert jobs.checkpoints_of(resumed) == {"one": {(0, 0): A_DIGEST}}
-    jobs.bind(resumed, {"one": {"slide": "a", "written": "now"}})
+    jobs.bind(resumed, {"one": {"slide": "a", "stamps_sha256": "now"}})
     assert jobs.checkpoints_of(resumed) == {}
     with pytest.raises(InputChanged):
-        jobs.bind(resumed, {"one": {"slide": "b", "written": "now"}})
+        jobs.bind(resumed, {"one": {"slide": "b", "stamps_sha256": "now"}})
 
 
 def test_the_same_id_is_enqueued_once(jobs: Jobs) -> None:
