@@ -4,7 +4,7 @@ import datetime as dt
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +16,7 @@ from ultraread.datasets.identity.policy import PolicyOption, PolicyReason, ident
 from ultraread.datasets.scale import DEFAULT_TOLERANCE, StatedScale
 from ultraread.errors import RequestInvalid, UltraReadError
 from ultraread.serving import cli_options as options
-from ultraread.serving.record_words import record_of_file, with_options
+from ultraread.serving.record_words import not_as_stated, record_of_file, with_options
 
 if TYPE_CHECKING:
     from ultraread.serving.client import Client, Filed
@@ -117,10 +117,10 @@ def submit(
     with Client(url, token_file=token_file) as client:
         if case is not None:
             client.ensure_case(case)
-        with _told_where_refused(filed, record, as_json):
+        with _told_where_refused(client, filed, record, as_json):
             send(client, slides, record | {"case_id": case}, filed.append)
             if no_read:
-                _tell_not_applied(filed, record)
+                _tell_not_applied(client, filed, record)
                 _tell_filed(filed, as_json)
                 return
             read = client.request_read(
@@ -134,7 +134,7 @@ def submit(
                 policy=_policy_body(urgent, finish_by),
             )
         _tell_records(filed)
-        _tell_not_applied(filed, record)
+        _tell_not_applied(client, filed, record)
         if wait:
             read = _follow(client, read["id"])
         typer.echo(f"Then: ultraread fetch {read['id']} --out FOLDER", err=True)
@@ -199,7 +199,9 @@ def cancel(
 
 
 @contextmanager
-def _told_where_refused(filed: Sequence["Filed"], record: Json, as_json: bool) -> Iterator[None]:
+def _told_where_refused(
+    client: "Client", filed: Sequence["Filed"], record: Json, as_json: bool
+) -> Iterator[None]:
     """What was filed before a refusal is there all the same; with --json it is told on stdout."""
     try:
         yield
@@ -208,7 +210,8 @@ def _told_where_refused(filed: Sequence["Filed"], record: Json, as_json: bool) -
             _tell_filed(filed, as_json)
         elif not as_json:
             _tell_records(filed)
-            _tell_not_applied(filed, record)
+            with suppress(UltraReadError):  # what is told below counts
+                _tell_not_applied(client, filed, record)
         raise
 
 
@@ -234,18 +237,18 @@ def _tell_records(filed: Sequence["Filed"]) -> None:
         typer.echo(f"Slide {number} is {slide['id']}: {record}", err=True)
 
 
-def _tell_not_applied(filed: Sequence["Filed"], record: Json) -> None:
-    """A slide that the case has stays as it is: what was stated of it now is nowhere."""
-    is_stated = any(value is not None for value in record.values())
+def _tell_not_applied(client: "Client", filed: Sequence["Filed"], record: Json) -> None:
+    """A slide that the case has stays as it is: what was stated otherwise now is nowhere."""
     for number, (slide, is_new, same_as) in enumerate(filed, start=1):
         record_id = slide["scan_record_id"]
         if same_as is not None:
             typer.echo(f"Slide {number} has the bytes of slide {same_as}: both are filed once", err=True)
-            continue
-        change = f"; what you stated was not applied: `ultraread records set {record_id} FIELD=VALUE`"
-        if not is_new:
-            there = f"Slide {number}: already filed in this case as record {record_id}"
-            typer.echo(there + (change if is_stated else ""), err=True)
+        elif not is_new:
+            there = client.scan_record(record_id) | {"identity": slide["identity"]}
+            fields = ", ".join(not_as_stated(record, there))
+            change = f"; not applied: {fields}; see `ultraread records set {record_id} FIELD=VALUE`"
+            told = f"Slide {number}: already filed in this case as record {record_id}"
+            typer.echo(told + (change if fields else ""), err=True)
 
 
 def _instrument_body(microscope: str, camera: str, magnification: float | None) -> Json | None:

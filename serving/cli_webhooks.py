@@ -16,7 +16,12 @@ WebhookId = Annotated[str, typer.Argument(help="The webhook's id, as `ls` prints
 
 @app.command()
 def add(
-    address: Annotated[str, typer.Argument(help="https address; setting webhook_hosts lists its host.")],
+    address: Annotated[
+        str,
+        typer.Argument(
+            help="https address of a host in setting webhook_hosts, or http of one in webhook_http_hosts."
+        ),
+    ],
     with_case: Annotated[bool, typer.Option("--with-case", help="Tell the id of the case, too.")] = False,
     url: Url = LOCAL_URL,
     token_file: options.TokenFile = None,

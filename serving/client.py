@@ -61,10 +61,13 @@ class Client:
         *,
         token_file: Path | None = None,
     ) -> None:
-        """The token is the file's, or where `token_for` finds one."""
+        """The token is the file's, or where `token_for` finds one. Raises RequestInvalid for no address."""
         token = token_for(base_url, token_file)
         headers = {"Authorization": f"Bearer {token}"} if token else None
-        self._http = httpx.Client(base_url=base_url, timeout=TIMEOUT, transport=transport, headers=headers)
+        with _coded_failures():
+            self._http = httpx.Client(
+                base_url=base_url, timeout=TIMEOUT, transport=transport, headers=headers
+            )
 
     def upload(
         self, path: Path, tell: BytesSent = lambda sent, total: None, file_name: str | None = None
@@ -302,8 +305,8 @@ def _given(stated: Mapping[str, Any]) -> Json:
 def _coded_failures() -> Iterator[None]:
     try:
         yield
-    except httpx.UnsupportedProtocol as failure:
-        raise RequestInvalid(f"{failure}", "Give --url http://HOST:PORT.") from failure
+    except (httpx.UnsupportedProtocol, httpx.InvalidURL) as failure:
+        raise RequestInvalid(f"{failure}".rstrip("."), "Give --url http://HOST:PORT.") from failure
     except httpx.HTTPError as failure:
         raise Unavailable(f"the service does not answer ({type(failure).__name__})") from failure
 

@@ -99,7 +99,7 @@ def _secrets(settings: Settings) -> str:
     from ultraread.serving.insecure import refuse_insecure, secret_files
 
     refuse_insecure(settings)
-    return f"{len(secret_files(settings))} files of secrets, for their owner alone"
+    return f"files of secrets, for their owner alone: {len(secret_files(settings))}"
 
 
 def _machine(settings: Settings) -> str:

@@ -50,6 +50,17 @@ def with_options(stated: Json, options: Mapping[str, str | None]) -> Json:
     return dict(whole)
 
 
+def not_as_stated(stated: Json, there: Json) -> list[str]:
+    """Fields that are stated and otherwise there; inner ones by dots."""
+    found: list[str] = []
+    for name, value in stated.items():
+        if isinstance(value, dict):
+            found += [f"{name}.{inner}" for inner in not_as_stated(value, there.get(name) or {})]
+        elif value is not None and value != there.get(name):
+            found.append(name)
+    return found
+
+
 def _put(whole: Json, name: str, value: object) -> None:
     *outer, inner = name.split(".")
     for step in outer:

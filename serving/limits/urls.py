@@ -18,6 +18,12 @@ NAT64 = ipaddress.ip_network("64:ff9b::/96")
 HOST_OF_AZURE = ipaddress.ip_address("168.63.129.16")
 """Trusts the machines that it hosts, and is written like any public address."""
 
+LIST_HOST = (
+    "Ask the operator to list it in webhook_hosts, webhook_http_hosts or webhook_networks: "
+    "docs/guides/uploads.md."
+)
+LIST_PLACE = "Ask the operator to list it in ingest_urls: docs/guides/uploads.md."
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolve = Callable[[str, int], Sequence[str]]
@@ -57,10 +63,10 @@ class UrlGuard:
         """
         parts = _split(url)
         if parts.scheme not in self.schemes:
-            raise UrlNotAllowed(f"only {' and '.join(self.schemes)} addresses are taken", _remedy())
+            raise UrlNotAllowed(f"only {' and '.join(self.schemes)} addresses are taken", LIST_HOST)
         host, port = _host(parts)
         if not {host, f"{host}:{port}"} & {listed.lower() for listed in self.hosts}:
-            raise UrlNotAllowed("the operator has not listed this host", _remedy())
+            raise UrlNotAllowed("the operator has not listed this host", LIST_HOST)
         return parts
 
     def addresses(self, url: str) -> list[str]:
@@ -74,7 +80,7 @@ class UrlGuard:
         except (OSError, ValueError, UnicodeError) as failure:
             raise UrlNotAllowed("the host has no address", "Check its name.") from failure
         if not found or not all(self._may_connect(address, host) for address in found):
-            raise UrlNotAllowed("the host has an address that must not be asked", _remedy())
+            raise UrlNotAllowed("the host has an address that must not be asked", LIST_HOST)
         return [str(address) for address in found]
 
     def _may_connect(self, address: Address, host: str) -> bool:
@@ -123,11 +129,11 @@ def allowed_s3(url: str, prefixes: Sequence[str]) -> str:
     scheme, _, place = url.partition("://")
     bucket, *steps = place.split("/")
     if scheme != S3 or not _BUCKET.fullmatch(bucket) or len(url) > LONGEST_URL:
-        raise UrlNotAllowed("only s3://bucket/key addresses are taken", _remedy())
+        raise UrlNotAllowed("only s3://bucket/key addresses are taken", LIST_PLACE)
     if not url.isprintable() or _OPTION.search(place) or {"", ".", ".."} & set(steps):
         raise UrlNotAllowed("the key is not one plain path", "Write bucket and key as they are.")
     if not any(_is_below(url, prefix) for prefix in prefixes):
-        raise UrlNotAllowed("the operator has not listed this place", _remedy())
+        raise UrlNotAllowed("the operator has not listed this place", LIST_PLACE)
     return url
 
 
@@ -178,7 +184,3 @@ def _sent_to(request: httpx.Request, address: str) -> httpx.Request:
     return httpx.Request(
         request.method, url, headers=request.headers, stream=request.stream, extensions=extensions
     )
-
-
-def _remedy() -> str:
-    return "Ask the operator to list it: docs/guides/limits.md."

@@ -215,12 +215,15 @@ def test_what_is_stated_of_a_slide_that_its_case_has_is_told_as_not_applied(
     record_id = first.err.partition("ultraread records show ")[2].split()[0]
     there = f"already filed in this case as record {record_id}"
     change = f"`ultraread records set {record_id} FIELD=VALUE`"
-    assert f"{there}; what you stated was not applied: {change}\n" in again.err
+    assert f"{there}; not applied: accession, primary_procedure; see {change}\n" in again.err
     record = got(server.url, f"/v1/scan-records/{record_id}").json()
     assert (record["accession"], record["primary_procedure"], record["revision"]) == ("S26-1", None, 1)
     assert f"{there}\n" in ultraread(*words).err, "nothing was stated"
+    assert f"{there}\n" in ultraread(*words, "--accession", "S26-1").err, "the same was stated"
+    inner = ultraread(*words, "--capture-mode", "montage", "--identity", "refuse").err
+    assert f"{there}; not applied: digitized.capture_mode, identity.policy; " in inner
     refused = ultraread("submit", field, "--case", "C-again", "--block", "B", "--url", server.url)
-    assert (refused.status, f"{there}; what you stated was not applied" in refused.err) == (3, True)
+    assert (refused.status, f"{there}; not applied: block; " in refused.err) == (3, True)
 
 
 def test_slides_of_a_batch_with_the_same_bytes_are_filed_once_and_it_is_said(
@@ -254,6 +257,14 @@ def test_without_a_service_the_message_says_how_to_start_one(words: tuple[str, .
     ended = ultraread(*words, "--url", "http://127.0.0.1:9")
     assert ended.status == 6
     assert "ultraread serve" in ended.err
+
+
+@pytest.mark.parametrize("url", ["banana", "http://[::1", "http://a:b"])
+def test_what_is_no_address_of_a_service_is_told_as_that(url: str) -> None:
+    ended = ultraread("status", "x", "--url", url)
+    assert (ended.status, ended.err[:23]) == (2, "error[request_invalid]:")
+    assert ended.err.endswith(". Give --url http://HOST:PORT.\n")
+    assert ".." not in ended.err
 
 
 def test_an_unknown_read_and_a_missing_file_are_told_apart(server: Server, tmp_path: Path) -> None:

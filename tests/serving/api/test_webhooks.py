@@ -87,6 +87,8 @@ def test_an_address_that_is_not_listed_is_refused(http: httpx.Client) -> None:
     for url in NOT_LISTED:
         answer = http.post("/v1/webhooks", json={"url": url})
         assert (answer.status_code, answer.json()["code"]) == (422, "url_not_allowed")
+    remedy = http.post("/v1/webhooks", json={"url": "https://lis.example/done"}).json()["remedy"]
+    assert "webhook_hosts" in remedy
 
 
 def test_a_key_that_others_may_read_is_not_used(tmp_path: Path) -> None:
