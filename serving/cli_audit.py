@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich import box
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ultraread.errors import AuditChainBroken, NotFound, OutputExists, RequestInvalid
+from ultraread.errors import AuditChainBroken, NotFound, OutputExists, RequestInvalid, Unavailable
 from ultraread.serving import cli_options as options
 from ultraread.serving.cli_storage import Config, DataDir, opened
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ultraread.serving.audit.verify import SiteReport
     from ultraread.serving.settings import Settings
     from ultraread.serving.store.engine import Store
+
+UNCUT = 10_000
+"""Columns for who is no terminal: a program cuts nothing off."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -130,34 +133,32 @@ def export(
     from ultraread.serving.audit.checkpoints import seal_all
     from ultraread.serving.audit.export import exported
     from ultraread.serving.audit.trail import DatabaseTrail
-    from ultraread.serving.store.access_tables import SiteRow
-    from ultraread.serving.store.audit import AuditLog
     from ultraread.serving.store.clock import utc_now
 
-    if out.exists():
-        raise OutputExists(f"{out} exists")
-    with opened(config, data_dir) as house:
-        with house.store.writing() as session:
-            if session.get(SiteRow, site) is None:
-                raise NotFound(f"there is no site {site}", "See `ultraread sites ls`.")
-            AuditLog(session, site).append("local", "audit_exported", site)
+    with _new_file(out) as file, opened(config, data_dir) as house:
+        _note_export(house.store, site)
         seal_all(house.store)
         with house.store.reading() as session:
             now = session.execute(select(utc_now())).scalar_one()
-            _write_lines(out, exported(DatabaseTrail(session, site), now), as_csv)
+            events = _write_lines(file, exported(DatabaseTrail(session, site), now), as_csv)
+    typer.echo(f"{site}: {events} events written to {out}", err=True)
 
 
 @app.command("init-key")
 def init_key(
     file: Annotated[Path, typer.Argument(help="New file of the private key; not in the data folder.")],
+    config: Config = None,
+    data_dir: DataDir = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Make the key that signs checkpoints, and beside it the public key that verifies them.
 
     Example: ultraread audit init-key /etc/ultraread/audit.key
     """
-    from ultraread.serving.audit.signing import make_key
+    from ultraread.serving.audit.signing import make_key, refuse_within
+    from ultraread.serving.settings import load_settings
 
+    refuse_within(load_settings(config, data_dir=data_dir).data_dir, file)
     public = make_key(file)
     told = f"{file}: private; set audit_key_file to it\n{public}: public; give it to whoever verifies"
     typer.echo(json.dumps({"private": str(file), "public": str(public)}) if as_json else told)
@@ -225,7 +226,7 @@ def _verified(
     of_backup: bool,
 ) -> "list[SiteReport]":
     """A backup is older than the checkpoints beside the database: only those that are named count for it."""
-    from ultraread.serving.audit.checkpoints import checkpoints_in
+    from ultraread.serving.audit.checkpoint_file import checkpoints_in
     from ultraread.serving.audit.trail import DatabaseTrail, readable, sites_in
     from ultraread.serving.audit.verify import verify_trail
 
@@ -243,7 +244,7 @@ def _verified(
 
 
 def _verified_export(file: Path, keys: Sequence[str], checkpoints: Sequence[Path]) -> "list[SiteReport]":
-    from ultraread.serving.audit.checkpoints import checkpoints_in
+    from ultraread.serving.audit.checkpoint_file import checkpoints_in
     from ultraread.serving.audit.export import open_export
     from ultraread.serving.audit.verify import verify_trail
 
@@ -251,17 +252,51 @@ def _verified_export(file: Path, keys: Sequence[str], checkpoints: Sequence[Path
     return [verify_trail(open_export(file), keys, elsewhere)]
 
 
-def _write_lines(out: Path, lines: Iterator[dict[str, Any]], as_csv: bool) -> None:
-    from ultraread.serving.audit.export import CSV_COLUMNS, csv_row
+def _note_export(store: "Store", site: str) -> None:
+    from ultraread.serving.store.access_tables import SiteRow
+    from ultraread.serving.store.audit import AuditLog
+
+    with store.writing() as session:
+        if session.get(SiteRow, site) is None:
+            raise NotFound(f"there is no site {site}", "See `ultraread sites ls`.")
+        AuditLog(session, site).append("local", "audit_exported", site)
+
+
+@contextmanager
+def _new_file(out: Path) -> Iterator[TextIO]:
+    """Gone where it does not get whole. Raises OutputExists, Unavailable, StorageFull."""
     from ultraread.serving.storage.durable import full_storage_coded
 
-    with full_storage_coded("the export"), out.open("x", newline="") as file:
-        if not as_csv:
-            file.writelines(f"{json.dumps(line)}\n" for line in lines)
-            return
-        table = csv.writer(file)
+    try:
+        file = out.open("x", newline="")
+    except FileExistsError as there:
+        raise OutputExists(f"{out} exists") from there
+    except OSError as failure:
+        told = f"--out {out} cannot be written ({failure.strerror})"
+        raise Unavailable(told, "Choose another --out.") from failure
+    try:
+        with full_storage_coded("the export"), file:
+            yield file
+    except BaseException:
+        out.unlink()
+        raise
+
+
+def _write_lines(file: TextIO, lines: Iterator[dict[str, Any]], as_csv: bool) -> int:
+    """Return how many events were among them."""
+    from ultraread.serving.audit.export import CSV_COLUMNS, csv_row
+
+    table, events = csv.writer(file), 0
+    if as_csv:
         table.writerow(CSV_COLUMNS)
-        table.writerows(csv_row(line) for line in lines if line["kind"] == "event")
+    for line in lines:
+        is_event = line["kind"] == "event"
+        events += is_event
+        if not as_csv:
+            file.write(f"{json.dumps(line)}\n")
+        elif is_event:
+            table.writerow(csv_row(line))
+    return events
 
 
 def _tell_reports(reports: "Sequence[SiteReport]", as_json: bool) -> None:
@@ -285,4 +320,4 @@ def _print_events(events: Sequence[dict[str, Any]]) -> None:
     for one in events:
         shown = (one["sequence"], one["at"][:19].replace("T", " "), one["who"], one["what"], one["subject"])
         table.add_row(*(escape(str(cell)) for cell in shown))
-    Console(file=sys.stdout).print(table)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else UNCUT).print(table)

@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ultraread.serving import cli_options as options
+
+if TYPE_CHECKING:
+    from ultraread.serving.doctor import Check
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")]
 
@@ -64,10 +67,10 @@ def doctor(config: Config = None, as_json: options.AsJson = False) -> None:
 
     checks = examine(config)
     if as_json:
-        typer.echo(json.dumps([{"check": one.name, "ok": one.ok, "told": one.told} for one in checks]))
+        typer.echo(json.dumps([_shown(one) for one in checks]))
     else:
         for one in checks:
-            typer.echo(f"{'ok  ' if one.ok else 'FAIL'} {one.name}: {one.told}")
+            typer.echo(f"{_mark(one)} {one.name}: {one.told}")
     raise typer.Exit(max(one.exit_status for one in checks))
 
 
@@ -100,3 +103,13 @@ def upgrade(config: Config = None) -> None:
     settings = load_settings(config)
     prepare_folders(settings)
     open_store(settings.database_address).close()
+
+
+def _shown(check: "Check") -> dict[str, str | bool]:
+    return {"check": check.name, "ok": check.ok, "warning": check.is_warning, "told": check.told}
+
+
+def _mark(check: "Check") -> str:
+    if not check.ok:
+        return "FAIL"
+    return "WARN" if check.is_warning else "ok  "

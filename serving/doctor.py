@@ -20,10 +20,21 @@ WITHOUT_WALL = {
     "Landlock": "warning: without Landlock, a slide that takes its decoder over reads what this user may. "
     "Use Linux 5.13 or later with landlock in `lsm=`, and a container that lets its calls through",
 }
+UNSIGNED = (
+    "chained, but unsigned: whoever owns the database can write it anew. Make a key outside of "
+    "data_dir (`ultraread audit init-key FILE`), and set audit_key_file to it"
+)
 EXPIRES_SOON = timedelta(days=21)
 MLFLOW_S = 5.0
+APPEND_NOW = "`ultraread audit sign` appends them; see check `audit` where it cannot."
 MOST_EVENTS = 5000
 """Of each site's trail that are held against their hashes."""
+
+
+class Warned(str):
+    """Told of what works, and should not stay so."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,10 @@ class Check:
     @property
     def ok(self) -> bool:
         return self.exit_status == 0
+
+    @property
+    def is_warning(self) -> bool:
+        return isinstance(self.told, Warned)
 
 
 def examine(config: Path | None) -> list[Check]:
@@ -130,7 +145,7 @@ def _decoding(settings: Settings) -> str:
         fallen = pool.call(fallen_walls, sys.executable)
     if not fallen:
         return "decoding processes start, behind seccomp and Landlock"
-    return "; ".join(["decoding processes start", *(WITHOUT_WALL[wall] for wall in fallen)])
+    return Warned("; ".join(["decoding processes start", *(WITHOUT_WALL[wall] for wall in fallen)]))
 
 
 def _database(settings: Settings) -> str:
@@ -200,21 +215,30 @@ def _mlflow(settings: Settings) -> str:
 
 
 def _audit(settings: Settings) -> str:
-    """Whether the trail gets signed. Raises ConfigInsecure for a key that is not kept as it should be."""
+    """Whether the trail gets signed, and checkpoints their file.
+
+    Raises ConfigInsecure for a key that is not kept as it should be, Unavailable for a file that takes none.
+    """
+    from ultraread.serving.audit.checkpoint_file import refuse_unwritable
     from ultraread.serving.audit.checkpoints import signer_of
 
     signer = signer_of(settings)
     if signer is None:
-        return "chained, but unsigned: whoever owns the database can write it anew. Set audit_key_file"
+        return Warned(UNSIGNED)
+    if settings.audit_checkpoint_file or settings.data_dir.exists():
+        refuse_unwritable(settings.checkpoint_file)
     return f"signed by {signer.public_key}"
 
 
 def _trail(settings: Settings) -> str:
-    """Raises AuditChainBroken where an event since the last checkpoint is not as it was written."""
+    """Raises AuditChainBroken where an event since the last checkpoint is not as it was written.
+
+    Raises Unavailable where the file of checkpoints lacks what was signed last.
+    """
     from sqlalchemy import inspect
     from sqlalchemy.orm import Session
 
-    from ultraread.serving.audit.checkpoints import checkpoints_in
+    from ultraread.serving.audit.checkpoint_file import checkpoints_in, lacks_newest
     from ultraread.serving.audit.trail import DatabaseTrail, readable, sites_in
     from ultraread.serving.audit.verify import verify_recent
     from ultraread.serving.store.schema import looking
@@ -226,8 +250,11 @@ def _trail(settings: Settings) -> str:
         there = sites_in(session) if inspect(connection).has_table("audit_heads") else []
         trails = [DatabaseTrail(session, site) for site in there]
         found = [verify_recent(trail, MOST_EVENTS, elsewhere) for trail in trails]
+        is_kept = not (there and settings.audit_key_file and lacks_newest(settings.checkpoint_file, session))
     if broken := [f"{one.site}, event {one.fault.sequence}: {one.fault.told}" for one in found if one.fault]:
         raise AuditChainBroken("; ".join(broken))
+    if not is_kept:
+        raise Unavailable(f"{settings.checkpoint_file} lacks checkpoints that the database has", APPEND_NOW)
     whole = [f"{one.site}: events {one.first} to {one.events}" for one in found if one.events]
     return f"whole, as far as looked at ({'; '.join(whole)})" if whole else "nothing is in it yet"
 

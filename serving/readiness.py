@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ultraread.errors import UltraReadError
+from ultraread.errors import UltraReadError, Unavailable
+from ultraread.serving.audit.checkpoint_file import lacks_newest, refuse_unwritable
 from ultraread.serving.decoding.pool import DecodingPool
 from ultraread.serving.draining import draining_of
 from ultraread.serving.live_models import versions_to_start_with
@@ -30,9 +31,13 @@ PATIENCE_S = 5.0
 """Who asks while others look waits no longer: what hangs must not take every thread of the service."""
 LOOKS = (
     "draining", "database", "schema", "clock", "disk", "storage", "decoding", "runners", "models", "outbox",
+    "audit",
 )  # fmt: skip
+APPENDED_WITHIN_S = 60.0
+"""From a signature to the line of the file that tells of it, replicas that take turns included."""
 SEE_LOG = "Wait a minute; then see the service's log."
 ASK_DOCTOR = "Run `ultraread doctor` on the machine."
+SIGN_AGAIN = "Run `ultraread audit sign` on the machine."
 
 
 class NotReady(Exception):
@@ -81,7 +86,7 @@ class Readiness:
     def _all(self) -> Iterator[Look]:
         checks: tuple[Callable[[], None], ...] = (
             self._refuse_draining, self._database, self._schema, self._clock, self._disk, self._storage,
-            self._decoding, self._runners, self._models, self._outbox,
+            self._decoding, self._runners, self._models, self._outbox, self._audit,
         )  # fmt: skip
         for name, check in zip(LOOKS, checks, strict=True):
             self._looking_at = name
@@ -136,6 +141,18 @@ class Readiness:
             raise NotReady(
                 f"not told for long: {', '.join(sorted(late))}", "See whether the other side answers."
             )
+
+    def _audit(self) -> None:
+        if self._settings.audit_key_file is None:
+            return
+        file = self._settings.checkpoint_file
+        try:
+            refuse_unwritable(file)
+        except Unavailable as failure:
+            raise NotReady("audit_checkpoint_file cannot be written", ASK_DOCTOR) from failure
+        with self._store.reading() as session:
+            if lacks_newest(file, session, APPENDED_WITHIN_S):
+                raise NotReady("audit_checkpoint_file lacks what was signed last", SIGN_AGAIN)
 
 
 class _Remembered:

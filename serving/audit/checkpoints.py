@@ -1,20 +1,14 @@
 """Signs where each site's chain stands, now and then, into a table and into a file beside the database."""
 
-import fcntl
-import json
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from ultraread.errors import AuditChainBroken, RequestInvalid
+from ultraread.serving.audit.checkpoint_file import append_missing
 from ultraread.serving.audit.signing import Checkpoint, Signer, load_signer
 from ultraread.serving.settings import Settings
-from ultraread.serving.storage.durable import full_storage_coded
 from ultraread.serving.store.audit import seal, sites_unsealed
 from ultraread.serving.store.audit_tables import AuditCheckpointRow, AuditHeadRow
 from ultraread.serving.store.clock import utc_in, utc_now
@@ -32,12 +26,24 @@ class Checkpointer:
     every_s: float
 
     def step(self) -> bool:
-        """Sign the chains that grew by `every_events`, or at all in `every_s`; True where one was."""
-        return bool(self._sign(at_once=False))
+        """Sign the chains that grew by `every_events`, or at all in `every_s`; True where one was.
+
+        Raises Unavailable, StorageFull where the file takes none: the table has them, and it gets them later.
+        """
+        signed = self._sign(at_once=False)
+        if signed:
+            append_missing(self.file, self.store)
+        return bool(signed)
 
     def sign_all(self) -> list[Checkpoint]:
-        """Sign every chain that is longer than its last checkpoint: before a backup, and at the end."""
-        return self._sign(at_once=True)
+        """Sign every chain that is longer than its last checkpoint: before a backup, and at the end.
+
+        The file gets what it lacks even where nothing is signed. Raises what `step` does.
+        """
+        signed = self._sign(at_once=True)
+        if self.signer is not None:
+            append_missing(self.file, self.store)
+        return signed
 
     def _sign(self, *, at_once: bool) -> list[Checkpoint]:
         seal_all(self.store)
@@ -64,7 +70,7 @@ class Checkpointer:
         return list(session.scalars(query.order_by(heads.site)))
 
     def _sign_one(self, signer: Signer, site: str) -> Checkpoint | None:
-        """First into the table: what the file alone had would look as if the table had lost it."""
+        """Into the table first: what the file alone had would look as if the table had lost it."""
         with self.store.writing() as session:
             heads = AuditHeadRow
             query = select(heads.sequence, heads.hash, utc_now()).where(heads.site == site)
@@ -72,7 +78,6 @@ class Checkpointer:
             if session.get(AuditCheckpointRow, (site, signed.sequence, signed.public_key)):
                 return None  # another replica was faster
             session.add(AuditCheckpointRow(**signed.as_json()))
-        append_checkpoint(self.file, signed)
         return signed
 
 
@@ -102,43 +107,3 @@ def seal_all(store: Store) -> None:
         while left:
             with store.writing() as session:
                 left = seal(session.connection(), site)
-
-
-def append_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
-    """One line of JSON at the end of the file, on the disk before this returns; replicas take turns."""
-    with full_storage_coded("a checkpoint of the audit trail"):
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        with open(descriptor, "r+b") as lines:
-            fcntl.flock(lines, fcntl.LOCK_EX)
-            _drop_cut_line(lines)
-            lines.write(json.dumps(checkpoint.as_json()).encode() + b"\n")
-            lines.flush()
-            os.fsync(lines.fileno())
-
-
-def _drop_cut_line(lines: BinaryIO) -> None:
-    """What a crash left of a line would spoil the next one. A whole file is not cut: it may only grow."""
-    there = lines.read()
-    whole = there.rfind(b"\n") + 1
-    if whole < len(there):
-        lines.truncate(whole)
-
-
-def checkpoints_in(file: Path) -> Iterator[Checkpoint]:
-    """What a file of checkpoints, or an export, says of them. A last line that a crash cut is left out.
-
-    Raises RequestInvalid where the file cannot be read, AuditChainBroken where a line is damaged.
-    """
-    try:
-        lines = file.read_text(errors="replace").split("\n")
-    except OSError as failure:
-        raise RequestInvalid(
-            f"{file} cannot be read ({failure.strerror})", "Check --checkpoint."
-        ) from failure
-    for number, line in enumerate(lines[:-1], start=1):
-        try:
-            body = json.loads(line)
-            if body.get("kind", "checkpoint") == "checkpoint":
-                yield Checkpoint.from_json(body)
-        except (ValueError, KeyError, TypeError, AttributeError) as damaged:
-            raise AuditChainBroken(f"line {number} of {file.name} is damaged") from damaged

@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from ultraread.errors import ConfigInsecure, OutputExists, RequestInvalid, Unavailable
+from ultraread.errors import ConfigInsecure, OutputExists, RequestInvalid
 from ultraread.serving.setting_groups.secret_file import OTHERS
+from ultraread.serving.storage.durable import full_storage_coded
 
 FORMAT = "ultraread-audit-checkpoint-1"
 
@@ -88,26 +89,37 @@ class Signer:
 def make_key(path: Path) -> Path:
     """Write a new private key, for its owner's eyes only, and beside it the public one; return its path.
 
-    Raises OutputExists where there is one, Unavailable where it cannot be written.
+    Raises OutputExists where there is one, RequestInvalid where it cannot be written, StorageFull.
     """
     key, public = Ed25519PrivateKey.generate(), path.with_name(f"{path.name}.pub")
     try:
-        _write_new(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
-        pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        _write_new(public, pem, 0o644)
+        with full_storage_coded("the key"):
+            _write_new(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
+            pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+            _write_new(public, pem, 0o644)
     except FileExistsError as there:
         raise OutputExists(
             f"{there.filename} exists", "Name another file: keys are never replaced."
         ) from there
     except OSError as failure:
-        raise Unavailable(f"{path} cannot be written ({failure.strerror})", "Name another file.") from failure
+        raise RequestInvalid(
+            f"{path} cannot be written ({failure.strerror})",
+            "Make its folder first, or name a file that you may write.",
+        ) from failure
     return public
+
+
+def refuse_within(data_dir: Path, path: Path) -> None:
+    """Raise ConfigInsecure for a key in the data folder: whoever takes that could sign another trail."""
+    if path.resolve().is_relative_to(data_dir.resolve()):
+        raise ConfigInsecure(
+            f"the key {path} lies in data_dir", "Keep the key elsewhere, away from what it vouches for."
+        )
 
 
 def load_signer(path: Path, data_dir: Path) -> Signer:
     """Raises ConfigInsecure for a key that others may read, that lies in `data_dir`, or that is none."""
-    if path.resolve().is_relative_to(data_dir.resolve()):
-        raise ConfigInsecure("audit_key_file lies in data_dir", "Keep the key away from what it vouches for.")
+    refuse_within(data_dir, path)
     try:
         if path.stat().st_mode & OTHERS:
             raise ConfigInsecure("others may read audit_key_file", "chmod 600 it; better, make a new one.")

@@ -106,7 +106,11 @@ class DatabaseTrail:
     def checkpoints(self) -> Iterator[Checkpoint]:
         query = select(AuditCheckpointRow).where(AuditCheckpointRow.site == self.site)
         for row in self.session.scalars(query.order_by(AuditCheckpointRow.sequence)):
-            yield Checkpoint(row.site, row.sequence, row.hash, row.at, row.public_key, row.signature)
+            yield checkpoint_of(row)
+
+
+def checkpoint_of(row: AuditCheckpointRow) -> Checkpoint:
+    return Checkpoint(row.site, row.sequence, row.hash, row.at, row.public_key, row.signature)
 
 
 @contextmanager

@@ -49,6 +49,38 @@ def test_a_key_is_for_its_owner_alone_and_never_replaced(key: Path) -> None:
     assert (again.status, again.problem["code"]) == (3, "output_exists")
 
 
+def test_a_key_without_a_folder_is_told_what_is_missing(tmp_path: Path) -> None:
+    told = ultraread("audit", "init-key", tmp_path / "none" / "audit.key", "--json")
+    assert (told.status, told.problem["code"]) == (2, "request_invalid")
+    assert "none/audit.key cannot be written (No such file or directory)" in told.problem["detail"]
+    assert "folder" in told.problem["remedy"]
+
+
+def test_a_key_is_not_made_in_the_data_folder(working: WorkingHouse) -> None:
+    within = working.house.settings.data_dir / "keys" / ".." / "audit.key"
+    told = ultraread("audit", "init-key", within, *data_dir(working), "--json")
+    assert (told.status, told.problem["code"]) == (6, "config_insecure")
+    assert "lies in data_dir" in told.problem["detail"]
+    assert not within.resolve().exists()
+
+
+@pytest.mark.usefixtures("signing")
+def test_signing_without_a_file_for_it_is_told_and_made_good(
+    working: WorkingHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "worm" / "kept.jsonl"
+    monkeypatch.setenv("ULTRAREAD_AUDIT_CHECKPOINT_FILE", str(file))
+    told = ultraread("audit", "sign", *data_dir(working), "--json")
+    assert (told.status, told.problem["code"]) == (6, "service_unavailable")
+    assert f"audit_checkpoint_file {file} cannot be written" in told.problem["detail"]
+    assert "kept in the database" in told.problem["remedy"]
+    file.parent.mkdir()
+    assert ultraread("audit", "sign", *data_dir(working)).out == "0 signed\n"
+    verified = ultraread("audit", "verify", "--checkpoint", file, *data_dir(working), "--json")
+    signed = [json.loads(line)["sequence"] for line in file.read_text().splitlines()]
+    assert signed[-1] == verified.printed[0]["signed_upto"]
+
+
 @pytest.mark.usefixtures("signing")
 def test_a_key_that_others_may_read_or_that_lies_with_the_data_is_refused(key: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigInsecure, match="lies in data_dir"):
@@ -112,11 +144,32 @@ def test_a_changed_event_ends_with_its_code_and_names_the_event(
 
 def test_an_export_for_table_programs_has_a_row_an_event(working: WorkingHouse, tmp_path: Path) -> None:
     out = tmp_path / "trail.csv"
-    assert ultraread("audit", "export", "--csv", "--out", out, *data_dir(working)).status == 0
+    told = ultraread("audit", "export", "--csv", "--out", out, *data_dir(working))
     header, *rows = out.read_text().splitlines()
+    assert (told.status, told.out) == (0, "")
+    assert told.err == f"main: {len(rows)} events written to {out}\n"
     assert header.startswith("sequence,at,who,what,subject,why")
     assert len(rows) == len(events(working))
     assert ultraread("audit", "verify", out).status == 2
+
+
+@pytest.mark.parametrize("form", [(), ("--csv",)])
+def test_an_export_that_cannot_be_written_is_told_and_noted_nowhere(
+    working: WorkingHouse, tmp_path: Path, form: tuple[str, ...]
+) -> None:
+    before, out = len(events(working)), tmp_path / "none" / "x.csv"
+    told = ultraread("audit", "export", *form, "--out", out, *data_dir(working))
+    assert (told.status, told.err.startswith("error[service_unavailable]")) == (6, True)
+    assert f"--out {out} cannot be written (No such file or directory)" in told.err
+    assert len(events(working)) == before
+
+
+def test_a_list_for_a_program_is_cut_nowhere(working: WorkingHouse) -> None:
+    listed = ultraread("audit", "ls", *data_dir(working)).out
+    for one in events(working):
+        row = next(line for line in listed.splitlines() if line.split()[:1] == [str(one["sequence"])])
+        assert all(one[name] in row for name in ("who", "what", "subject"))
+    assert "\u2026" not in listed
 
 
 def test_a_site_that_is_not_there_gets_no_trail_from_being_exported(

@@ -9,7 +9,9 @@ from nginx_server import write_certificate
 from real_parts import free_ports
 from sqlalchemy import text
 
-from ultraread.errors import AuditChainBroken
+from ultraread.errors import AuditChainBroken, Unavailable
+from ultraread.serving.audit.checkpoints import open_checkpointer
+from ultraread.serving.audit.signing import make_key
 from ultraread.serving.doctor import EVERY_CHECK, Check, examine
 from ultraread.serving.settings import load_settings, prepare_folders
 from ultraread.serving.store.audit import AuditLog
@@ -120,6 +122,36 @@ def test_a_trail_that_somebody_changed(told: Told) -> None:
     found = told()["trail"]
     assert found.exit_status == AuditChainBroken.exit_status
     assert "error[audit_chain_broken]: main, event 2: " in found.told
+
+
+def test_an_unsigned_trail_is_a_warning_that_says_what_to_do(told: Told) -> None:
+    check = told()["audit"]
+    assert (check.ok, check.is_warning) == (True, True)
+    assert "ultraread audit init-key" in check.told
+    assert [name for name, one in told().items() if one.is_warning] in (["audit"], ["decoding", "audit"])
+
+
+def test_a_file_of_checkpoints_that_cannot_be_written_or_lacks_some(told: Told, tmp_path: Path) -> None:
+    key, file = tmp_path / "audit.key", tmp_path / "worm" / "kept.jsonl"
+    make_key(key)
+    check = told(audit_key_file=key, audit_checkpoint_file=file)["audit"]
+    assert not check.ok
+    assert f"audit_checkpoint_file {file} cannot be written (No such file or directory)" in check.told
+    settings = load_settings(tmp_path / "ultraread.toml")
+    prepare_folders(settings)
+    with closing(open_store(settings.database_address)) as store:
+        with store.writing() as session:
+            AuditLog(session).append("a test", "case_opened", "C-1")
+        checkpointer = open_checkpointer(settings, store)
+        with pytest.raises(Unavailable):
+            checkpointer.sign_all()
+        file.parent.mkdir()
+        checks = told(audit_key_file=key, audit_checkpoint_file=file)
+        assert (checks["audit"].ok, checks["audit"].is_warning) == (True, False)
+        assert "lacks checkpoints" in checks["trail"].told
+        assert checks["trail"].exit_status == Unavailable.exit_status
+        checkpointer.sign_all()
+    assert told(audit_key_file=key, audit_checkpoint_file=file)["trail"].ok
 
 
 def test_ray_without_tokens(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:

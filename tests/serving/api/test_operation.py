@@ -18,8 +18,11 @@ import yaml
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
+from ultraread.errors import Unavailable
 from ultraread.serving import embedded, readiness
 from ultraread.serving.api.service import Service
+from ultraread.serving.audit.checkpoints import open_checkpointer
+from ultraread.serving.audit.signing import make_key
 from ultraread.serving.decoding.pool import DecodingPool
 from ultraread.serving.draining import draining_of
 from ultraread.serving.log_plan import LogPlan
@@ -146,6 +149,31 @@ def test_readiness_says_where_nothing_can_be_decoded(
     told = checks["decoding"]
     assert (told["state"], told["told"]) == ("failing", "service_unavailable")
     assert "ultraread doctor" in told["remedy"]
+
+
+def test_readiness_says_where_checkpoints_of_the_audit_trail_cannot_be_kept(
+    http: httpx.Client, api: FastAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "APPENDED_WITHIN_S", 0)
+    service: Service = api.state.service
+    key, file = tmp_path / "audit.key", tmp_path / "worm" / "kept.jsonl"
+    make_key(key)
+    keyed = service.settings.model_copy(update={"audit_key_file": key, "audit_checkpoint_file": file})
+    checkpointer = open_checkpointer(keyed, service.store)
+
+    def told() -> str:
+        api.state.readiness = Readiness(keyed, service.store, service.decoding)
+        checks = {one["name"]: one["told"] for one in httpx.get(f"{http.base_url}/readyz").json()["checks"]}
+        return str(checks["audit"])
+
+    http.get("/v1/slides")  # an event, so that there is something to sign
+    with pytest.raises(Unavailable):
+        checkpointer.sign_all()
+    assert told() == "audit_checkpoint_file cannot be written"
+    file.parent.mkdir()
+    assert told() == "audit_checkpoint_file lacks what was signed last"
+    checkpointer.sign_all()
+    assert told() == ""
 
 
 def test_asking_for_readiness_again_and_again_starts_one_process(api: FastAPI) -> None:

@@ -1,17 +1,15 @@
 """Whatever somebody does to a trail who may write to the database, is found, named and placed."""
 
 import json
-import resource
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from ultraread.errors import AuditChainBroken, StorageFull
 from ultraread.serving.audit.chain import Event
-from ultraread.serving.audit.checkpoints import Checkpointer, append_checkpoint, checkpoints_in, seal_all
+from ultraread.serving.audit.checkpoint_file import checkpoints_in
+from ultraread.serving.audit.checkpoints import Checkpointer, seal_all
 from ultraread.serving.audit.export import csv_row, exported, open_export
 from ultraread.serving.audit.signing import Checkpoint, Signer, load_public_key, load_signer, make_key
 from ultraread.serving.audit.trail import DatabaseTrail, readable
@@ -309,47 +307,6 @@ def _hash_of(data: bytes) -> str:
         return ""
 
 
-def test_a_line_that_a_crash_cut_spoils_no_checkpoint_after_it(
-    trail: Store, site: str, checkpointer: Checkpointer
-) -> None:
-    checkpointer.sign_all()
-    whole = checkpointer.file.read_bytes()
-    checkpointer.file.write_bytes(whole + whole[:20])
-    tell(trail, site, 2)
-    checkpointer.sign_all()
-    assert checkpointer.file.read_bytes().startswith(whole)
-    signed = [one.sequence for one in checkpoints_in(checkpointer.file) if one.site == site]
-    assert signed == [EVENTS, EVENTS + 2]
-
-
-def test_a_file_that_can_only_grow_takes_checkpoints(
-    trail: Store, site: str, checkpointer: Checkpointer
-) -> None:
-    checkpointer.file.touch()
-    if subprocess.run(["chattr", "+a", checkpointer.file], check=False).returncode:
-        pytest.skip("this file system, or this user, makes no file that can only grow")
-    try:
-        checkpointer.sign_all()
-        tell(trail, site, 2)
-        checkpointer.sign_all()
-    finally:
-        subprocess.run(["chattr", "-a", checkpointer.file], check=True)
-    signed = [one.sequence for one in checkpoints_in(checkpointer.file) if one.site == site]
-    assert signed == [EVENTS, EVENTS + 2]
-
-
-def test_a_checkpoint_that_fits_by_half_is_not_said_to_be_written(tmp_path: Path) -> None:
-    file, most = tmp_path / "checkpoints.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20, most[1]))
-    try:
-        with pytest.raises(StorageFull):
-            append_checkpoint(file, Checkpoint("main", 1, "0" * 64, "2026"))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, most)
-    append_checkpoint(file, Checkpoint("main", 1, "0" * 64, "2026"))
-    assert len([*checkpoints_in(file)]) == 1
-
-
 @pytest.mark.parametrize("lie", [7, ["00"]])
 @pytest.mark.parametrize("field", ["public_key", "signature", "at", "hash", "site"])
 def test_a_checkpoint_of_an_export_that_holds_no_text_is_forged(
@@ -363,14 +320,6 @@ def test_a_checkpoint_of_an_export_that_holds_no_text_is_forged(
     lines.append({**genuine, field: lie})  # both are at the same event: they are compared
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert found_in(verify_trail(open_export(file))) == (EVENTS, "forged")
-
-
-@pytest.mark.parametrize("lie", ["7", None, 1e999, [7]])
-def test_a_kept_checkpoint_without_a_number_is_a_damaged_line(lie: object, tmp_path: Path) -> None:
-    file = tmp_path / "checkpoints.jsonl"
-    file.write_text(json.dumps({**Checkpoint("main", 1, "", "").as_json(), "sequence": lie}) + "\n")
-    with pytest.raises(AuditChainBroken, match="line 1"):
-        list(checkpoints_in(file))
 
 
 def test_events_since_a_minute_or_second_are_those_from_its_beginning_on(trail: Store, site: str) -> None:
