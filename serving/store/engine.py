@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
@@ -111,10 +111,13 @@ def _postgres(url: URL) -> Engine:
 
 
 def _open_sqlite(url: URL) -> Store:
-    refuse_network_fs(Path(url.database or ".").absolute().parent)
+    file = Path(url.database or ".").absolute()
+    refuse_network_fs(file.parent)
     engine, clock = _engine(url), BootClock()
 
     def prepare(connection: SqliteConnection, _record: object) -> None:
+        with suppress(PermissionError):  # it belongs to somebody else, who decides that
+            file.chmod(0o600)  # before anything is in it; SQLite gives its other files the same
         connection.isolation_level = None  # sqlite3 would begin transactions by its own rules
         clock.install(connection)
         for pragma in _PRAGMAS:

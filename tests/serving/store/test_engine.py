@@ -1,6 +1,7 @@
 """The database is what the tables say, however it came to be."""
 
 import sqlite3
+import stat
 import threading
 from pathlib import Path
 
@@ -49,6 +50,17 @@ def test_commits_of_sqlite_survive_power_loss_and_readers_do_not_wait_for_writer
         pragmas = [session.scalar(text(f"PRAGMA {name}")) for name in names]
     full = 2
     assert pragmas == ["wal", full, 1]
+    store.close()
+
+
+def test_files_of_sqlite_are_for_their_owner_alone_those_of_before_too(tmp_path: Path) -> None:
+    file = tmp_path / "ultraread.db"
+    file.touch(0o644)
+    store = open_store(f"sqlite:///{file}")
+    with store.writing() as session:
+        session.add(CaseRow(id="case-1"))
+    modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in tmp_path.iterdir()}
+    assert modes == {"ultraread.db": 0o600, "ultraread.db-shm": 0o600, "ultraread.db-wal": 0o600}
     store.close()
 
 
