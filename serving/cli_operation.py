@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ultraread.serving import cli_options as options
+from ultraread.serving.cli_storage import Config, DataDir
 
 if TYPE_CHECKING:
     from ultraread.serving.doctor import Check
-
-Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")]
 
 db = typer.Typer(no_args_is_help=True, help="The tables of the database.", rich_markup_mode=None)
 
@@ -43,6 +42,8 @@ def serve(
         typer.echo(
             f"UltraRead answers at {url} (described at {url}/v1/openapi.json). Ctrl-C stops it.", err=True
         )
+        if settings.owner_token_file.is_file():
+            typer.echo(f"Its owner's token is in {settings.owner_token_file}", err=True)
         wait_for_stop()
         typer.echo("Stopping: reads are handed back, uploads are finished", err=True)
 
@@ -58,14 +59,14 @@ def stop(config: Config = None) -> None:
     stop_on_cluster(load_settings(config))
 
 
-def doctor(config: Config = None, as_json: options.AsJson = False) -> None:
+def doctor(config: Config = None, data_dir: DataDir = None, as_json: options.AsJson = False) -> None:
     """Check this machine, the models, the settings and all that the service needs; say what to do.
 
     Example: ultraread doctor --config ultraread.toml
     """
     from ultraread.serving.doctor import examine
 
-    checks = examine(config)
+    checks = examine(config, data_dir)
     if as_json:
         typer.echo(json.dumps([_shown(one) for one in checks]))
     else:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ultraread.datasets.scale import DEFAULT_TOLERANCE
-from ultraread.errors import RequestInvalid, SlideNotFound
+from ultraread.errors import Interrupted, RequestInvalid, SlideNotFound
 from ultraread.serving import cli_options as options
 from ultraread.serving.cli_client import LOCAL_URL, Url
 
@@ -36,6 +36,10 @@ def watch(
 
     Filed slides go to FOLDER/filed, refused ones to FOLDER/refused, each with a .json note beside it.
 
+    Exit status 0: with --once, nothing is left, refused slides included; 2: options, token or role are wrong;
+    3: there is no such folder; 5: the model is refused; 6: another watch has the folder, or no service opens
+    the case; 130: Ctrl-C.
+
     Example: ultraread watch /scans --case C-17 --settle-s 60 --json
     """
     from ultraread.serving.client import Client
@@ -56,7 +60,10 @@ def watch(
     with Client(url, token_file=token_file) as client:
         if case is not None:
             client.ensure_case(case)
-        Watch(folder.resolve(), client, wanted, tell, settle_s, done_marker).run(once=once)
+        try:
+            Watch(folder.resolve(), client, wanted, tell, settle_s, done_marker).run(once=once)
+        except KeyboardInterrupt:
+            raise Interrupted("stopped; what was filed is kept", "Go on with the same command.") from None
 
 
 def _in_words(event: dict[str, Any]) -> str:

@@ -54,13 +54,13 @@ class Check:
         return isinstance(self.told, Warned)
 
 
-def examine(config: Path | None) -> list[Check]:
+def examine(config: Path | None, data_dir: Path | None = None) -> list[Check]:
     """Look at everything; a failing check never hides the next one, but for that of the settings."""
     from ultraread.serving.settings import load_settings
 
     first = [_check("models", _models), _check("service", _service)]
     loaded: list[Settings] = []
-    settings = _check("settings", lambda: _settings(loaded, load_settings(config)))
+    settings = _check("settings", lambda: _settings(loaded, load_settings(config, data_dir=data_dir)))
     rest = [_check(name, partial(look, loaded[0])) for name, look in CHECKS.items() if loaded]
     return [*first, settings, *rest]
 

@@ -104,6 +104,14 @@ def test_a_second_service_in_a_data_folder_is_refused_before_it_touches_anything
     assert not draining_of(Settings(data_dir=tmp_path)).is_on
 
 
+def test_doctor_looks_at_the_data_folder_that_is_named(tmp_path: Path) -> None:
+    checks = ultraread("doctor", "--data-dir", tmp_path / "data", "--json").printed
+    told = {one["check"]: one["told"] for one in checks}
+    assert told["settings"].endswith(f"data will be kept in {tmp_path / 'data'}")
+    assert told["secrets"] == "files of secrets, for their owner alone: 0"
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_settings_file_that_is_not_there_is_told_as_that(tmp_path: Path) -> None:
     ended = ultraread("serve", "--config", tmp_path / "nope.toml")
     told = f"error[request_invalid]: there is no file {tmp_path / 'nope.toml'}. Check --config.\n"

@@ -2,15 +2,17 @@
 
 import os
 import re
+import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from command_line import ultraread
+from command_line import SCRIPT, ultraread
 from numpy.typing import NDArray
 from serving_api import got, served
 from simulated import simulated_tissue, write_tiff
@@ -250,6 +252,18 @@ def test_a_read_is_cancelled_and_ends_with_status_8(server: Server, field: Path)
     status = ultraread("status", read_id, "--url", server.url)
     assert (status.status, "read_cancelled" in status.out) == (8, True)
     server.start()
+
+
+def test_a_watch_ends_with_ctrl_c_and_says_how_it_goes_on(server: Server, tmp_path: Path) -> None:
+    words = [SCRIPT, "watch", tmp_path, "--url", server.url]
+    watch = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 30
+    while not (tmp_path / ".ultraread" / "lock").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    watch.send_signal(signal.SIGINT)
+    _, told = watch.communicate(timeout=30)
+    assert told == "error[interrupted]: stopped; what was filed is kept. Go on with the same command.\n"
+    assert watch.returncode == 130
 
 
 @pytest.mark.parametrize("words", [("status", "x"), ("cancel", "x"), ("fetch", "x", "--out", "nowhere")])

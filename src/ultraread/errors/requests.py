@@ -63,7 +63,10 @@ class AuthRequired(UltraReadError):
     code = "auth_required"
     http_status = 401
     exit_status = 2
-    remedy = "Give a token (ULTRAREAD_TOKEN or --token-file), or log in at /login."
+    remedy = (
+        "Give a token (ULTRAREAD_TOKEN, or --token-file: of a service of yours, DATA_DIR/owner.token), "
+        "or log in at /login."
+    )
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer realm="ultraread"'}
 
 
@@ -71,7 +74,10 @@ class AuthInvalid(AuthRequired):
     """The token, login or session counts for nothing."""
 
     code = "auth_invalid"
-    remedy = "Ask an administrator of your site for a new token, or log in again."
+    remedy = (
+        "Ask an administrator of your site for a new token, or log in again; of a service of yours, "
+        "show DATA_DIR/owner.token."
+    )
     headers: ClassVar[dict[str, str]] = {
         "WWW-Authenticate": 'Bearer realm="ultraread", error="invalid_token"'
     }
