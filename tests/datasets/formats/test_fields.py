@@ -54,7 +54,7 @@ def test_a_folder_of_many_fields_keeps_few_files_open_and_is_read_by_many_thread
             read = list(pool.map(lambda n: slide.read_box(n % 150, 0, BOX), range(600)))
         assert all(np.array_equal(each, np.roll(GREY, n % 150, axis=1)) for n, each in enumerate(read))
         assert _open_files() - before <= 3 * fields.MAX_OPEN
-    assert _open_files() == before
+    assert _open_files() <= before
 
 
 def test_a_field_that_became_another_picture_is_unreadable(tmp_path: Path) -> None:
