@@ -4,7 +4,7 @@ import datetime as dt
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -210,8 +210,7 @@ def _told_where_refused(
             _tell_filed(filed, as_json)
         elif not as_json:
             _tell_records(filed)
-            with suppress(UltraReadError):  # what is told below counts
-                _tell_not_applied(client, filed, record)
+            _tell_not_applied(client, filed, record)
         raise
 
 
@@ -244,11 +243,20 @@ def _tell_not_applied(client: "Client", filed: Sequence["Filed"], record: Json) 
         if same_as is not None:
             typer.echo(f"Slide {number} has the bytes of slide {same_as}: both are filed once", err=True)
         elif not is_new:
-            there = client.scan_record(record_id) | {"identity": slide["identity"]}
-            fields = ", ".join(not_as_stated(record, there))
-            change = f"; not applied: {fields}; see `ultraread records set {record_id} FIELD=VALUE`"
             told = f"Slide {number}: already filed in this case as record {record_id}"
-            typer.echo(told + (change if fields else ""), err=True)
+            typer.echo(f"{told}{_not_applied(client, slide, record)}", err=True)
+
+
+def _not_applied(client: "Client", slide: Json, record: Json) -> str:
+    """What follows a semicolon; where the record cannot be seen, that: what was requested counts."""
+    record_id = slide["scan_record_id"]
+    try:
+        there = client.scan_record(record_id) | {"identity": slide["identity"]}
+    except UltraReadError as refused:
+        return f"; what it says cannot be seen: error[{refused.code}]"
+    fields = ", ".join(not_as_stated(record, there))
+    change = f"; not applied: {fields}; see `ultraread records set {record_id} FIELD=VALUE`"
+    return change if fields else ""
 
 
 def _instrument_body(microscope: str, camera: str, magnification: float | None) -> Json | None:

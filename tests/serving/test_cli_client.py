@@ -228,6 +228,20 @@ def test_what_is_stated_of_a_slide_that_its_case_has_is_told_as_not_applied(
     assert (refused.status, f"{there}; not applied: block; " in refused.err) == (3, True)
 
 
+def test_a_record_that_may_not_be_read_hides_no_read_that_was_requested(
+    server: Server, field: Path, tmp_path: Path
+) -> None:
+    words = ("submit", field, "--case", "C-writer", *STATED, "--url", server.url, "--json")
+    ultraread(*words)
+    made = ("tokens", "create", "writer", "--role", "submitter", "--scope", "write")
+    token_file = tmp_path / "writer.token"
+    token_file.write_text(ultraread(*made, "--data-dir", server.data_dir, "--json").printed["token"])
+    token_file.chmod(0o600)
+    again = ultraread(*words, "--token-file", token_file)
+    assert (again.status, again.printed["case_id"]) == (0, "C-writer")
+    assert "what it says cannot be seen: error[auth_forbidden]" in again.err
+
+
 def test_slides_of_a_batch_with_the_same_bytes_are_filed_once_and_it_is_said(
     server: Server, field: Path, tmp_path: Path
 ) -> None:
